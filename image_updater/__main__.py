@@ -1,0 +1,4 @@
+from image_updater.cli import main
+
+if __name__ == "__main__":
+    main()

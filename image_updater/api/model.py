@@ -1,0 +1,314 @@
+"""The custom resources as frozen values (design: group `image-updater.dev/v1alpha1`). Parsing lives in `decode.py` and one file a kind.
+
+Durations are `timedelta`; `source` says where an object was read, so that an error found later can still name file and line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from image_updater.errors import Where
+
+GROUP = "image-updater.dev"
+API_VERSION = f"{GROUP}/v1alpha1"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """Namespace and name; printed `namespace/name`."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where an object was read: file as named by the user, and a function from a field path (`spec.policy.semver.range`) to its line."""
+
+    file: str | None = None
+    line: int | None = None
+    where: Callable[[str], Where] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    key: ObjectKey
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    source: Source = field(default_factory=Source, compare=False)
+
+
+# ---------------------------------------------------------------------------------------------- ImagePolicy
+
+
+class Order(StrEnum):
+    ASC = "asc"
+    DESC = "desc"
+
+
+class DigestReflection(StrEnum):
+    NEVER = "Never"
+    IF_NOT_PRESENT = "IfNotPresent"
+    ALWAYS = "Always"
+
+
+class NewestBy(StrEnum):
+    CREATED = "created"
+    PUSHED = "pushed"
+    FIRST_SEEN = "firstSeen"
+
+
+class Provider(StrEnum):
+    GENERIC = "generic"
+    AWS = "aws"
+    AZURE = "azure"
+    GCP = "gcp"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterTags:
+    """RE2 `pattern` (unanchored, as in Flux), `extract` template (`$ts`, `$1`, `${name}`), `exclude` patterns."""
+
+    pattern: str | None = None
+    extract: str | None = None
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SemverPolicy:
+    range: str
+    prereleases: bool = False
+    loose: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumericalPolicy:
+    order: Order = Order.ASC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlphabeticalPolicy:
+    order: Order = Order.ASC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalverPolicy:
+    format: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewestPolicy:
+    by: NewestBy = NewestBy.CREATED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestPolicy:
+    tag: str
+
+
+Strategy: TypeAlias = SemverPolicy | NumericalPolicy | AlphabeticalPolicy | CalverPolicy | NewestPolicy | DigestPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImagePolicy:
+    """One image: where it is, which tag wins. `reflection` already accounts for `digest` (which implies Always)."""
+
+    meta: Meta
+    image: str
+    strategy: Strategy
+    interval: timedelta = timedelta(minutes=5)
+    timeout: timedelta = timedelta(seconds=30)
+    secret_ref: str | None = None
+    service_account_name: str | None = None
+    provider: Provider = Provider.GENERIC
+    cert_secret_ref: str | None = None
+    proxy_secret_ref: str | None = None
+    insecure: bool = False
+    filter_tags: FilterTags = field(default_factory=FilterTags)
+    reflection: DigestReflection = DigestReflection.NEVER
+    preflight: bool = True
+    allow_downgrade: bool = False
+    deny: tuple[str, ...] = ()
+    suspend: bool = False
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.meta.key
+
+
+# ---------------------------------------------------------------------------------------------- GitRepository
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitRef:
+    branch: str | None = None
+    tag: str | None = None
+    commit: str | None = None
+
+
+class VerifyMode(StrEnum):
+    HEAD = "HEAD"
+    TAG = "Tag"
+    TAG_AND_HEAD = "TagAndHEAD"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitVerification:
+    """Trusted keys come from the Secret: `*.asc` OpenPGP, `*.sshpub`/`*.pub` SSH."""
+
+    secret_ref: str
+    mode: VerifyMode = VerifyMode.HEAD
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitRepository:
+    meta: Meta
+    url: str
+    ref: GitRef = field(default_factory=GitRef)
+    interval: timedelta = timedelta(minutes=1)
+    timeout: timedelta = timedelta(seconds=60)
+    secret_ref: str | None = None
+    cert_secret_ref: str | None = None
+    proxy_secret_ref: str | None = None
+    verify: GitVerification | None = None
+    suspend: bool = False
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.meta.key
+
+
+# ---------------------------------------------------------------------------------------------- ImageUpdateAutomation
+
+
+class UpdateStrategy(StrEnum):
+    AUTO = "Auto"
+    SETTERS = "Setters"
+
+
+class ProofLevel(StrEnum):
+    PARSED = "parsed"
+    RENDERED = "rendered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSelector:
+    """Kubernetes `matchLabels` and `matchExpressions` (operators In, NotIn, Exists, DoesNotExist); empty matches everything."""
+
+    match_labels: Mapping[str, str] = field(default_factory=dict)
+    match_expressions: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        return all(labels.get(k) == v for k, v in self.match_labels.items()) and all(
+            _matches(labels, key, operator, values) for key, operator, values in self.match_expressions
+        )
+
+
+def _matches(labels: Mapping[str, str], key: str, operator: str, values: tuple[str, ...]) -> bool:
+    match operator:
+        case "In":
+            return labels.get(key) in values if key in labels else False
+        case "NotIn":
+            return labels.get(key) not in values
+        case "Exists":
+            return key in labels
+        case _:
+            return key not in labels
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """`spec.update`. `paths` are repository-relative with `/`, without leading `./`; () = the whole repository. `proof` is the weakest level allowed."""
+
+    paths: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    strategy: UpdateStrategy = UpdateStrategy.AUTO
+    proof: ProofLevel = ProofLevel.PARSED
+    follow_refs: bool = True
+    patches: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Author:
+    name: str = "image-updater"
+    email: str = "image-updater@users.noreply.github.com"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """`spec.git.commit`. `signing_key` names a Secret: `git.asc` + `passphrase` (OpenPGP) or `identity` + `password` (SSH)."""
+
+    author: Author = field(default_factory=Author)
+    message_template: str | None = None
+    message_template_values: Mapping[str, str] = field(default_factory=dict)
+    signing_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    quiet: timedelta = timedelta(0)
+    max: timedelta = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageUpdateAutomation:
+    meta: Meta
+    source_ref: ObjectKey | None
+    policy_selector: LabelSelector = field(default_factory=LabelSelector)
+    interval: timedelta = timedelta(minutes=1)
+    update: Update = field(default_factory=Update)
+    commit: Commit = field(default_factory=Commit)
+    push_branch: str | None = None
+    batch: Batch = field(default_factory=Batch)
+    suspend: bool = False
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.meta.key
+
+
+# ---------------------------------------------------------------------------------------------- Kustomization, Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kustomization:
+    """What the line needs of our Kustomization before the sync is built: which path is a root, and what is laid over it."""
+
+    meta: Meta
+    source_ref: ObjectKey | None
+    path: str
+    images: tuple[Mapping[str, str], ...] = ()
+    patches: tuple[Mapping[str, object], ...] = ()
+    components: tuple[str, ...] = ()
+    target_namespace: str | None = None
+    name_prefix: str | None = None
+    name_suffix: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret:
+    """Decoded data by key; never printed."""
+
+    meta: Meta
+    type: str = "Opaque"
+    data: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objects:
+    """Everything that objects files hold, in file order."""
+
+    policies: tuple[ImagePolicy, ...] = ()
+    repositories: tuple[GitRepository, ...] = ()
+    automations: tuple[ImageUpdateAutomation, ...] = ()
+    kustomizations: tuple[Kustomization, ...] = ()
+    secrets: Mapping[ObjectKey, Secret] = field(default_factory=dict, repr=False)

@@ -1,0 +1,77 @@
+"""What goes into a judgement and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from image_updater.images import Digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagFacts:
+    """What is known of one tag. None = not known (yet)."""
+
+    digest: Digest | None = None
+    created: datetime | None = None
+    pushed: datetime | None = None
+    first_seen: datetime | None = None
+    platforms: tuple[str, ...] | None = None
+    created_known: bool = False
+    """The dates were looked up: `created is None` then means that the image has none, not that nobody asked."""
+
+
+class Fate(StrEnum):
+    CHOSEN = "chosen"
+    ELIGIBLE = "eligible"
+    HELD = "held"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The fate of one tag and why; `reason` is never empty."""
+
+    tag: str
+    fate: Fate
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    tag: str
+    digest: Digest | None = None
+
+
+class Judgement(Protocol):
+    """The outcome of `judge()`. `verdicts` are best first, then held, then rejected; they are made when read (a list of 100,000 tags costs nothing until then)."""
+
+    @property
+    def chosen(self) -> Chosen | None: ...
+    @property
+    def reason(self) -> str:
+        """Why this one, or why none; never empty."""
+    @property
+    def verdicts(self) -> Sequence[Verdict]: ...
+    @property
+    def needs_facts(self) -> Sequence[str]:
+        """Tags whose facts (dates, or the digest of what would win) must be fetched before a choice can be made, in the order they should be fetched; () = none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The image a policy chose, and why. `name` is spec.image as written."""
+
+    policy: str
+    """`namespace/name` of the ImagePolicy, or `annotation:<file>:<policy text>` of an implicit one."""
+    name: str
+    tag: str
+    digest: Digest | None = None
+    """To be written beside the tag; None = digests are not written (and an existing one is removed)."""
+    reason: str = ""
+    facts: Mapping[str, TagFacts] = field(default_factory=dict, repr=False, compare=False)
