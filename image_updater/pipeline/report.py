@@ -323,14 +323,14 @@ class ChangedObject:
     """
 
     root: str
-    object: str
+    name: str
     change: str
     fields: tuple[tuple[str, str | None, str | None], ...] = ()
 
     def as_json(self) -> dict[str, object]:
         return {
             "root": self.root,
-            "object": self.object,
+            "object": self.name,
             "change": self.change,
             "fields": [{"field": name, "old": old, "new": new} for name, old, new in self.fields],
         }
@@ -361,7 +361,7 @@ class DiffReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyReport:
-    """`explain`'s answer for one policy: the fate of every tag. `error`: the registry failed; `tags` = what was known."""
+    """`explain`'s answer for one policy: the fate of every tag. `error`: the registry failed, tags are old."""
 
     policy: str
     image: str

@@ -1,7 +1,8 @@
 """Where a `…SecretRef` is looked up without a cluster: a `kind: Secret` of the objects file, then `--secrets DIR`.
 
-`DIR/<name>/<key>` holds one value a file, as a mounted Secret does; `DIR/<namespace>/<name>/<key>` is looked at first, so that two
-namespaces can differ. Links are followed (mounted Secrets are links), names that leave the folder are refused.
+`DIR/<name>/<key>` holds one value a file, as a mounted Secret does; `DIR/<namespace>/<name>/<key>` is looked at
+first, so that two namespaces can differ. Links are followed (mounted Secrets are links), names that leave the folder
+are refused.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MAX_SECRET_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretStore:
-    """Call it with a key: the Secret, or None when there is none. Files are read at each call, so a rotated one is seen."""
+    """Call it with a key: the Secret, or None. Files are read at each call, so a rotated one is seen."""
 
     objects: Mapping[ObjectKey, Secret]
     folder: Path | None = None
