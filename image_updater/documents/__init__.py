@@ -1,8 +1,8 @@
 """YAML text to nodes that know where they stand, to the character. Pure.
 
-Everything that reads or edits a file goes through here, so that reading and editing agree. There is no dumper: files are edited
-by splicing text (`patch/`), never written anew. The parser is libyaml's (through PyYAML's C parser), which accepts and
-rejects what go-yaml does; offsets are characters of the decoded text, exact for every valid UTF-8 file.
+Everything that reads or edits a file goes through here, so that reading and editing agree. There is no dumper: files
+are edited by splicing text (`patch/`), never written anew. The parser is libyaml's (through PyYAML's C parser), which
+accepts and rejects what go-yaml does; offsets are characters of the decoded text, exact for every valid UTF-8 file.
 """
 
 from image_updater.documents.nodes import Alias, Document, Mapping, Node, Path, Scalar, Sequence, resolve

@@ -11,14 +11,22 @@ Path: TypeAlias = tuple["str | int", ...]
 class Scalar:
     """A scalar. `start:end` is its text with quotes but without anchor and tag; `value` is the string that YAML reads.
 
-    `style` is `''` (plain), `'`, `"`, `|` or `>`. `tag` is an explicit tag or None; the implicit type is `values.implicit_tag`.
-    `line` is 1-based, `column` 0-based. An empty value (`key:`) is a plain scalar of no length.
+    `style` is `''` (plain), `'`, `"`, `|` or `>`. `tag` is an explicit tag or None; the implicit type is
+    `values.implicit_tag`. `line` is 1-based, `column` 0-based. An empty value (`key:`) is a plain scalar of no length.
     """
 
     __slots__ = ("anchor", "column", "end", "line", "start", "style", "tag", "value")
 
     def __init__(
-        self, value: str, start: int, end: int, line: int, column: int, style: str, tag: str | None = None, anchor: str | None = None
+        self,
+        value: str,
+        start: int,
+        end: int,
+        line: int,
+        column: int,
+        style: str,
+        tag: str | None = None,
+        anchor: str | None = None,
     ) -> None:
         self.value = value
         self.start = start
@@ -38,7 +46,9 @@ class Mapping:
 
     __slots__ = ("anchor", "column", "end", "flow", "items", "line", "start", "tag")
 
-    def __init__(self, start: int, line: int, column: int, flow: bool, tag: str | None = None, anchor: str | None = None) -> None:
+    def __init__(
+        self, start: int, line: int, column: int, flow: bool, tag: str | None = None, anchor: str | None = None
+    ) -> None:
         self.items: list[tuple[Node, Node]] = []
         self.start = start
         self.end = start
@@ -57,7 +67,9 @@ class Sequence:
 
     __slots__ = ("anchor", "column", "end", "flow", "items", "line", "start", "tag")
 
-    def __init__(self, start: int, line: int, column: int, flow: bool, tag: str | None = None, anchor: str | None = None) -> None:
+    def __init__(
+        self, start: int, line: int, column: int, flow: bool, tag: str | None = None, anchor: str | None = None
+    ) -> None:
         self.items: list[Node] = []
         self.start = start
         self.end = start
@@ -92,7 +104,7 @@ Node: TypeAlias = Scalar | Mapping | Sequence | Alias
 
 
 class Document:
-    """One document of a file: its index (0-based, empty documents count), its root (None when empty) and its extent in the text."""
+    """One document of a file: index (0-based, empty ones count), root (None when empty), extent in the text."""
 
     __slots__ = ("end", "index", "root", "start")
 

@@ -18,7 +18,10 @@ MAX_BYTES = 8 * 1024 * 1024
 
 MAX_DEPTH = 500
 
-_PROPERTY = re.compile(r"(?:(?:&[^\s,\[\]{}]+|!<[^>\s]*>|!\S*)(?:[ \t]+|(?:[ \t]*(?:\#[^\r\n]*)?(?:\r\n|\r|\n)[ \t]*)+|\Z))+")
+_ANCHOR = re.compile(r"&[-\w]+")
+_TAG = re.compile(r"!<[^>\s]*>|![^\s,\[\]{}]*")
+_SPACE = re.compile(r"(?:[ \t]+|\r\n|\r|\n|(?<=[ \t\r\n])#[^\r\n]*)*")
+_BREAK = re.compile(r"\r\n|\r|\n")
 _BOM = "\ufeff"
 
 
@@ -26,13 +29,19 @@ def decode(data: bytes, *, file: str | None = None) -> str:
     """Bytes of a file to text; a byte order mark stays as `\\ufeff`. Raises DocumentError: too large, not UTF-8."""
     if len(data) > MAX_BYTES:
         raise DocumentError(
-            f"the file has {len(data):,} bytes, more than the limit of {MAX_BYTES:,}", where=Where(file=file), remedy="split it, or exclude it"
+            f"the file has {len(data):,} bytes, more than the limit of {MAX_BYTES:,}",
+            where=Where(file=file),
+            remedy="split it, or exclude it",
         )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        raise DocumentError(f"not UTF-8 (byte {data[exc.start]:#04x})", where=Where(file=file, line=line), remedy="save the file as UTF-8") from exc
+        raise DocumentError(
+            f"not UTF-8 (byte {data[exc.start]:#04x})",
+            where=Where(file=file, line=line),
+            remedy="save the file as UTF-8",
+        ) from exc
 
 
 def parse(text: str, *, file: str | None = None) -> list[Document]:
@@ -62,9 +71,9 @@ def _translate(exc: yaml.YAMLError, file: str | None) -> DocumentError:
     return DocumentError(f"not valid YAML: {problem}", where=Where(file=file, line=line))
 
 
-def _compose(text: str, file: str | None) -> list[Document]:  # noqa: C901, PLR0912, PLR0915 - one loop over events, hot
+def _compose(text: str, file: str | None) -> list[Document]:
     shift = 1 if text.startswith(_BOM) else 0  # libyaml does not count the mark
-    loader = yaml.CSafeLoader(text)
+    loader: Any = yaml.CSafeLoader(text)  # one loop over events, hot: the stubs know less than the parser keeps
     get_event = loader.get_event
     documents: list[Document] = []
     anchors: dict[str, Node] = {}
@@ -83,7 +92,7 @@ def _compose(text: str, file: str | None) -> list[Document]:  # noqa: C901, PLR0
                 anchor, tag = event.anchor, event.tag
                 style = event.style or ""
                 if anchor is not None or tag is not None:
-                    start, line, column = _skip_properties(text, start, end, line, column)
+                    start, line, column = _skip_properties(text, start, end, line, column, event)
                 node: Node = Scalar(event.value, start, end, line, column, style, tag, anchor)
                 if anchor is not None:
                     anchors[anchor] = node
@@ -91,7 +100,7 @@ def _compose(text: str, file: str | None) -> list[Document]:  # noqa: C901, PLR0
                 mark = event.start_mark
                 start, line, column = mark.index + shift, mark.line + 1, mark.column
                 if event.anchor is not None or event.tag is not None:
-                    start, line, column = _skip_properties(text, start, len(text), line, column)
+                    start, line, column = _skip_properties(text, start, len(text), line, column, event)
                 cls = Mapping if kind is yaml.MappingStartEvent else Sequence
                 node = cls(start, line, column, bool(event.flow_style), event.tag, event.anchor)
                 if event.anchor is not None:
@@ -105,17 +114,29 @@ def _compose(text: str, file: str | None) -> list[Document]:  # noqa: C901, PLR0
                 target = anchors.get(event.anchor)
                 mark = event.start_mark
                 if target is None:
-                    raise DocumentError(f"alias *{event.anchor} has no anchor before it", where=Where(file=file, line=mark.line + 1))
-                node = Alias(event.anchor, target, mark.index + shift, event.end_mark.index + shift, mark.line + 1, mark.column)
+                    raise DocumentError(
+                        f"alias *{event.anchor} has no anchor before it", where=Where(file=file, line=mark.line + 1)
+                    )
+                node = Alias(
+                    event.anchor, target, mark.index + shift, event.end_mark.index + shift, mark.line + 1, mark.column
+                )
                 if isinstance(target, Mapping | Sequence) and target in stack:
-                    raise DocumentError(f"alias *{event.anchor} contains itself", where=Where(file=file, line=mark.line + 1))
+                    raise DocumentError(
+                        f"alias *{event.anchor} contains itself", where=Where(file=file, line=mark.line + 1)
+                    )
             elif kind is yaml.DocumentStartEvent:
                 root = None
                 anchors = {}
                 doc_start = event.start_mark.index + shift
                 continue
             elif kind is yaml.DocumentEndEvent:
-                if isinstance(root, Scalar) and root.value == "" and root.style == "" and root.tag is None and root.anchor is None:
+                if (
+                    isinstance(root, Scalar)
+                    and root.value == ""
+                    and root.style == ""
+                    and root.tag is None
+                    and root.anchor is None
+                ):
                     root = None
                 documents.append(Document(len(documents), root, doc_start, event.end_mark.index + shift))
                 continue
@@ -140,7 +161,10 @@ def _compose(text: str, file: str | None) -> list[Document]:  # noqa: C901, PLR0
                 root = node
             if kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
                 if len(stack) >= MAX_DEPTH:
-                    raise DocumentError(f"nested more than {MAX_DEPTH} levels deep", where=Where(file=file, line=event.start_mark.line + 1))
+                    raise DocumentError(
+                        f"nested more than {MAX_DEPTH} levels deep",
+                        where=Where(file=file, line=event.start_mark.line + 1),
+                    )
                 assert isinstance(node, Mapping | Sequence)
                 stack.append(node)
                 keys.append(None)
@@ -148,14 +172,24 @@ def _compose(text: str, file: str | None) -> list[Document]:  # noqa: C901, PLR0
         loader.dispose()
 
 
-def _skip_properties(text: str, start: int, end: int, line: int, column: int) -> tuple[int, int, int]:
-    """Event spans include `&anchor` and `!tag`; the value begins behind them."""
-    match = _PROPERTY.match(text, start, end)
-    if match is None:
-        return start, line, column
-    skipped = match.group()
-    breaks = re.findall(r"\r\n|\r|\n", skipped)
+def _skip_properties(text: str, start: int, end: int, line: int, column: int, event: Any) -> tuple[int, int, int]:
+    """Event spans include `&anchor` and `!tag`; the value begins behind those that the event has.
+
+    Not behind more: in `&map\\n&key a: b` the second anchor is the first key's.
+    """
+    at = start
+    wanted = {_ANCHOR: event.anchor is not None, _TAG: event.tag is not None}
+    while True:
+        for pattern, due in wanted.items():
+            match = pattern.match(text, at, end) if due else None
+            if match is not None:
+                wanted[pattern] = False
+                space = _SPACE.match(text, match.end(), end)
+                at = space.end() if space is not None else match.end()
+                break
+        else:
+            break
+    breaks = list(_BREAK.finditer(text, start, at))
     if not breaks:
-        return match.end(), line, column + len(skipped)
-    tail = re.split(r"\r\n|\r|\n", skipped)[-1]
-    return match.end(), line + len(breaks), len(tail)
+        return at, line, column + at - start
+    return at, line + len(breaks), at - breaks[-1].end()

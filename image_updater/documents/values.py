@@ -16,19 +16,26 @@ if TYPE_CHECKING:
 MAX_NODES = 1_000_000
 """Nodes that one document may have once its aliases are expanded (a billion-laughs guard)."""
 
-_RESOLVER = yaml.resolver.Resolver()
+_RESOLVER: Any = yaml.resolver.Resolver()
 _STR = "tag:yaml.org,2002:str"
 _YAML12_NUMBER = re.compile(r"0o[0-7]+\Z|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
 
+_GO_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}(?:[Tt ]|\Z)")
+"""go-yaml reads shorter dates than YAML 1.1 has: `2024-1-2`."""
+_GO_BOOL = frozenset("yYnN")
+"""YAML 1.1 has them, go-yaml v2 (kubectl, helm) reads them as booleans, PyYAML does not."""
+
 
 def implicit_tag(value: str) -> str:
-    """The YAML 1.1 tag a plain scalar with this text gets: `tag:yaml.org,2002:` str, int, float, bool, null, timestamp, merge, value."""
+    """The YAML 1.1 tag of a plain scalar with this text: `tag:yaml.org,2002:` and str, int, float, null, …"""
     return str(_RESOLVER.resolve(yaml.ScalarNode, value, (True, False)))
 
 
 def reads_as_string(value: str) -> bool:
     """Would a plain scalar of this text be a string in YAML 1.1 and in YAML 1.2 alike (so that it needs no quotes)?"""
-    return implicit_tag(value) == _STR and _YAML12_NUMBER.match(value) is None
+    if implicit_tag(value) != _STR or value in _GO_BOOL:
+        return False
+    return _YAML12_NUMBER.match(value.replace("_", "")) is None and _GO_DATE.match(value) is None
 
 
 def is_string(node: Scalar) -> bool:
@@ -107,7 +114,7 @@ def walk(node: Node | None, path: Path = ()) -> Iterator[tuple[Path, Node]]:
 
 
 def plain(node: Node | None, *, file: str | None = None) -> Any:
-    """A node as plain Python values by YAML 1.1's rules; timestamps stay strings. Raises DocumentError when aliases explode."""
+    """A node as Python values by YAML 1.1's rules; timestamps stay strings. Raises DocumentError for an alias bomb."""
     budget = [MAX_NODES]
 
     def build(node: Node) -> Any:
@@ -143,7 +150,11 @@ _BOOL = {"yes": True, "no": False, "true": True, "false": False, "on": True, "of
 
 
 def _scalar(node: Scalar) -> Any:
-    tag = node.tag if node.tag not in (None, "!") else (_STR if node.style or node.tag == "!" else implicit_tag(node.value))
+    tag = (
+        node.tag
+        if node.tag not in (None, "!")
+        else (_STR if node.style or node.tag == "!" else implicit_tag(node.value))
+    )
     text = node.value
     kind = tag.rpartition(":")[2] if tag else "str"
     try:
@@ -170,11 +181,11 @@ def _integer(text: str) -> int:
         return sign * total
     lowered = body.lower()
     if lowered.startswith("0b"):
-        return sign * int(body[2:], 2)
+        return sign * int(body, 0)
     if lowered.startswith("0x"):
-        return sign * int(body[2:], 16)
+        return sign * int(body, 0)
     if lowered.startswith("0o"):
-        return sign * int(body[2:], 8)
+        return sign * int(body, 0)
     if len(body) > 1 and body.startswith("0"):
         return sign * int(body, 8)
     return sign * int(body)
