@@ -1,0 +1,79 @@
+"""Kustomize's words for a person: the repository's paths instead of ours, the place it names, and not a page of it."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING
+
+from image_updater.errors import Where
+from image_updater.render.errors import BuildFailed, LimitExceeded
+
+if TYPE_CHECKING:
+    from image_updater.kustomize.model import Root
+    from image_updater.render.workspace import Workspace
+
+_HEAD, _TAIL = 400, 1_400
+"""Characters kept of a long message: how it began, and the cause, which kustomize puts last."""
+
+_FILE = re.compile(r"[^\s'\":,;()\[\]]+\.(?:ya?ml|json)\b|[^\s'\":,;()\[\]]*\bKustomization\b")
+_LINE = re.compile(r"\byaml: line (\d+)|\bline (\d+):")
+_LOGGED = re.compile(r'"command failed" err="((?:[^"\\]|\\.)*)"')
+"""How kubectl wraps what its kustomize says, when it comes as a log line."""
+
+_MEMORY = ("cannot allocate memory", "out of memory")
+
+
+def failure(messages: str, status: int, workspace: Workspace, root: Root) -> BuildFailed | LimitExceeded:
+    """The error that a failed build becomes."""
+    text = _paths(messages, workspace, root)
+    logged = _LOGGED.search(text)
+    if logged is not None:
+        text = logged.group(1).replace('\\"', '"').replace("\\n", "\n")
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("# Warning")]
+    text = "\n".join(lines).removeprefix("Error: ").removeprefix("error: ").strip()
+    if any(words in text for words in _MEMORY):
+        return LimitExceeded("the build needs more memory than it may use", where=Where(file=_own(root)))
+    if not text:
+        text = f"kustomize ended with status {status} and said nothing"
+    if len(text) > _HEAD + _TAIL + 20:
+        text = f"{text[:_HEAD]} … {text[-_TAIL:]}"
+    return BuildFailed(text, where=_where(text, root))
+
+
+def _paths(text: str, workspace: Workspace, root: Root) -> str:
+    for folder in {workspace.repository, workspace.repository.removeprefix("/private")}:
+        text = text.replace(folder + "/", "").replace(folder, ".")
+    wrapper = re.escape(workspace.folder) + r"/wrappers/\d+"
+    text = re.sub(wrapper, lambda _: f"<{root.id}>", text)
+    text = re.sub(re.escape(workspace.folder) + r"/scratch/?", "<temporary>/", text)
+    return re.sub(r"(?:\.\./)+repository/?", "", text).replace(workspace.folder, "<temporary>")
+
+
+def _where(text: str, root: Root) -> Where:
+    """The last file that is named and belongs to the build; the line only if the text names one."""
+    line = None
+    for found in _LINE.finditer(text):
+        line = int(found.group(1) or found.group(2))
+    named = None
+    for match in _FILE.finditer(text):
+        file = _in_closure(match.group(0), root)
+        if file is not None:
+            named = file
+    if named is None:
+        return Where(file=_own(root))
+    return Where(file=named, line=line)
+
+
+def _in_closure(name: str, root: Root) -> str | None:
+    if name in root.closure:
+        return name
+    beside = posixpath.normpath(posixpath.join(root.path, name))
+    if beside in root.closure:
+        return beside
+    ends = [path for path in root.closure if path.endswith("/" + name)]
+    return ends[0] if len(ends) == 1 else None
+
+
+def _own(root: Root) -> str:
+    return root.kustomization or root.path

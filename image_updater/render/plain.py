@@ -1,0 +1,91 @@
+"""The render of plain manifests: their own documents, one after the other. No build, no binary.
+
+A document is an object when it has `apiVersion` and `kind` (a `List` counts); the rest of a file (values,
+configuration, templates that are no YAML) is no part of what gets applied. Locate reports unreadable files as
+problems; here they are left out.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from image_updater.documents import decode, parse
+from image_updater.documents.nodes import Mapping, Scalar, Sequence, resolve
+from image_updater.errors import DocumentError
+from image_updater.kustomize.model import EntryKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from image_updater.documents.nodes import Node
+    from image_updater.kustomize.model import Root, Tree
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def concatenate(tree: Tree, root: Root) -> bytes:
+    """The objects of a plain root in the order of their paths, joined by `---`."""
+    files = tree.files()
+    parts: list[str] = []
+    for path in sorted(root.closure):
+        entry = files.get(path)
+        if entry is not None and entry.kind is EntryKind.FILE and path.endswith(_SUFFIXES):
+            parts.extend(_objects(_Blob(entry.oid, tree.read(path))))
+    return "".join(_joined(parts)).encode()
+
+
+def _joined(parts: list[str]) -> Iterator[str]:
+    for index, part in enumerate(parts):
+        if part.startswith("%"):
+            yield "...\n" if index else ""  # directives may only follow an explicit end
+        elif index and not part.startswith("---"):
+            yield "---\n"
+        yield part
+
+
+class _Blob:
+    """Content that is compared by its object id, so that a cached answer costs no comparison of bytes."""
+
+    __slots__ = ("data", "oid")
+
+    def __init__(self, oid: str, data: bytes) -> None:
+        self.oid = oid
+        self.data = data
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Blob) and self.oid == other.oid
+
+    def __hash__(self) -> int:
+        return hash(self.oid)
+
+
+@functools.lru_cache(maxsize=4096)
+def _objects(blob: _Blob) -> tuple[str, ...]:
+    try:
+        text = decode(blob.data)
+        documents = parse(text)
+    except DocumentError:
+        return ()
+    parts = []
+    for document in documents:
+        if document.root is None or not _is_object(document.root):
+            continue
+        start = document.start
+        while start > 0 and text[start - 1] in " \t":
+            start -= 1  # the first line's own indentation
+        body = text[start : document.end]
+        if body.rstrip().endswith("\n..."):
+            body = body.rstrip()[:-3]
+        parts.append(body if body.endswith("\n") else body + "\n")
+    return tuple(parts)
+
+
+def _is_object(node: Node) -> bool:
+    node = resolve(node)
+    if isinstance(node, Sequence):
+        return bool(node.items) and all(_is_object(item) for item in node.items)
+    if not isinstance(node, Mapping):
+        return False
+    keys = {key.value for key, _ in node.items if isinstance(key, Scalar)}
+    return {"apiVersion", "kind"} <= keys

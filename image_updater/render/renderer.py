@@ -1,0 +1,334 @@
+"""Trees and roots to manifests, each render made once.
+
+A build is a child process of 10 ms (kustomize) to 40 ms (kubectl) and reads a handful of files; everything around it
+is built so that it adds little: files are laid out once per tree (workspace.py), children start from threads that
+already carry the network filter (sandbox.py), equal keys share one build even while it runs. What this module never
+does: judge a render.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from image_updater.errors import RenderError, Where
+from image_updater.kustomize.model import RootKind
+from image_updater.render import messages, sandbox
+from image_updater.render.binaries import find_binary, find_helm, helm_version
+from image_updater.render.cache import MemoryCache
+from image_updater.render.child import Child
+from image_updater.render.closures import Options, closure_id
+from image_updater.render.errors import BuildFailed, Unbuildable
+from image_updater.render.plain import concatenate
+from image_updater.render.sandbox import Limits, child_environment
+from image_updater.render.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    from image_updater.kustomize.model import Root, Tree
+    from image_updater.render.binaries import Kustomize
+    from image_updater.render.cache import RenderCache
+
+_IDLE_TREES = 2
+"""Workspaces kept when nobody uses them: the tree before and the tree after an edit."""
+
+_FAILURES = 1_000
+"""Broken roots whose message is kept: a root that does not build is asked about at every scan."""
+
+
+@dataclass(slots=True)
+class _Counters:
+    """What happened, for metrics and tests."""
+
+    builds: int = 0
+    hits: int = 0
+
+
+@dataclass(slots=True)
+class _Lease:
+    workspace: Workspace
+    users: int = 0
+
+
+@dataclass(slots=True)
+class _Flight:
+    task: asyncio.Task[bytes]
+    waiting: int = 0
+
+
+class Renderer:
+    """Builds roots of trees. One per process, used from one event loop; `close` (or `with`) removes its folders.
+
+    `kustomize` may be a function: then the binary is looked for when the first root needs it, and plain roots never do.
+    """
+
+    def __init__(
+        self,
+        kustomize: Kustomize | Callable[[], Kustomize],
+        *,
+        helm: str | None = None,
+        limits: Limits | None = None,
+        cache: RenderCache | None = None,
+        allow_remote: bool = False,
+        environment: Mapping[str, str] | None = None,
+        workers: int | None = None,
+    ) -> None:
+        """`environment`: only PATH and the proxy variables of it reach a child, and only with `allow_remote`."""
+        self._kustomize = kustomize
+        self._helm = helm
+        self._limits = limits or Limits()
+        self._cache = cache if cache is not None else MemoryCache()
+        self._allow_remote = allow_remote
+        self._environment = dict(environment or {})
+        self._workers = workers or available_cpus()
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._leases: OrderedDict[str, _Lease] = OrderedDict()
+        self._flights: dict[str, _Flight] = {}
+        self._failures: OrderedDict[str, RenderError] = OrderedDict()
+        self.counters = _Counters()
+
+    @classmethod
+    def open(
+        cls,
+        environment: Mapping[str, str],
+        *,
+        explicit: str | None = None,
+        helm: str | None = None,
+        limits: Limits | None = None,
+        cache: RenderCache | None = None,
+        allow_remote: bool = False,
+    ) -> Renderer:
+        """A renderer with the binaries of this machine, found when they are needed first."""
+        return cls(
+            lambda: find_binary(explicit, environment),
+            helm=find_helm(helm, environment),
+            limits=limits,
+            cache=cache,
+            allow_remote=allow_remote,
+            environment=environment,
+        )
+
+    @property
+    def kustomize(self) -> Kustomize:
+        """The binary. Raises RendererMissing or RendererTooOld when there is none that works."""
+        if callable(self._kustomize):
+            self._kustomize = self._kustomize()
+        return self._kustomize
+
+    @property
+    def description(self) -> str:
+        """The renderer and whether its children are cut off: `kustomize v5.8.1, no network`."""
+        if self._allow_remote:
+            return f"{self.kustomize.description}, network for remote bases"
+        return f"{self.kustomize.description}, {'no network' if sandbox.network_closed() else 'proxies closed'}"
+
+    def options(self, root: Root) -> Options:
+        """What decides this root's render beside its files."""
+        if root.kind is RootKind.PLAIN:
+            return Options(renderer="")
+        helm = helm_version(self._helm) if root.helm and self._helm is not None else None
+        return Options(renderer=self.kustomize.description, helm=helm, allow_remote=self._allow_remote)
+
+    def key(self, tree: Tree, root: Root) -> str:
+        """`closure_id` with this renderer's options."""
+        return closure_id(tree, root, self.options(root))
+
+    async def build(self, tree: Tree, root: Root) -> bytes:
+        """The manifests of one root. Raises RenderError (its leaves say why), RendererMissing, RendererTooOld."""
+        if root.kind is RootKind.PLAIN:
+            return await asyncio.to_thread(concatenate, tree, root)
+        self._check(root)
+        key = self.key(tree, root)
+        moving = bool(root.remotes)  # what a remote base holds may change under one key
+        if not moving:
+            known = self._cache.get(key)
+            if known is not None:
+                self.counters.hits += 1
+                return known
+            failed = self._failures.get(key)
+            if failed is not None:
+                self.counters.hits += 1
+                raise failed
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = _Flight(asyncio.create_task(self._fly(tree, root, None if moving else key)))
+            self._flights[key] = flight
+            flight.task.add_done_callback(lambda _: self._flights.pop(key, None))
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.task)
+        except asyncio.CancelledError:
+            if flight.waiting == 1:
+                flight.task.cancel()
+            raise
+        finally:
+            flight.waiting -= 1
+
+    async def stream(self, tree: Tree, roots: Iterable[Root]) -> AsyncIterator[tuple[Root, bytes | RenderError]]:
+        """Each root with its manifests or its error, as they come. Terminal errors (no renderer) end it."""
+        gate = asyncio.Semaphore(self._workers + 1)  # one is laid out while the others build
+
+        async def one(root: Root) -> tuple[Root, bytes | RenderError]:
+            async with gate:
+                try:
+                    return root, await self.build(tree, root)
+                except RenderError as exc:
+                    return root, exc
+
+        tasks = [asyncio.ensure_future(one(root)) for root in roots]
+        try:
+            for done in asyncio.as_completed(tasks):
+                yield await done
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def build_many(self, tree: Tree, roots: Iterable[Root]) -> dict[str, bytes | RenderError]:
+        """Root id → manifests or error, in the order of `roots`."""
+        wanted = list(roots)
+        answers = {root.id: answer async for root, answer in self.stream(tree, wanted)}
+        return {root.id: answers[root.id] for root in wanted}
+
+    def close(self) -> None:
+        """End the threads and remove the temporary folders."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            leases = list(self._leases.values())
+            self._leases.clear()
+        for lease in leases:
+            lease.workspace.close()
+
+    def __enter__(self) -> Renderer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self, root: Root) -> None:
+        where = Where(file=root.kustomization or root.path)
+        if root.unbuildable is not None and not (self._allow_remote and root.remotes):
+            raise Unbuildable(root.unbuildable, where=where)
+        if root.helm and self._helm is None:
+            raise Unbuildable(
+                "it uses helmCharts and there is no helm here", where=where, remedy="put `helm` 3 or 4 on PATH"
+            )
+
+    async def _fly(self, tree: Tree, root: Root, key: str | None) -> bytes:
+        try:
+            output = await self._start(tree, root)
+        except RenderError as exc:
+            if key is not None and isinstance(exc, BuildFailed):
+                self._failures[key] = exc
+                while len(self._failures) > _FAILURES:
+                    self._failures.popitem(last=False)
+            raise
+        if key is not None:
+            self._cache.put(key, output)
+        return output
+
+    async def _start(self, tree: Tree, root: Root) -> bytes:
+        children: list[Child] = []
+        cancelled = threading.Event()
+        work = asyncio.get_running_loop().run_in_executor(self._threads(), self._run, tree, root, children, cancelled)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            cancelled.set()
+            for child in children:
+                child.kill()
+            await asyncio.wait([work])
+            if not work.cancelled():
+                work.exception()  # retrieved: nobody waits for it any more
+            raise
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._pool is None:
+            closed = not self._allow_remote
+            self._pool = ThreadPoolExecutor(
+                self._workers, thread_name_prefix="render", initializer=sandbox.close_network if closed else None
+            )
+        return self._pool
+
+    def _run(self, tree: Tree, root: Root, children: list[Child], cancelled: threading.Event) -> bytes:
+        """One build, on a thread of the pool."""
+        with self._workspace(tree) as workspace:
+            target = workspace.prepare(root)
+            child = Child(
+                self._command(root, target),
+                folder=workspace.home,
+                environment=self._child_environment(root, workspace),
+                limits=self._limits,
+            )
+            children.append(child)
+            if cancelled.is_set():
+                child.kill()
+            self.counters.builds += 1
+            try:
+                finished = child.run()
+            except RenderError as exc:
+                exc.where = Where(file=root.kustomization or root.path)
+                raise
+            except OSError as exc:
+                raise RenderError(f"{self.kustomize.path} cannot be started: {exc.strerror}") from exc
+            if finished.status != 0:
+                raise messages.failure(finished.messages, finished.status, workspace, root)
+            return finished.output
+
+    def _command(self, root: Root, target: str) -> list[str]:
+        command = [*self.kustomize.command, target]
+        if root.helm and self._helm is not None:
+            command += ["--enable-helm", "--helm-command", self._helm]
+        return command
+
+    def _child_environment(self, root: Root, workspace: Workspace) -> dict[str, str]:
+        path = ""
+        network = None
+        if self._allow_remote and root.remotes:
+            path = self._environment.get("PATH", "")
+            network = {name: value for name, value in self._environment.items() if name.upper() in _PROXIES}
+        elif root.helm and self._helm is not None:
+            path = os.path.dirname(self._helm)
+        return child_environment(home=workspace.home, temporary=workspace.scratch, path=path, network=network)
+
+    @contextmanager
+    def _workspace(self, tree: Tree) -> Iterator[Workspace]:
+        with self._lock:
+            lease = self._leases.get(tree.id)
+            if lease is None:
+                others = [other.workspace for other in reversed(self._leases.values())]
+                lease = self._leases[tree.id] = _Lease(Workspace(tree, limits=self._limits, like=others))
+            lease.users += 1
+            self._leases.move_to_end(tree.id)
+        try:
+            yield lease.workspace
+        finally:
+            with self._lock:
+                lease.users -= 1
+                idle = [name for name, other in self._leases.items() if other.users == 0]
+                gone = [self._leases.pop(name) for name in idle[: max(0, len(idle) - _IDLE_TREES)]]
+            for old in gone:
+                old.workspace.close()
+
+
+_PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"})
+
+
+def available_cpus() -> int:
+    """CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)

@@ -1,0 +1,228 @@
+"""A folder that holds what one tree's builds read, and nothing more.
+
+Kustomize reads files, so the closures of roots are laid out in a temporary folder: each file once per tree, by hard
+link where another live workspace has the same blob (the tree after an edit differs in a few files). Layout:
+
+    repository/…     the closures' files at their own paths
+    wrappers/N/      generated kustomizations that refer to a root
+    empty/           the children's home and working folder
+    scratch/         the children's temporary files
+
+Nothing leaves the folder: paths with `..`, absolute paths, files below a symlink and symlinks that lead out of the
+repository are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from image_updater.errors import RenderError, Where
+from image_updater.kustomize.model import EntryKind
+from image_updater.render.errors import LimitExceeded, Unbuildable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from image_updater.kustomize.model import Entry, Root, Tree
+    from image_updater.render.sandbox import Limits
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private folder in it
+_ROOM = 128 * 1024**2
+"""Free bytes below which the memory file system is left alone."""
+
+_LINKS = 40
+"""Symlinks followed before a chain counts as a cycle (the kernel's own number)."""
+
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f,\[\]{}'\"]|: | #|:$|^ | $")
+_PLACE = "../ROOT"
+
+
+class Workspace:
+    """The folder of one tree. Thread-safe; `close` removes it."""
+
+    def __init__(self, tree: Tree, *, limits: Limits, like: Iterable[Workspace] = ()) -> None:
+        self.tree = tree
+        self._limits = limits
+        self._like = tuple(like)
+        self._lock = threading.Lock()
+        self._written: dict[str, str] = {}  # path → oid
+        self._by_oid: dict[str, str] = {}  # oid → a file that holds it
+        self._folders: set[str] = set()
+        self._wrappers = 0
+        try:
+            self.folder = os.path.realpath(tempfile.mkdtemp(prefix="image-updater-", dir=_place()))
+            for name in ("repository", "wrappers", "empty", "scratch"):
+                os.mkdir(f"{self.folder}/{name}")
+        except OSError as exc:
+            raise RenderError(
+                f"no temporary folder for the build: {exc.strerror}", remedy="make room, or set TMPDIR"
+            ) from exc
+        self.repository = f"{self.folder}/repository"
+        self.home = f"{self.folder}/empty"
+        self.scratch = f"{self.folder}/scratch"
+
+    def close(self) -> None:
+        """Remove the folder with all that is in it."""
+        with self._lock:
+            self._written.clear()
+            self._by_oid.clear()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def prepare(self, root: Root) -> str:
+        """Write what is missing of a root; the folder to build. Raises Unbuildable, LimitExceeded, RenderError."""
+        files = self.tree.files()
+        if len(root.closure) > self._limits.files:
+            raise LimitExceeded(
+                f"the build reads {len(root.closure):,} files, more than {self._limits.files:,}",
+                where=Where(file=root.path),
+            )
+        with self._lock:
+            total = 0
+            for path in sorted(root.closure):
+                entry = files.get(path)
+                if entry is None:
+                    continue  # kustomize says it better than we could
+                if self._written.get(path) == entry.oid:
+                    continue
+                total += self._write(path, entry, files)
+                if total > self._limits.input:
+                    raise LimitExceeded(
+                        f"the build reads more than {self._limits.input:,} bytes", where=Where(file=root.path)
+                    )
+            target = self._target(root.path)
+            if not os.path.isdir(target):
+                os.makedirs(target, exist_ok=True)
+            return self._wrap(root, target) if root.wrapper is not None else target
+
+    def holds(self, oid: str) -> str | None:
+        """A file with this content, for a hard link."""
+        return self._by_oid.get(oid)
+
+    def _target(self, path: str) -> str:
+        if path in (".", ""):
+            return self.repository
+        _check_path(path)
+        return f"{self.repository}/{path}"
+
+    def _write(self, path: str, entry: Entry, files: Mapping[str, Entry]) -> int:
+        _check_path(path)
+        self._make_folder(posixpath.dirname(path), files)
+        target = f"{self.repository}/{path}"
+        if entry.kind is EntryKind.SUBMODULE:
+            raise Unbuildable("a submodule: its content is not in this repository", where=Where(file=path))
+        if entry.kind is EntryKind.SYMLINK:
+            text = os.fsdecode(self.tree.read(path))
+            _check_link(path, files, self.tree)
+            os.symlink(text, target)
+            self._written[path] = entry.oid
+            return len(text)
+        size = self._link(entry.oid, target)
+        if size is None:
+            data = self.tree.read(path)
+            size = len(data)
+            try:
+                descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
+                with open(descriptor, "wb") as file:
+                    file.write(data)
+            except OSError as exc:
+                raise RenderError(
+                    f"cannot write to the temporary folder: {exc.strerror}", remedy="make room, or set TMPDIR"
+                ) from exc
+        self._written[path] = entry.oid
+        self._by_oid[entry.oid] = target
+        return size
+
+    def _link(self, oid: str, target: str) -> int | None:
+        for other in (self, *self._like):
+            source = other.holds(oid)
+            if source is None:
+                continue
+            try:
+                os.link(source, target)
+                return os.stat(target).st_size
+            except OSError:
+                continue  # another file system, too many links, or gone meanwhile: written instead
+        return None
+
+    def _make_folder(self, folder: str, files: Mapping[str, Entry]) -> None:
+        if folder in self._folders or not folder:
+            return
+        parent = posixpath.dirname(folder)
+        self._make_folder(parent, files)
+        if folder in files:
+            raise Unbuildable("a file lies below something that is no folder", where=Where(file=folder))
+        os.makedirs(f"{self.repository}/{folder}", exist_ok=True)
+        self._folders.add(folder)
+
+    def _wrap(self, root: Root, target: str) -> str:
+        assert root.wrapper is not None
+        self._wrappers += 1
+        folder = f"{self.folder}/wrappers/{self._wrappers}"
+        os.mkdir(folder)
+        relative = os.path.relpath(target, folder)
+        if _UNSAFE.search(relative):
+            raise Unbuildable(
+                f"the folder name {root.path!r} cannot be written in a kustomization", remedy="rename the folder"
+            )
+        with open(f"{folder}/kustomization.yaml", "w", encoding="utf-8") as file:
+            file.write(root.wrapper.replace(_PLACE, relative))
+        return folder
+
+
+def _place() -> str | None:
+    try:
+        room = os.statvfs(_MEMORY)
+    except OSError:
+        return None
+    if os.access(_MEMORY, os.W_OK | os.X_OK) and room.f_bavail * room.f_frsize >= _ROOM:
+        return str(_MEMORY)
+    return None
+
+
+def _check_path(path: str) -> None:
+    if path.startswith("/") or "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+        raise Unbuildable("the path leaves the repository", where=Where(file=path))
+
+
+def _check_link(path: str, files: Mapping[str, Entry], tree: Tree) -> None:
+    """Follow a symlink step by step through the tree's own: a lexical look misses `a/b → ../..` and then `a/b/../x`."""
+    here = path.split("/")[:-1]
+    pending = os.fsdecode(tree.read(path)).split("/")
+    followed = 1
+    if not pending[0]:
+        raise _outside(path)
+    while pending:
+        step = pending.pop(0)
+        if step in ("", "."):
+            continue
+        if step == "..":
+            if not here:
+                raise _outside(path)
+            here.pop()
+            continue
+        here.append(step)
+        entry = files.get("/".join(here))
+        if entry is not None and entry.kind is EntryKind.SYMLINK:
+            followed += 1
+            if followed > _LINKS:
+                raise Unbuildable("the symlink leads to itself", where=Where(file=path))
+            here.pop()
+            target = os.fsdecode(tree.read("/".join([*here, step]))).split("/")
+            if not target[0]:
+                raise _outside(path)
+            pending = target + pending
+
+
+def _outside(path: str) -> Unbuildable:
+    return Unbuildable(
+        "the symlink leads out of the repository",
+        where=Where(file=path),
+        remedy="replace it by a file, or a path inside",
+    )
