@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from image_updater.api.model import ObjectKey, Objects, Secret
@@ -323,14 +323,14 @@ class ChangedObject:
     """
 
     root: str
-    name: str
+    object: str
     change: str
     fields: tuple[tuple[str, str | None, str | None], ...] = ()
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, Any]:
         return {
             "root": self.root,
-            "object": self.name,
+            "object": self.object,
             "change": self.change,
             "fields": [{"field": name, "old": old, "new": new} for name, old, new in self.fields],
         }

@@ -1,0 +1,117 @@
+"""What commands print: JSON on stdout, or text through rich; progress on stderr, only where a person watches."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from image_updater.pipeline.report import Progress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
+    from rich.text import Text
+
+WIDE = 100_000
+"""Columns of a "terminal" that is a file or a pipe: scripts get whole lines, never a wrapped or cut one."""
+
+
+def coloured(color: str, stream: IO[Any]) -> bool:
+    """`--color`; auto = on a terminal, unless NO_COLOR is set (https://no-color.org) or TERM is dumb."""
+    if color != "auto":
+        return color == "always"
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
+
+
+def print_json(document: object) -> None:
+    """One document, readable, in UTF-8 whatever the locale is."""
+    write_bytes((json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(data: bytes) -> None:
+    """To stdout without any translation (diffs of CRLF files, manifests)."""
+    sys.stdout.flush()
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:
+        sys.stdout.write(data.decode("utf-8", "replace"))
+    else:
+        binary.write(data)
+        binary.flush()
+
+
+def console(color: str) -> Console:
+    """A rich console on stdout: colours by `--color`, the terminal's width or none, no markup in what users wrote."""
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    on = coloured(color, sys.stdout)
+    return Console(
+        file=sys.stdout,
+        force_terminal=on or None,
+        no_color=not on,
+        color_system="auto" if on else None,
+        width=None if terminal else WIDE,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        soft_wrap=not terminal,
+    )
+
+
+def table(out: Console, rows: Sequence[Sequence[str | Text]], *, indent: int = 2, styles: Sequence[str] = ()) -> None:
+    """Aligned columns without borders; on a terminal what is too long folds inside its column."""
+    if not rows:
+        return
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = max(len(row) for row in rows)
+    cells = [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
+    if out.width >= WIDE:
+        # Plain text: pad by hand, so that no line ends in a hundred thousand blanks.
+        widths = [max((line[i].cell_len for line in cells if i < len(line)), default=0) for i in range(columns)]
+        for cells_of_row in cells:
+            line = Text(" " * indent)
+            for i, cell in enumerate(cells_of_row):
+                piece = cell.copy()
+                if i < len(styles) and styles[i]:
+                    piece.stylize(styles[i])
+                line.append_text(piece)
+                if i + 1 < len(cells_of_row):
+                    line.append(" " * (widths[i] - cell.cell_len + 2))
+            line.rstrip()
+            out.print(line)
+        return
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for i in range(columns):
+        grid.add_column(style=styles[i] if i < len(styles) and styles[i] else None, overflow="fold")
+    for cells_of_row in cells:
+        grid.add_row(*cells_of_row)
+    out.print(Padding(grid, (0, 0, 0, indent)))
+
+
+def printable(text: str) -> str:
+    """Control characters (a hostile tag or file name may hold escape sequences) as visible escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Progress]:
+    """A spinner with the last message on stderr; nothing at all when stderr is not a terminal."""
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield silent
+        return
+    from rich.console import Console
+
+    screen = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    with screen.status(title) as status:
+        yield lambda text: status.update(printable(text))

@@ -1,0 +1,146 @@
+"""`image-updater update`: one run of the line over a checkout, a folder or a repository's URL."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import click
+
+from image_updater.cli import options
+from image_updater.cli.failing import CHANGES, DONE, FAILED, Command
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from image_updater.pipeline.report import UpdateReport
+
+MODES = ("dry_run", "write", "commit", "push", "pull_request")
+
+
+@click.command(cls=Command)
+@click.argument("target", required=False, metavar="[PATH|URL]")
+@options.objects
+@click.option(
+    "--branch",
+    metavar="B",
+    help="The branch to update (URL: default the GitRepository's; PATH: must be the one checked out).",
+)
+@options.tags
+@click.option(
+    "--dry-run",
+    "dry_run",
+    is_flag=True,
+    help="Prove and print, change nothing (the default); exit 3 = there are changes.",
+)
+@click.option("--write", is_flag=True, help="Write the files of PATH.")
+@click.option("--commit", is_flag=True, help="Commit to the branch of PATH; files that are dirty are left alone.")
+@click.option("--push", is_flag=True, help="Commit and push: PATH's upstream, or the URL's branch.")
+@click.option("--pull-request", "pull_request", is_flag=True, hidden=True)
+@options.roots
+@options.output("text", "json", "diff")
+@options.color
+@options.state("none")
+@options.cache
+@options.secrets
+@options.rendering
+@options.now
+def command(
+    target: str | None,
+    files: tuple[str, ...],
+    branch: str | None,
+    tags_file: Path | None,
+    roots: tuple[str, ...],
+    output: str,
+    color: str,
+    state: Path | None,
+    cache: Path | None,
+    secrets: Path | None,
+    kustomize: str | None,
+    helm: str | None,
+    allow_remote_bases: bool,
+    now: datetime | None,
+    **flags: bool,
+) -> int:
+    """Move images in Git to the tags that the policies choose.
+
+    Without a mode flag nothing is changed. Without -f, annotations on workloads in Git are the policies. Without PATH
+    or URL every automation of -f runs on its own GitRepository, or on the current folder when there is none.
+    """
+    from image_updater.cli.output import print_json, progress, write_bytes
+    from image_updater.errors import SpecError
+    from image_updater.pipeline.report import Mode, UpdateRequest
+    from image_updater.pipeline.secrets import SecretStore
+    from image_updater.pipeline.targets import is_url
+
+    modes = [name for name in MODES if flags.get(name)]
+    if len(modes) > 1:
+        raise click.UsageError(f"{' and '.join(_flag(name) for name in modes)} exclude each other: give one")
+    if modes == ["pull_request"]:
+        raise SpecError(
+            "--pull-request is not built yet",
+            remedy="push to a branch (git.push.branch of the automation) and open the pull request there",
+        )
+    mode = Mode(modes[0].replace("_", "-")) if modes else Mode.DRY_RUN
+    if target is not None and is_url(target) and mode in {Mode.WRITE, Mode.COMMIT}:
+        raise click.UsageError(f"{_flag(modes[0])} needs a folder, not a URL: use --dry-run or --push")
+
+    objects = options.load_objects(files)
+    tags = options.load_tags(tags_file)
+    settings = options.settings(
+        state=state, cache=cache, secrets=secrets, kustomize=kustomize, helm=helm, allow_remote_bases=allow_remote_bases
+    )
+
+    from image_updater.pipeline.update import update
+
+    with progress("reading") as say:
+        report = asyncio.run(
+            update(
+                UpdateRequest(
+                    target=target,
+                    objects=objects,
+                    branch=branch,
+                    tags=tags,
+                    mode=mode,
+                    now=options.clock(now),
+                    settings=settings,
+                    secrets=SecretStore(objects=objects.secrets, folder=secrets),
+                    roots=roots,
+                    environment=options.environment(),
+                    progress=say,
+                )
+            )
+        )
+    match output:
+        case "json":
+            print_json(report.as_json())
+        case "diff":
+            from image_updater.cli.difference import unified
+
+            write_bytes(unified(report.files).encode("utf-8", "surrogateescape"))
+        case _:
+            from image_updater.cli.views import show_update
+
+            show_update(report, mode, color)
+    return finish(report, mode, quiet=output == "text")
+
+
+def finish(report: UpdateReport, mode: object, *, quiet: bool = False) -> int:
+    """The exit code; failures and problems also stand on stderr, whatever the output is."""
+    from image_updater.cli.output import printable
+    from image_updater.pipeline.report import Mode
+
+    for failure in report.failures:
+        click.echo(f"error: {printable(failure.subject)}: {printable(failure.message)}", err=True)
+    if not quiet:
+        for problem in report.problems:
+            place = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
+            click.echo(f"warning: {printable(place)}: {printable(problem.reason)}", err=True)
+    if report.failures:
+        return FAILED
+    return CHANGES if mode is Mode.DRY_RUN and report.changed else DONE
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
