@@ -4,6 +4,26 @@ Pure. `docker.io/library/nginx`, `index.docker.io/nginx` and `nginx` are one ima
 wrote is kept beside it.
 """
 
-from image_updater.images.names import Digest, ImageName, ImageRef, is_tag, parse_name, parse_ref
+from image_updater.images.names import (
+    Digest,
+    ImageName,
+    ImageRef,
+    is_digest,
+    is_tag,
+    parse_name,
+    parse_ref,
+    same_image,
+    split,
+)
 
-__all__ = ["Digest", "ImageName", "ImageRef", "is_tag", "parse_name", "parse_ref"]
+__all__ = [
+    "Digest",
+    "ImageName",
+    "ImageRef",
+    "is_digest",
+    "is_tag",
+    "parse_name",
+    "parse_ref",
+    "same_image",
+    "split",
+]
