@@ -27,17 +27,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """A place in the user's input: file (as the user named it), 1-based line, field path such as `spec.policy.semver.range`."""
+    """A place in the user's input.
+
+    File (as the user named it), 1-based line, field path such as `spec.policy.semver.range`, and the object that has the
+    field (`ImagePolicy apps/web`).
+    """
 
     file: str | None = None
     line: int | None = None
     field: str | None = None
+    object: str | None = None
 
     def __str__(self) -> str:
         place = self.file or ""
         if place and self.line is not None:
             place += f":{self.line}"
-        return ": ".join(part for part in (place, self.field) if part)
+        return ": ".join(part for part in (place, self.object, self.field) if part)
 
 
 class ImageUpdaterError(Exception):

@@ -1,6 +1,9 @@
-"""The custom resources as frozen values (design: group `image-updater.dev/v1alpha1`). Parsing lives in `decode.py` and one file a kind.
+"""The custom resources as frozen values (design: group `image-updater.dev/v1alpha1`).
 
-Durations are `timedelta`; `source` says where an object was read, so that an error found later can still name file and line.
+Parsing lives in `decode.py` and one file a kind.
+
+Durations are `timedelta`; `source` says where an object was read, so that an error found later can still name file
+and line.
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ class ObjectKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where an object was read: file as named by the user, and a function from a field path (`spec.policy.semver.range`) to its line."""
+    """Where an object was read: file as named by the user, and a function from a field path
+    (`spec.policy.semver.range`) to its line.
+    """
 
     file: str | None = None
     line: int | None = None
@@ -202,7 +207,9 @@ class ProofLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelSelector:
-    """Kubernetes `matchLabels` and `matchExpressions` (operators In, NotIn, Exists, DoesNotExist); empty matches everything."""
+    """Kubernetes `matchLabels` and `matchExpressions` (operators In, NotIn, Exists, DoesNotExist); empty matches
+    everything.
+    """
 
     match_labels: Mapping[str, str] = field(default_factory=dict)
     match_expressions: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
@@ -227,7 +234,11 @@ def _matches(labels: Mapping[str, str], key: str, operator: str, values: tuple[s
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Update:
-    """`spec.update`. `paths` are repository-relative with `/`, without leading `./`; () = the whole repository. `proof` is the weakest level allowed."""
+    """`spec.update`.
+
+    `paths` are repository-relative with `/`, without leading `./`; () = the whole repository. `proof` is the weakest
+    level allowed.
+    """
 
     paths: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -245,7 +256,10 @@ class Author:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Commit:
-    """`spec.git.commit`. `signing_key` names a Secret: `git.asc` + `passphrase` (OpenPGP) or `identity` + `password` (SSH)."""
+    """`spec.git.commit`.
+
+    `signing_key` names a Secret: `git.asc` + `passphrase` (OpenPGP) or `identity` + `password` (SSH).
+    """
 
     author: Author = field(default_factory=Author)
     message_template: str | None = None
@@ -281,7 +295,9 @@ class ImageUpdateAutomation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kustomization:
-    """What the line needs of our Kustomization before the sync is built: which path is a root, and what is laid over it."""
+    """What the line needs of our Kustomization before the sync is built: which path is a root, and what is laid over
+    it.
+    """
 
     meta: Meta
     source_ref: ObjectKey | None
@@ -312,3 +328,5 @@ class Objects:
     automations: tuple[ImageUpdateAutomation, ...] = ()
     kustomizations: tuple[Kustomization, ...] = ()
     secrets: Mapping[ObjectKey, Secret] = field(default_factory=dict, repr=False)
+    encrypted: tuple[ObjectKey, ...] = ()
+    """Secrets that are there but encrypted (SOPS): not usable, and a reference to one says so."""

@@ -1,0 +1,260 @@
+"""Annotations on workloads in Git, as implicit policies: `image-updater.dev/policy: 'semver ^1.2'`.
+
+Here the texts are read; which image of which rendered object an annotation claims is decided where the sites are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from image_updater.api.decode import SpecErrors, did_you_mean, suggest
+from image_updater.api.durations import parse_duration
+from image_updater.api.fields import check_name, check_namespace
+from image_updater.api.kinds.policy import check_tag
+from image_updater.api.model import (
+    GROUP,
+    AlphabeticalPolicy,
+    CalverPolicy,
+    DigestPolicy,
+    NewestBy,
+    NewestPolicy,
+    NumericalPolicy,
+    Order,
+    SemverPolicy,
+    Strategy,
+)
+from image_updater.errors import SpecError, Where
+
+PREFIX: Final = f"{GROUP}/"
+
+POLICY: Final = "policy"
+FILTER: Final = "filter"
+MIN_AGE: Final = "min-age"
+IGNORE: Final = "ignore"
+
+PER_CONTAINER: Final = (POLICY, FILTER)
+"""Annotations that take `.<container>`."""
+
+MEANING: Final = {
+    POLICY: "policy of all containers, or with `.<container>` of one: see the forms below",
+    FILTER: "RE2 pattern that a tag must have in it (not anchored), for all containers or with `.<container>` for one",
+    MIN_AGE: "not built yet; only `0` and `0s` are accepted",
+    IGNORE: '`"true"`: no image of this object is touched, whatever claims it',
+}
+"""Every annotation by its name behind `image-updater.dev/`, for reading and for the reference page."""
+
+ELSEWHERE: Final = ("requestedAt", "reconcile", "prune")
+"""Names behind the prefix that other parts of the product read; they are no mistakes here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyName:
+    """A named ImagePolicy: `ref web` (the workload's namespace) or `ref apps/web`."""
+
+    name: str
+    namespace: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+AnnotationPolicy: TypeAlias = Strategy | PolicyName
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadAnnotations:
+    """What the annotations of one workload ask for. The key `None` stands for all containers."""
+
+    policies: Mapping[str | None, AnnotationPolicy] = field(default_factory=dict)
+    filters: Mapping[str | None, str] = field(default_factory=dict)
+    ignore: bool = False
+
+    def policy_for(self, container: str) -> AnnotationPolicy | None:
+        return self.policies.get(container) or self.policies.get(None)
+
+    def filter_for(self, container: str) -> str | None:
+        return self.filters.get(container) or self.filters.get(None)
+
+
+def parse_annotation_policy(text: str, *, where: Where | None = None) -> AnnotationPolicy:
+    """The policy that an annotation's value names. Raises SpecErrors, at `where`."""
+    word, _, rest = text.strip().partition(" ")
+    rest = rest.strip()
+    if not word:
+        raise _error("is empty", where, f"write one of: {', '.join(form.text for form in FORMS.values())}")
+    form = FORMS.get(word)
+    if form is None:
+        raise _error(f"{word!r} is not a policy", where, _hint(word, text))
+    if not rest and form.needs is not None:
+        raise _error(f"{word} needs {form.needs}", where, f"such as '{form.example}'")
+    try:
+        return form.read(rest)
+    except ValueError as exc:
+        raise _error(str(exc), where, f"such as '{form.example}'") from exc
+
+
+def parse_annotations(annotations: Mapping[str, str], *, where: Where | None = None) -> WorkloadAnnotations:
+    """All of our annotations of a workload.
+
+    Raises SpecErrors with every mistake; foreign annotations are not looked at.
+    """
+    policies: dict[str | None, AnnotationPolicy] = {}
+    filters: dict[str | None, str] = {}
+    ignore = False
+    errors: list[SpecError] = []
+    for key, value in annotations.items():
+        if not key.startswith(PREFIX):
+            continue
+        name, dot, container = key[len(PREFIX) :].partition(".")
+        place = _below(where, key)
+        if name in ELSEWHERE:
+            continue
+        if name not in MEANING or (dot and name not in PER_CONTAINER):
+            errors.append(SpecError("unknown annotation", where=place, remedy=did_you_mean(name, MEANING)))
+        elif dot and not container:
+            errors.append(SpecError("names no container behind the dot", where=place))
+        elif name == POLICY:
+            try:
+                policies[container or None] = parse_annotation_policy(value, where=place)
+            except SpecErrors as exc:
+                errors.extend(exc.errors)
+        elif name == FILTER and not value:
+            errors.append(SpecError("is empty", where=place, remedy="write a pattern, or remove the annotation"))
+        elif name == FILTER:
+            filters[container or None] = value
+        elif name == MIN_AGE and not _is_zero(value):
+            errors.append(SpecError("is not built yet: nothing would honour it", where=place, remedy="remove it"))
+        elif name == IGNORE and value not in ("true", "false"):
+            errors.append(SpecError(f"{value!r} is neither 'true' nor 'false'", where=place))
+        elif name == IGNORE:
+            ignore = value == "true"
+    if errors:
+        raise SpecErrors(errors)
+    return WorkloadAnnotations(policies=policies, filters=filters, ignore=ignore)
+
+
+def _below(where: Where | None, key: str) -> Where:
+    base = where or Where()
+    path = f"{base.field}[{key}]" if base.field else f"metadata.annotations[{key}]"
+    return Where(file=base.file, line=base.line, field=path, object=base.object)
+
+
+def _is_zero(value: str) -> bool:
+    try:
+        return not value.strip() or not parse_duration(value.strip())
+    except ValueError:
+        return False
+
+
+def _error(message: str, where: Where | None, remedy: str) -> SpecErrors:
+    return SpecErrors([SpecError(message, where=where, remedy=remedy)])
+
+
+def _hint(word: str, text: str) -> str:
+    """A range without its strategy is the usual slip."""
+    if word[0] in "^~<>=*" or word[0].isdigit():
+        return f"a range needs its strategy: 'semver {text.strip()}'"
+    head, colon, rest = word.partition(":")
+    if colon and head in FORMS:
+        return f"write a space instead of the colon: '{head} {rest}'"
+    close = suggest(word, FORMS)
+    return f"did you mean {close!r}?" if close else f"one of: {', '.join(form.text for form in FORMS.values())}"
+
+
+# ------------------------------------------------------------------------------------------------ the forms
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """One form of the value: `text` as shown, `needs` = what must follow the word."""
+
+    text: str
+    doc: str
+    example: str
+    read: Callable[[str], AnnotationPolicy]
+    needs: str | None = None
+
+
+def _order(rest: str) -> Order:
+    if rest not in ("", *Order):
+        raise ValueError(f"{rest!r} is no order: asc or desc")
+    return Order(rest) if rest else Order.ASC
+
+
+def _newest(rest: str) -> NewestPolicy:
+    if rest not in ("", *NewestBy):
+        raise ValueError(f"{rest!r} is no date: {', '.join(NewestBy)}")
+    return NewestPolicy(by=NewestBy(rest) if rest else NewestBy.CREATED)
+
+
+def _digest(rest: str) -> DigestPolicy:
+    problem = check_tag(rest)
+    if problem is not None:
+        raise ValueError(problem)
+    return DigestPolicy(tag=rest)
+
+
+def _ref(rest: str) -> PolicyName:
+    namespace, slash, name = rest.rpartition("/")
+    if not slash and rest.count(":") == 1:
+        namespace, slash, name = rest.partition(":")  # as in Flux's markers
+    problem = check_name(name) or (check_namespace(namespace) if slash else None)
+    if problem is not None:
+        raise ValueError(problem)
+    return PolicyName(name=name, namespace=namespace or None)
+
+
+FORMS: Final = {
+    form.text.split()[0]: form
+    for form in (
+        Form(
+            text="semver RANGE",
+            doc="the highest version in a range",
+            example="semver ^1.2",
+            needs="a range",
+            read=lambda rest: SemverPolicy(range=rest),
+        ),
+        Form(
+            text="numerical [asc|desc]",
+            doc="the highest number (or the lowest)",
+            example="numerical",
+            read=lambda rest: NumericalPolicy(order=_order(rest)),
+        ),
+        Form(
+            text="alphabetical [asc|desc]",
+            doc="the last in byte order (or the first)",
+            example="alphabetical",
+            read=lambda rest: AlphabeticalPolicy(order=_order(rest)),
+        ),
+        Form(
+            text="calver FORMAT",
+            doc="the latest calendar version",
+            example="calver YYYY.0M.MICRO",
+            needs="a format",
+            read=lambda rest: CalverPolicy(format=rest),
+        ),
+        Form(
+            text="newest [created|pushed|firstSeen]",
+            doc="the image with the latest date",
+            example="newest",
+            read=_newest,
+        ),
+        Form(
+            text="digest TAG",
+            doc="follow a mutable tag by its digest",
+            example="digest latest",
+            needs="a tag",
+            read=_digest,
+        ),
+        Form(
+            text="ref [NAMESPACE/]NAME",
+            doc="what this ImagePolicy chooses",
+            example="ref web",
+            needs="a policy's name",
+            read=_ref,
+        ),
+    )
+}
+"""The forms by their first word, for reading and for the reference page."""

@@ -1,0 +1,59 @@
+"""What the kinds share: the shape of a kind, and checks of paths and branches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from image_updater.api.fields import Struct, Values
+from image_updater.api.model import Meta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """A kind: `spec` reads its fields, `build` makes the object of metadata and these fields."""
+
+    name: str
+    doc: str
+    spec: Struct
+    build: Callable[[Meta, Values], Any]
+
+
+def check_path(text: str) -> str | None:
+    """A path inside the repository: relative, with `/`, never upwards, no pattern."""
+    if text.startswith("/"):
+        return f"{text!r} is absolute: paths count from the top of the repository"
+    if ".." in text.split("/"):
+        return f"{text!r} leaves the repository"
+    if "\\" in text or "\0" in text:
+        return f"{text!r} has a character that no path has"
+    return None
+
+
+def check_plain_path(text: str) -> str | None:
+    if any(c in text for c in "*?"):
+        return f"{text!r} is a pattern: name folders or files here, patterns go under `exclude`"
+    return check_path(text)
+
+
+def clean_path(text: str) -> str:
+    """`./apps//web/` as `apps/web`; the top of the repository is `.`."""
+    return "/".join(part for part in text.split("/") if part not in ("", ".")) or "."
+
+
+_BRANCH_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(?:/|\Z)|\A[-./]|[./]\Z")
+
+
+def check_branch(text: str) -> str | None:
+    """git-check-ref-format, for a branch or tag name."""
+    if text.startswith("refs/"):
+        return f"{text!r} is a full ref: name the branch alone"
+    if text == "@" or _BRANCH_FORBIDDEN.search(text):
+        return f"{text!r} is not a legal branch or tag name in Git"
+    return None
+
+
+def one_line(text: str) -> str | None:
+    return "has a line break or another control character" if any(ord(c) < 32 or ord(c) == 127 for c in text) else None

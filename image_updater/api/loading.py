@@ -1,0 +1,131 @@
+"""Objects files to `Objects`: texts, files and folders; every error of all of them at once."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from image_updater.api.decode import Report, SpecErrors
+from image_updater.api.model import GitRepository, ImagePolicy, ImageUpdateAutomation, Kustomization, Objects, Secret
+from image_updater.api.objects import Encrypted, expand, read_object
+from image_updater.documents import decode, parse
+from image_updater.errors import DocumentError, SpecError, Where
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Sequence
+
+    from image_updater.api.model import ObjectKey
+    from image_updater.api.objects import AnyObject
+
+SUFFIXES: Final = (".yaml", ".yml")
+"""Files of a folder that are read."""
+
+
+def load_text(text: str, file: str | None = None) -> Objects:
+    """The objects of one YAML text; `file` is how errors name it. Raises SpecErrors with all that is wrong."""
+    report = Report(file=file)
+    found = _read_text(text, report, folder=False)
+    return _assemble(found, report.errors)
+
+
+def load(paths: Sequence[pathlib.Path]) -> Objects:
+    """The objects of files and folders (recursively, sorted, `*.yaml` and `*.yml`).
+
+    Raises SpecErrors with all that is wrong.
+    """
+    found: list[AnyObject | Encrypted] = []
+    errors: list[SpecError] = []
+    for path in paths:
+        folder = path.is_dir()
+        for file in _files(path) if folder else [path]:
+            report = Report(file=str(file))
+            text = _read_file(file, report)
+            if text is not None:
+                found.extend(_read_text(text, report, folder=folder))
+            errors.extend(report.errors)
+    return _assemble(found, errors)
+
+
+def merge(*parts: Objects) -> Objects:
+    """Several sets of objects as one. Raises SpecErrors for objects that two of them have."""
+    found: list[AnyObject | Encrypted] = []
+    for part in parts:
+        found.extend(
+            (*part.policies, *part.repositories, *part.automations, *part.kustomizations, *part.secrets.values())
+        )
+        found.extend(Encrypted(key=key) for key in part.encrypted)
+    return _assemble(found, [])
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Hidden files and folders are left out: mounted ConfigMaps keep their older versions there."""
+    result: list[pathlib.Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        base = type(folder)(parent)
+        result.extend(base / name for name in sorted(names) if name.endswith(SUFFIXES) and not name.startswith("."))
+    return result
+
+
+def _read_file(file: pathlib.Path, report: Report) -> str | None:
+    try:
+        return decode(file.read_bytes(), file=str(file))
+    except DocumentError as exc:
+        report.add(exc.message, line=exc.where.line, remedy=exc.remedy)
+    except OSError as exc:
+        report.add(
+            f"cannot be read: {exc.strerror or exc}", line=None, remedy="name a file or folder of YAML that is there"
+        )
+    return None
+
+
+def _read_text(text: str, report: Report, *, folder: bool) -> list[AnyObject | Encrypted]:
+    try:
+        documents = parse(text, file=report.file)
+    except DocumentError as exc:
+        report.add(exc.message, line=exc.where.line, remedy=exc.remedy)
+        return []
+    found: list[AnyObject | Encrypted] = []
+    for document in documents:
+        if document.root is None:
+            continue
+        if folder and not hasattr(document.root, "items"):
+            continue  # a lone scalar in some file of a folder is no object
+        for node in expand(document.root, report):
+            result = read_object(node, report, folder=folder)
+            if result is not None:
+                found.append(result)
+    return found
+
+
+def _assemble(found: Sequence[AnyObject | Encrypted], errors: list[SpecError]) -> Objects:
+    errors = [*errors, *_duplicates(found)]
+    if errors:
+        files = {error.where.file: i for i, error in reversed(list(enumerate(errors)))}
+        raise SpecErrors(sorted(errors, key=lambda error: (files[error.where.file], error.where.line or 0)))
+    return Objects(
+        policies=tuple(item for item in found if isinstance(item, ImagePolicy)),
+        repositories=tuple(item for item in found if isinstance(item, GitRepository)),
+        automations=tuple(item for item in found if isinstance(item, ImageUpdateAutomation)),
+        kustomizations=tuple(item for item in found if isinstance(item, Kustomization)),
+        secrets={item.meta.key: item for item in found if isinstance(item, Secret)},
+        encrypted=tuple(item.key for item in found if isinstance(item, Encrypted)),
+    )
+
+
+def _duplicates(found: Sequence[AnyObject | Encrypted]) -> list[SpecError]:
+    seen: dict[tuple[str, ObjectKey], AnyObject] = {}
+    errors = []
+    for item in found:
+        if isinstance(item, Encrypted):
+            continue
+        kind = type(item).__name__
+        first = seen.setdefault((kind, item.meta.key), item)
+        if first is not item:
+            there, here = first.meta.source, item.meta.source
+            place = Where(file=here.file, line=here.line, field="metadata.name", object=f"{kind} {item.meta.key}")
+            earlier = str(Where(file=there.file, line=there.line)) if there.file else f"line {there.line}"
+            message = f"is defined twice: here (line {here.line}) and at {earlier}"
+            errors.append(SpecError(message, where=place, remedy="remove or rename one of them"))
+    return errors
