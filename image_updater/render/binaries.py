@@ -52,8 +52,8 @@ class Kustomize:
         return f"kustomize {self.version}" + (f" ({self.carrier})" if self.carrier else "")
 
     def supports(self, major: int, minor: int) -> bool:
-        """Whether this kustomize is at least that version."""
-        return _numbers(self.version) >= (major, minor)
+        """Whether this kustomize is at least that version; one that was built without a version is taken for a new one."""
+        return self.version.startswith("devel-") or _numbers(self.version) >= (major, minor)
 
 
 def find_binary(explicit: str | None, environment: Mapping[str, str]) -> Kustomize:
@@ -101,11 +101,14 @@ def helm_version(path: str) -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def _read_version(path: str, _mtime: int, _size: int) -> Kustomize:
+def _read_version(path: str, mtime: int, size: int) -> Kustomize:
     if "kubectl" in Path(path).name:
         kustomize = _kubectl(path)
     else:
-        kustomize = Kustomize(command=(path, "build"), version=_first_version(_ask(path, "version"), path))
+        answer = _ask(path, "version")
+        # Built from source without a version: which build it is still decides what is cached.
+        devel = f"devel-{mtime ^ size:x}" if "(devel)" in answer else None
+        kustomize = Kustomize(command=(path, "build"), version=devel or _first_version(answer, path))
     if not kustomize.supports(*OLDEST):
         raise RendererTooOld(f"{path} is kustomize {kustomize.version}, 5.0 is the oldest that works", remedy=WAYS)
     return kustomize

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# One suite: .ci/suite.sh unit|integration [PYTEST ARGUMENTS…]
+source "$(dirname "$0")/env.sh"
+suite=$1
+shift
+.ci/venv.sh dev kustomize
+if [ "$suite" = integration ]; then
+  .ci/apt.sh
+  .ci/tools.sh
+fi
+[ -d "tests/$suite" ] || die "tests/$suite is missing"
+workers=$(nproc 2>/dev/null || echo 2)
+[ "$workers" -le 4 ] || workers=4
+say "pytest tests/$suite"
+exec "$VENV/bin/python" -m pytest "tests/$suite" -n "${WORKERS:-$workers}" --dist loadfile "$@"
