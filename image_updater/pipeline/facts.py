@@ -1,0 +1,205 @@
+"""Facts of tags: fetched only for what could still win, kept by digest for ever, and as they come.
+
+A digest's facts never change. Which digest a tag has does: where a digest is to be written it is asked anew with
+every list, else (dates of tags that automation writes once) the digest seen first is good enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from image_updater.api.model import DigestReflection, NewestBy, NewestPolicy
+from image_updater.pipeline.moments import parse_rfc3339
+from image_updater.pipeline.report import rfc3339
+from image_updater.policy.model import TagFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from image_updater.api.model import ImagePolicy
+    from image_updater.images import Digest
+    from image_updater.pipeline.listing import Listing, Registry, Source
+    from image_updater.store import Store
+
+AT_ONCE = 16
+"""Requests of one policy under way together; the client's budgets bound what a host sees."""
+
+FLUSH_EVERY = 64
+"""Facts that a killed process may lose."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of one source's tags. `fresh`: digests that were asked since the last list."""
+
+    digests: dict[str, Digest]
+    facts: dict[Digest, dict[str, object]]
+    fresh: dict[str, Digest] = field(default_factory=dict)
+    gone: dict[str, str] = field(default_factory=dict)
+    """Tags of the last list that the registry cannot deliver, and why."""
+    of: datetime | None = None
+    """When the list was made that `fresh` and `gone` belong to."""
+
+
+class FactBook:
+    """Facts by source, from the store and the registry."""
+
+    def __init__(self, registry: Registry | None, store: Store) -> None:
+        self._registry = registry
+        self._store = store
+        self._known: dict[tuple[str, str], Known] = {}
+        self.fetched = 0
+        """Requests for facts so far (digests and dates)."""
+
+    def known(self, source: Source, listing: Listing) -> Known:
+        """What is known, with digests as fresh as `listing`."""
+        found = self._known.get(source.key)
+        if found is None:
+            digests = dict(self._store.tag_digests(source.repository, source.identity))
+            facts = self._store.facts(source.repository, source.identity, tuple(set(digests.values())))
+            found = self._known[source.key] = Known(digests=digests, facts={key: dict(facts[key]) for key in facts})
+        if found.of != listing.scanned_at:
+            found.fresh.clear()
+            found.gone.clear()
+            found.of = listing.scanned_at
+        return found
+
+    def tag_facts(self, policy: ImagePolicy, source: Source, listing: Listing) -> dict[str, TagFacts]:
+        """What `policy` may know of the tags of `listing`; tags of which nothing is known are left out."""
+        by = policy.strategy.by if isinstance(policy.strategy, NewestPolicy) else None
+        reflects = policy.reflection is not DigestReflection.NEVER
+        if by is None and not reflects:
+            return {}
+        known = self.known(source, listing)
+        answer = listing.answer
+        if policy.reflection is DigestReflection.ALWAYS:
+            digests: Mapping[str, Digest] = {**answer.digests, **known.fresh}
+        else:
+            digests = {**known.digests, **answer.digests, **known.fresh}
+        match by:
+            case None:
+                return {tag: TagFacts(digest=digest) for tag, digest in digests.items()}
+            case NewestBy.CREATED:
+                dated = {**known.digests, **answer.digests, **known.fresh}
+                return {
+                    tag: TagFacts(
+                        digest=digests.get(tag),
+                        created=_created(known.facts.get(digest)),
+                        created_known=digest in known.facts,
+                    )
+                    for tag, digest in dated.items()
+                }
+            case NewestBy.PUSHED:
+                return {
+                    tag: TagFacts(digest=digests.get(tag), pushed=answer.pushed.get(tag), created_known=True)
+                    for tag in answer.tags
+                }
+            case NewestBy.FIRST_SEEN:
+                seen = self._store.first_seen(source.repository, source.identity)
+                return {
+                    tag: TagFacts(digest=digests.get(tag), first_seen=seen.get(tag), created_known=True)
+                    for tag in answer.tags
+                }
+
+    async def fetch(self, policy: ImagePolicy, source: Source, listing: Listing, tags: Sequence[str]) -> None:
+        """Ask for what `policy` needs of `tags`. What came before an error is kept; raises RegistryError,
+        AccessDenied.
+        """
+        known = self.known(source, listing)
+        dated = isinstance(policy.strategy, NewestPolicy) and policy.strategy.by is NewestBy.CREATED
+        pending: dict[Digest, dict[str, object]] = {}
+        moved: dict[str, Digest] = {}
+
+        def flush() -> None:
+            if pending:
+                self._store.save_facts(source.repository, source.identity, dict(pending))
+                pending.clear()
+            if moved:
+                self._store.save_tag_digests(source.repository, source.identity, dict(moved))
+                moved.clear()
+
+        async def one(tag: str) -> None:
+            digest = await self._ask(source, known, tag, listing, dated=dated, pending=pending)
+            if digest is not None:
+                known.fresh[tag] = digest
+                if known.digests.get(tag) != digest:
+                    known.digests[tag] = moved[tag] = digest
+            if len(pending) + len(moved) >= FLUSH_EVERY:
+                flush()
+
+        waiting = list(reversed(tags))
+
+        async def worker() -> None:
+            while waiting:
+                await one(waiting.pop())
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(AT_ONCE, len(tags))):
+                    group.create_task(worker())
+        except BaseExceptionGroup as errors:
+            raise first(errors) from None
+        finally:
+            flush()
+
+    async def _ask(
+        self,
+        source: Source,
+        known: Known,
+        tag: str,
+        listing: Listing,
+        *,
+        dated: bool,
+        pending: dict[Digest, dict[str, object]],
+    ) -> Digest | None:
+        """The digest of `tag` now, with its facts in `known` where dates count; None when the registry has lost it."""
+        from image_updater.registry.errors import TagNotFound, UnsupportedManifest
+
+        assert self._registry is not None
+        try:
+            self.fetched += 1
+            if not dated:
+                return await self._registry.head(source.image, tag, source.access)
+            digest = listing.answer.digests.get(tag)
+            if digest is None and known.digests.get(tag) in known.facts:
+                # Its date is known, so what is missing is whether the tag still has those bytes.
+                digest = await self._registry.head(source.image, tag, source.access)
+            if digest is not None and digest in known.facts:
+                return digest
+            described = await self._registry.describe(source.image, digest or tag, source.access)
+        except (TagNotFound, UnsupportedManifest) as error:
+            known.gone[tag] = error.message
+            return None
+        facts: dict[str, object] = {
+            "created": rfc3339(described.created) if described.created else None,
+            "platforms": list(described.platforms),
+            "media_type": described.media_type,
+        }
+        known.facts[described.digest] = pending[described.digest] = facts
+        return described.digest
+
+    async def digest(self, source: Source, listing: Listing, tag: str) -> Digest:
+        """HEAD one tag now. Raises RegistryError (TagNotFound too), AccessDenied."""
+        assert self._registry is not None
+        self.fetched += 1
+        digest = await self._registry.head(source.image, tag, source.access)
+        known = self.known(source, listing)
+        known.fresh[tag] = digest
+        if known.digests.get(tag) != digest:
+            known.digests[tag] = digest
+            self._store.save_tag_digests(source.repository, source.identity, {tag: digest})
+        return digest
+
+
+def first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error of a group of groups."""
+    inner = errors.exceptions[0]
+    return first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+def _created(facts: Mapping[str, object] | None) -> datetime | None:
+    value = facts.get("created") if facts is not None else None
+    return parse_rfc3339(value) if isinstance(value, str) else None

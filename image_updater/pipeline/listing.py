@@ -1,0 +1,162 @@
+"""Complete tag lists: one a repository and credential identity, however many policies look at it.
+
+A list is whole or an error (law 3). What the store holds from an earlier run is handed to the registry client, so
+that an unchanged list is not parsed again; it is never taken for an answer of now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+from image_updater.store.model import StoredTags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime, timedelta
+
+    from image_updater.images import Digest, ImageName
+    from image_updater.registry import Access, ImageFacts, TagList
+    from image_updater.store import Store
+
+SHRUNK_FROM = 10
+"""A list of fewer tags may lose any of them without a word."""
+
+
+class Registry(Protocol):
+    """What the line needs of a registry client (`registry.RegistryClient`)."""
+
+    async def tags(self, image: ImageName, access: Access, *, previous: TagList | None = None) -> TagList: ...
+    async def head(self, image: ImageName, reference: str, access: Access) -> Digest: ...
+    async def describe(self, image: ImageName, reference: str, access: Access) -> ImageFacts: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A repository as one identity sees it; equal sources share a list and facts."""
+
+    image: ImageName
+    access: Access = field(compare=False, repr=False)
+    identity: str
+
+    @property
+    def repository(self) -> str:
+        return self.image.canonical
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.repository, self.identity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """A complete list and when it was made. `notes`: what a person should know of it (it shrank, it is empty)."""
+
+    answer: TagList
+    scanned_at: datetime
+    notes: tuple[str, ...] = ()
+    restored: bool = False
+    """From the store, not asked in this process."""
+
+    def __contains__(self, tag: object) -> bool:
+        return tag in self.answer.tags
+
+
+class Listings:
+    """Lists by source: those of this process, and those of the store."""
+
+    def __init__(self, registry: Registry | None, store: Store, clock: Callable[[], datetime]) -> None:
+        self._registry = registry
+        self._store = store
+        self._clock = clock
+        self._known: dict[tuple[str, str], Listing] = {}
+        self._running: dict[tuple[str, str], asyncio.Task[Listing]] = {}
+
+    def known(self, source: Source) -> Listing | None:
+        """The last complete list, of this process or of the store."""
+        found = self._known.get(source.key)
+        if found is None:
+            stored = self._store.load_tags(source.repository, source.identity)
+            if stored is not None:
+                found = Listing(answer=_from_store(stored), scanned_at=stored.scanned_at, restored=True)
+                self._known[source.key] = found
+        return found
+
+    def recent(self, source: Source, interval: timedelta) -> Listing | None:
+        """The last list, if it is younger than one interval: as good as if the process had never stopped."""
+        found = self.known(source)
+        return found if found is not None and self._clock() - found.scanned_at < interval else None
+
+    async def fetch(self, source: Source) -> Listing:
+        """Ask the registry now; callers that come while it is asked share the answer. Raises RegistryError,
+        AccessDenied.
+        """
+        running = self._running.get(source.key)
+        if running is None:
+            running = asyncio.create_task(self._fetch(source))
+            self._running[source.key] = running
+            running.add_done_callback(lambda _: self._running.pop(source.key, None))
+        return await asyncio.shield(running)
+
+    async def _fetch(self, source: Source) -> Listing:
+        assert self._registry is not None, "no registry is asked where a tags file is the answer"
+        before = self.known(source)
+        previous = before.answer if before is not None else None
+        started = self._clock()
+        answer = await self._registry.tags(source.image, source.access, previous=previous)
+        notes = before.notes if before is not None and answer is previous else _notes(previous, answer)
+        listing = Listing(answer=answer, scanned_at=started, notes=notes)
+        if answer is not previous:
+            self._keep(source, previous, listing)
+        self._known[source.key] = listing
+        return listing
+
+    def add(self, source: Source, tag: str, digest: Digest) -> Listing | None:
+        """A tag that the registry was seen to have joins the last complete list; the next poll asks for all of it
+        again.
+        """
+        before = self.known(source)
+        if before is None:
+            return None
+        if tag in before:
+            return before
+        answer = replace(
+            before.answer,
+            tags=(*before.answer.tags, tag),
+            fingerprint="",
+            digests={**before.answer.digests, tag: digest} if before.answer.digests else before.answer.digests,
+        )
+        listing = replace(before, answer=answer)
+        self._keep(source, before.answer, listing)
+        self._known[source.key] = listing
+        return listing
+
+    def _keep(self, source: Source, previous: TagList | None, listing: Listing) -> None:
+        answer, now = listing.answer, self._clock()
+        fresh = answer.tags if previous is None else tuple(set(answer.tags).difference(previous.tags))
+        self._store.note_seen(source.repository, source.identity, fresh, now)
+        self._store.save_tags(
+            source.repository,
+            source.identity,
+            StoredTags(
+                tags=answer.tags,
+                fingerprint=answer.fingerprint,
+                scanned_at=listing.scanned_at,
+                pushed=answer.pushed,
+                digests=answer.digests,
+            ),
+        )
+
+
+def _notes(previous: TagList | None, answer: TagList) -> tuple[str, ...]:
+    if previous is None or len(previous.tags) < SHRUNK_FROM or len(answer.tags) * 2 >= len(previous.tags):
+        return ()
+    now = f"{len(answer.tags)} tags" if answer.tags else "none"
+    return (f"the list shrank from {len(previous.tags)} tags to {now}: the registry says that this is all of it",)
+
+
+def _from_store(stored: StoredTags) -> TagList:
+    from image_updater.registry import TagList
+
+    return TagList(tags=stored.tags, fingerprint=stored.fingerprint, pushed=stored.pushed, digests=stored.digests)

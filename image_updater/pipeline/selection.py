@@ -1,0 +1,444 @@
+"""From policies to answers: lists, verdicts, the facts that the verdicts need, and what may be written.
+
+The registry is asked once for each repository and identity, whatever the number of policies; facts only for what
+could still win. An answer that failed is kept for the reader (`judgement`, `kept`) but selects nothing: it never
+starts an edit. With a tags file no request is ever made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from image_updater import policy as policies_room
+from image_updater.api.decode import SpecErrors
+from image_updater.api.model import DigestPolicy, DigestReflection, NewestBy, NewestPolicy
+from image_updater.errors import ImageUpdaterError, SpecError, Waiting, Where
+from image_updater.images import parse_name
+from image_updater.pipeline.facts import FactBook
+from image_updater.pipeline.listing import Listing, Listings, Source
+from image_updater.pipeline.report import Progress, silent
+from image_updater.policy.model import Fate, Verdict
+from image_updater.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from image_updater.api.model import ImagePolicy
+    from image_updater.images import ImageName
+    from image_updater.pipeline.listing import Registry
+    from image_updater.pipeline.report import Secrets
+    from image_updater.pipeline.tagsfile import TagsFile
+    from image_updater.policy import CompiledPolicy
+    from image_updater.policy.model import Chosen, Judgement, Selection, TagFacts
+    from image_updater.settings import Settings
+
+ANNOTATION = "annotation:"
+AT_ONCE = 32
+"""Policies that are judged together; what a host sees is bounded by the client's budgets."""
+
+
+def policy_name(policy: ImagePolicy) -> str:
+    """`namespace/name`, or for an implicit policy `annotation:<file>:<text>`."""
+    return policy.key.name if policy.key.name.startswith(ANNOTATION) else str(policy.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What is known for one policy.
+
+    `selection` is set only where an edit may follow. `error`: no answer now; `judgement` is then the one kept from
+    before. `scanned_at` is when the list was made.
+    """
+
+    policy: str
+    spec: ImagePolicy
+    reason: str
+    compiled: CompiledPolicy | None = None
+    judgement: Judgement | None = None
+    selection: Selection | None = None
+    facts: Mapping[str, TagFacts] = field(default_factory=dict, repr=False)
+    error: ImageUpdaterError | None = None
+    listing: Listing | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def scanned_at(self) -> datetime | None:
+        return self.listing.scanned_at if self.listing is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Amended:
+    """A judgement in which some tags were denied after all, each with its reason."""
+
+    inner: Judgement
+    denied: Mapping[str, str]
+
+    @property
+    def chosen(self) -> Chosen | None:
+        return self.inner.chosen
+
+    @property
+    def reason(self) -> str:
+        if self.inner.chosen is None and self.denied:
+            tag, reason = next(iter(self.denied.items()))
+            more = f" (and {len(self.denied) - 1} more)" if len(self.denied) > 1 else ""
+            return f"{self.inner.reason}; {tag}: {reason}{more}"
+        return self.inner.reason
+
+    @property
+    def verdicts(self) -> Sequence[Verdict]:
+        return (*self.inner.verdicts, *(Verdict(tag, Fate.REJECTED, reason) for tag, reason in self.denied.items()))
+
+    @property
+    def needs_facts(self) -> Sequence[str]:
+        return self.inner.needs_facts
+
+
+class Selector:
+    """Answers for policies, kept between calls. One-shot commands make one, the daemon keeps one."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        secrets: Secrets,
+        environment: Mapping[str, str],
+        clock: Callable[[], datetime],
+        registry: Registry | None = None,
+        tags: TagsFile | None = None,
+        durable: bool = False,
+        progress: Progress = silent,
+    ) -> None:
+        """`durable`: the store outlives the process (`firstSeen` needs that)."""
+        self._store = store
+        self._secrets = secrets
+        self._environment = environment
+        self._clock = clock
+        self._tags = tags
+        self._durable = durable
+        self._progress = progress
+        self._listings = Listings(registry, store, clock)
+        self._book = FactBook(registry, store)
+        self._compiled: dict[str, tuple[ImagePolicy, CompiledPolicy]] = {}
+        self._answers: dict[str, Outcome] = {}
+        self._again: dict[tuple[str, str], set[str]] = {}
+
+    # ------------------------------------------------------------------------------------------------- validity
+
+    def validate(self, policies: Iterable[ImagePolicy]) -> None:
+        """Everything about the policies that can be wrong without asking anyone. Raises SpecErrors with all of it."""
+        errors: list[SpecError] = []
+        for policy in policies:
+            try:
+                self._compile(policy)
+                if self._tags is None:
+                    self.source(policy)
+            except SpecErrors as error:
+                errors += error.errors
+            except SpecError as error:
+                errors.append(error)
+        if errors:
+            raise SpecErrors(errors)
+
+    def _compile(self, policy: ImagePolicy) -> CompiledPolicy:
+        name = policy_name(policy)
+        known = self._compiled.get(name)
+        if known is not None and known[0] == policy:
+            return known[1]
+        strategy = policy.strategy
+        if isinstance(strategy, NewestPolicy) and strategy.by is NewestBy.FIRST_SEEN and not self._durable:
+            place = policy.meta.source.where
+            raise SpecError(
+                "firstSeen needs to remember when tags were first seen, and this run has no state",
+                where=place("spec.policy.newest.by") if place else Where(field="spec.policy.newest.by"),
+                remedy="give --state FILE, or use by: created",
+            )
+        compiled = policies_room.compile(policy)
+        self._compiled[name] = (policy, compiled)
+        return compiled
+
+    def source(self, policy: ImagePolicy) -> Source:
+        """Where the policy's image is and who asks. Raises SpecError for a secret that is missing or unusable."""
+        from image_updater.registry import access_for
+
+        access = access_for(policy, self._secrets, self._environment)
+        return Source(image=parse_name(policy.image), access=access, identity=access.identity)
+
+    # ------------------------------------------------------------------------------------------------- answers
+
+    @property
+    def answers(self) -> Mapping[str, Outcome]:
+        """The last answer of every policy that was asked about."""
+        return self._answers
+
+    @property
+    def fetched(self) -> int:
+        """Requests for digests and dates so far."""
+        return self._book.fetched
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Policies that are no more."""
+        for name in names:
+            self._answers.pop(name, None)
+            self._compiled.pop(name, None)
+
+    async def select(
+        self, policies: Iterable[ImagePolicy], *, current: Mapping[str, frozenset[str]] | None = None
+    ) -> dict[str, Outcome]:
+        """The answers, asked now where there is none yet; by policy name.
+
+        `current`: by policy the tags that Git holds. A list that lacks one is asked again once; the second answer
+        counts. A followed tag (`digest`) is looked up anew each time: this is right before planning.
+        """
+        held = current or {}
+        return await self._each(policies, lambda policy: self._select(policy, held.get(policy_name(policy))))
+
+    async def refresh(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome]:
+        """Ask the registry now, once for each source, and judge anew."""
+        wanted = list(policies)
+        return await self._each(wanted, self._refresh)
+
+    async def restore(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome]:
+        """Answers from the store alone, without a request: those younger than their interval count as asked now."""
+        return await self._each(policies, self._restore)
+
+    async def hint(self, image: ImageName, tag: str | None, policies: Iterable[ImagePolicy]) -> dict[str, Outcome]:
+        """Someone says that `tag` of `image` was pushed: one HEAD for each identity that looks at it (law 9).
+
+        Without a tag, or where no complete list is known, the list is asked instead.
+        """
+        looking = [policy for policy in policies if parse_name(policy.image) == image]
+        return await self._each(looking, lambda policy: self._hint(policy, tag))
+
+    # ------------------------------------------------------------------------------------------------- one policy
+
+    async def _each(self, policies: Iterable[ImagePolicy], ask: Callable[[ImagePolicy], object]) -> dict[str, Outcome]:
+        gate = asyncio.Semaphore(AT_ONCE)
+        unique = {policy_name(policy): policy for policy in policies}
+
+        async def one(name: str, policy: ImagePolicy) -> tuple[str, Outcome]:
+            async with gate:
+                try:
+                    outcome = await ask(policy)  # type: ignore[misc]
+                except ImageUpdaterError as error:
+                    outcome = self._failed(policy, error)
+                assert isinstance(outcome, Outcome)
+                self._answers[name] = outcome
+                return name, outcome
+
+        return dict(await asyncio.gather(*(one(name, policy) for name, policy in unique.items())))
+
+    async def _select(self, policy: ImagePolicy, held: frozenset[str] | None) -> Outcome:
+        known = self._answers.get(policy_name(policy))
+        if self._tags is not None:
+            return known if known is not None and known.spec == policy else self._from_file(policy, self._tags)
+        if known is None:
+            return await self._refresh(policy)
+        if known.spec != policy:
+            # The object was edited: the list of the same source still counts.
+            source = self.source(policy)
+            listing = self._listings.recent(source, policy.interval)
+            return await (self._judge(policy, source, listing) if listing else self._refresh(policy))
+        if known.error is not None or known.listing is None:
+            return known
+        if held and not all(tag in known.listing for tag in held):
+            source = self.source(policy)
+            missing = {tag for tag in held if tag not in known.listing}
+            asked = self._again.setdefault(source.key, set())
+            if not missing <= asked:
+                asked |= missing
+                return await self._refresh(policy)
+        if isinstance(policy.strategy, DigestPolicy):
+            source = self.source(policy)
+            digest = await self._book.digest(source, known.listing, policy.strategy.tag)
+            if known.selection is None or known.selection.digest != digest:
+                return await self._judge(policy, source, known.listing)
+        return known
+
+    async def _refresh(self, policy: ImagePolicy) -> Outcome:
+        if self._tags is not None:
+            return self._from_file(policy, self._tags)
+        self._compile(policy)
+        source = self.source(policy)
+        self._progress(f"listing {policy.image}")
+        listing = await self._listings.fetch(source)
+        known = self._answers.get(policy_name(policy))
+        if (
+            known is not None
+            and known.spec == policy
+            and known.error is None
+            and known.listing is not None
+            and known.listing.answer is listing.answer
+            and policy.reflection is not DigestReflection.ALWAYS
+        ):
+            return replace(known, listing=listing)
+        return await self._judge(policy, source, listing)
+
+    async def _restore(self, policy: ImagePolicy) -> Outcome:
+        self._compile(policy)
+        source = self.source(policy)
+        listing = self._listings.recent(source, policy.interval)
+        if listing is None:
+            old = self._listings.known(source)
+            error = Waiting("not asked since the start")
+            return replace(self._failed(policy, error), listing=old)
+        return await self._judge(policy, source, listing, ask=policy.reflection is DigestReflection.ALWAYS)
+
+    async def _hint(self, policy: ImagePolicy, tag: str | None) -> Outcome:
+        from image_updater.registry.errors import TagNotFound
+
+        self._compile(policy)
+        source = self.source(policy)
+        listing = self._listings.known(source)
+        name = policy_name(policy)
+        if tag is None or listing is None or (name not in self._answers and listing.restored):
+            return await self._refresh(policy)
+        try:
+            digest = await self._book.digest(source, listing, tag)
+        except TagNotFound:
+            # Whoever said so was wrong, or the tag is gone again: the last answer stands.
+            known = self._answers.get(name)
+            return known if known is not None else await self._judge(policy, source, listing)
+        grown = self._listings.add(source, tag, digest)
+        assert grown is not None
+        return await self._judge(policy, source, grown)
+
+    async def _judge(self, policy: ImagePolicy, source: Source, listing: Listing, *, ask: bool = True) -> Outcome:
+        """Judge, fetch what that needs, judge again, until nothing is needed that can still be had."""
+        compiled = self._compile(policy)
+        name = policy_name(policy)
+        before = self._answers.get(name)
+        previous = before.judgement if before is not None and before.compiled is compiled else None
+        if isinstance(previous, Amended):
+            previous = previous.inner
+        asked: set[str] = set()
+        failure: ImageUpdaterError | None = None
+        while True:
+            facts = self._book.tag_facts(policy, source, listing)
+            gone = self._book.known(source, listing).gone if asked else {}
+            tags = [tag for tag in listing.answer.tags if tag not in gone] if gone else listing.answer.tags
+            judgement = policies_room.judge(compiled, tags, facts, now=self._clock(), previous=previous)
+            needed = [tag for tag in judgement.needs_facts if tag not in asked]
+            if not needed or not ask or failure is not None:
+                break
+            self._progress(f"{policy.image}: asking for {len(needed)} of {len(tags)} tags")
+            asked.update(needed)
+            previous = judgement
+            try:
+                await self._book.fetch(policy, source, listing, needed)
+            except ImageUpdaterError as error:
+                failure = error
+        final: Judgement = Amended(judgement, dict(gone)) if gone else judgement
+        return self._outcome(policy, compiled, final, facts, listing=listing, error=failure)
+
+    def _from_file(self, policy: ImagePolicy, file: TagsFile) -> Outcome:
+        """The answer of a tags file: what it does not say is not known and never will be."""
+        compiled = self._compile(policy)
+        answer = file.answer(parse_name(policy.image))
+        facts: Mapping[str, TagFacts] = answer.facts
+        if isinstance(policy.strategy, NewestPolicy) and policy.strategy.by is NewestBy.FIRST_SEEN:
+            repository = parse_name(policy.image).canonical
+            self._store.note_seen(repository, "tags-file", answer.tags, self._clock())
+            seen = self._store.first_seen(repository, "tags-file")
+            facts = {tag: replace(facts[tag], first_seen=seen.get(tag)) for tag in answer.tags}
+        judgement = policies_room.judge(compiled, answer.tags, facts, now=self._clock())
+        if policy.reflection is DigestReflection.NEVER:
+            return self._outcome(policy, compiled, judgement, facts)
+        denied = {
+            verdict.tag: f"no digest is known, and one must be written (digestReflectionPolicy {policy.reflection})"
+            for verdict in judgement.verdicts
+            if verdict.fate is not Fate.REJECTED and facts[verdict.tag].digest is None
+        }
+        if not denied:
+            return self._outcome(policy, compiled, judgement, facts)
+        left = [tag for tag in answer.tags if tag not in denied]
+        judgement = policies_room.judge(compiled, left, facts, now=self._clock())
+        return self._outcome(policy, compiled, Amended(judgement, denied), facts)
+
+    def _outcome(
+        self,
+        policy: ImagePolicy,
+        compiled: CompiledPolicy,
+        judgement: Judgement,
+        facts: Mapping[str, TagFacts],
+        *,
+        listing: Listing | None = None,
+        error: ImageUpdaterError | None = None,
+    ) -> Outcome:
+        name = policy_name(policy)
+        selection = None
+        if error is None:
+            selection = policies_room.select(compiled, judgement, facts)
+            if selection is not None and selection.policy != name:
+                selection = replace(selection, policy=name)
+        reason = judgement.reason if error is None else f"{error.message}; {judgement.reason}"
+        return Outcome(
+            policy=name,
+            spec=policy,
+            reason=reason,
+            compiled=compiled,
+            judgement=judgement,
+            selection=selection,
+            facts=facts,
+            error=error,
+            listing=listing,
+            notes=listing.notes if listing is not None else (),
+        )
+
+    def _failed(self, policy: ImagePolicy, error: ImageUpdaterError) -> Outcome:
+        """No answer: what was known before stays to be read, and selects nothing."""
+        name = policy_name(policy)
+        before = self._answers.get(name)
+        if before is None or before.spec != policy:
+            return Outcome(policy=name, spec=policy, reason=str(error), error=error)
+        reason = str(error)
+        if before.judgement is not None and before.judgement.chosen is not None:
+            reason = f"{error}; the answer kept from before is {before.judgement.chosen.tag}"
+        return replace(before, selection=None, error=error, reason=reason)
+
+
+@asynccontextmanager
+async def open_selector(
+    settings: Settings,
+    *,
+    secrets: Secrets,
+    environment: Mapping[str, str],
+    clock: Callable[[], datetime],
+    tags: TagsFile | None = None,
+    store: Store | None = None,
+    progress: Progress = silent,
+) -> AsyncIterator[Selector]:
+    """A selector with a registry client and a store of its own (or the caller's `store`); with `tags`, without a
+    client.
+    """
+    own = Store.open(settings.state) if store is None else None
+    opened = store if store is not None else own
+    assert opened is not None
+
+    def make(registry: Registry | None) -> Selector:
+        return Selector(
+            store=opened,
+            secrets=secrets,
+            environment=environment,
+            clock=clock,
+            registry=registry,
+            tags=tags,
+            durable=settings.state is not None,
+            progress=progress,
+        )
+
+    try:
+        if tags is not None:
+            yield make(None)
+        else:
+            from image_updater.registry import RegistryClient
+
+            async with RegistryClient(clock=clock) as client:
+                yield make(client)
+    finally:
+        if own is not None:
+            own.close()
