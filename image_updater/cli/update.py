@@ -87,6 +87,8 @@ def command(
         raise click.UsageError(f"{_flag(modes[0])} needs a folder, not a URL: use --dry-run or --push")
 
     objects = options.load_objects(files)
+    if target is None and not objects.automations:
+        target = "."
     tags = options.load_tags(tags_file)
     settings = options.settings(
         state=state, cache=cache, secrets=secrets, kustomize=kustomize, helm=helm, allow_remote_bases=allow_remote_bases

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from image_updater.api.model import ObjectKey, Objects, Secret
     from image_updater.errors import ImageUpdaterError
-    from image_updater.images import ImageRef
+    from image_updater.images import Digest, ImageName
     from image_updater.pipeline.selection import Selector
     from image_updater.pipeline.tagsfile import TagsFile
-    from image_updater.policy.model import Judgement
+    from image_updater.policy.model import Chosen, Judgement
     from image_updater.settings import Settings
 
 Secrets = Callable[["ObjectKey"], "Secret | None"]
@@ -87,6 +87,32 @@ class ImagesRequest:
     target: str | None = None
     roots: tuple[str, ...] = ()
     claims: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    progress: Progress = silent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentValue:
+    """`--current [IMAGE=]TAG[@DIGEST]`: what a site holds now; `image` None = for every image that has none of its
+    own.
+    """
+
+    tag: str
+    image: ImageName | None = None
+    digest: Digest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainRequest:
+    """`image-updater explain`. `policy`: only this one, by `name` or `namespace/name`."""
+
+    objects: Objects
+    settings: Settings
+    secrets: Secrets
+    now: datetime
+    policy: str | None = None
+    tags: TagsFile | None = None
+    current: tuple[CurrentValue, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     progress: Progress = silent
 
@@ -365,7 +391,7 @@ class PolicyReport:
 
     policy: str
     image: str
-    chosen: ImageRef | None
+    chosen: Chosen | None
     reason: str
     judgement: Judgement | None = field(default=None, repr=False)
     error: ImageUpdaterError | None = None

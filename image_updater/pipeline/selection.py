@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from image_updater import policy as policies_room
@@ -19,83 +19,26 @@ from image_updater.errors import ImageUpdaterError, SpecError, Waiting, Where
 from image_updater.images import parse_name
 from image_updater.pipeline.facts import FactBook
 from image_updater.pipeline.listing import Listing, Listings, Source
+from image_updater.pipeline.outcome import Amended, Outcome, policy_name
 from image_updater.pipeline.report import Progress, silent
-from image_updater.policy.model import Fate, Verdict
+from image_updater.policy.model import Fate
 from image_updater.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy
     from image_updater.images import ImageName
     from image_updater.pipeline.listing import Registry
-    from image_updater.pipeline.report import Secrets
+    from image_updater.pipeline.report import Secrets, UpdateRequest
     from image_updater.pipeline.tagsfile import TagsFile
     from image_updater.policy import CompiledPolicy
-    from image_updater.policy.model import Chosen, Judgement, Selection, TagFacts
+    from image_updater.policy.model import Judgement, TagFacts
     from image_updater.settings import Settings
 
-ANNOTATION = "annotation:"
 AT_ONCE = 32
 """Policies that are judged together; what a host sees is bounded by the client's budgets."""
-
-
-def policy_name(policy: ImagePolicy) -> str:
-    """`namespace/name`, or for an implicit policy `annotation:<file>:<text>`."""
-    return policy.key.name if policy.key.name.startswith(ANNOTATION) else str(policy.key)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What is known for one policy.
-
-    `selection` is set only where an edit may follow. `error`: no answer now; `judgement` is then the one kept from
-    before. `scanned_at` is when the list was made.
-    """
-
-    policy: str
-    spec: ImagePolicy
-    reason: str
-    compiled: CompiledPolicy | None = None
-    judgement: Judgement | None = None
-    selection: Selection | None = None
-    facts: Mapping[str, TagFacts] = field(default_factory=dict, repr=False)
-    error: ImageUpdaterError | None = None
-    listing: Listing | None = field(default=None, repr=False)
-    notes: tuple[str, ...] = ()
-
-    @property
-    def scanned_at(self) -> datetime | None:
-        return self.listing.scanned_at if self.listing is not None else None
-
-
-@dataclass(frozen=True, slots=True)
-class Amended:
-    """A judgement in which some tags were denied after all, each with its reason."""
-
-    inner: Judgement
-    denied: Mapping[str, str]
-
-    @property
-    def chosen(self) -> Chosen | None:
-        return self.inner.chosen
-
-    @property
-    def reason(self) -> str:
-        if self.inner.chosen is None and self.denied:
-            tag, reason = next(iter(self.denied.items()))
-            more = f" (and {len(self.denied) - 1} more)" if len(self.denied) > 1 else ""
-            return f"{self.inner.reason}; {tag}: {reason}{more}"
-        return self.inner.reason
-
-    @property
-    def verdicts(self) -> Sequence[Verdict]:
-        return (*self.inner.verdicts, *(Verdict(tag, Fate.REJECTED, reason) for tag, reason in self.denied.items()))
-
-    @property
-    def needs_facts(self) -> Sequence[str]:
-        return self.inner.needs_facts
 
 
 class Selector:
@@ -169,6 +112,11 @@ class Selector:
         return Source(image=parse_name(policy.image), access=access, identity=access.identity)
 
     # ------------------------------------------------------------------------------------------------- answers
+
+    @property
+    def store(self) -> Store:
+        """Where this selector keeps what it saw."""
+        return self._store
 
     @property
     def answers(self) -> Mapping[str, Outcome]:
@@ -442,3 +390,26 @@ async def open_selector(
     finally:
         if own is not None:
             own.close()
+
+
+@asynccontextmanager
+async def make_selector(request: UpdateRequest, store: Store) -> AsyncIterator[Selector]:
+    """The request's own selector (the daemon's), or one for this run alone. Raises SpecErrors for invalid policies."""
+    if request.selector is not None:
+        request.selector.validate(request.objects.policies)
+        yield request.selector
+        return
+    async with open_selector(
+        request.settings,
+        secrets=request.secrets,
+        environment=request.environment,
+        clock=lambda: request.now,
+        tags=request.tags,
+        store=store,
+        progress=request.progress,
+    ) as selector:
+        selector.validate(request.objects.policies)
+        yield selector
+
+
+__all__ = ["Outcome", "Selector", "make_selector", "open_selector", "policy_name"]

@@ -1,0 +1,77 @@
+"""The answer for one policy, and what must be said of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from image_updater.policy.model import Fate, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from image_updater.api.model import ImagePolicy
+    from image_updater.errors import ImageUpdaterError
+    from image_updater.pipeline.listing import Listing
+    from image_updater.policy import CompiledPolicy
+    from image_updater.policy.model import Chosen, Judgement, Selection, TagFacts
+
+ANNOTATION = "annotation:"
+
+
+def policy_name(policy: ImagePolicy) -> str:
+    """`namespace/name`, or for an implicit policy `annotation:<file>:<text>`."""
+    return policy.key.name if policy.key.name.startswith(ANNOTATION) else str(policy.key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What is known for one policy.
+
+    `selection` is set only where an edit may follow. `error`: no answer now; `judgement` is then the one kept from
+    before. `scanned_at` is when the list was made.
+    """
+
+    policy: str
+    spec: ImagePolicy
+    reason: str
+    compiled: CompiledPolicy | None = None
+    judgement: Judgement | None = None
+    selection: Selection | None = None
+    facts: Mapping[str, TagFacts] = field(default_factory=dict, repr=False)
+    error: ImageUpdaterError | None = None
+    listing: Listing | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def scanned_at(self) -> datetime | None:
+        return self.listing.scanned_at if self.listing is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Amended:
+    """A judgement in which some tags were denied after all, each with its reason."""
+
+    inner: Judgement
+    denied: Mapping[str, str]
+
+    @property
+    def chosen(self) -> Chosen | None:
+        return self.inner.chosen
+
+    @property
+    def reason(self) -> str:
+        if self.inner.chosen is None and self.denied:
+            tag, reason = next(iter(self.denied.items()))
+            more = f" (and {len(self.denied) - 1} more)" if len(self.denied) > 1 else ""
+            return f"{self.inner.reason}; {tag}: {reason}{more}"
+        return self.inner.reason
+
+    @property
+    def verdicts(self) -> Sequence[Verdict]:
+        return (*self.inner.verdicts, *(Verdict(tag, Fate.REJECTED, reason) for tag, reason in self.denied.items()))
+
+    @property
+    def needs_facts(self) -> Sequence[str]:
+        return self.inner.needs_facts
