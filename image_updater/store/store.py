@@ -1,0 +1,366 @@
+"""What was seen, kept between runs: tag lists, first-seen times, facts, decisions, judged tips, content caches.
+
+State is a cache: losing the file costs requests, never correctness. Everything from a registry is kept by repository
+*and*
+credential identity. All calls are short and safe from any thread; several processes may share one file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from image_updater.store.blobs import BlobCache, Blobs
+from image_updater.store.codec import (
+    Lazy,
+    from_micros,
+    pack_dates,
+    pack_strings,
+    pack_words,
+    to_micros,
+    unpack_dates,
+    unpack_strings,
+    unpack_words,
+)
+from image_updater.store.database import Database
+from image_updater.store.model import Decision, StoredTags
+
+if TYPE_CHECKING:
+    import pathlib
+    import sqlite3
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+
+DECISIONS_KEPT: Final = 100
+"""Decisions of one policy that are kept."""
+
+_UPSERT_LIST: Final = (
+    "INSERT INTO lists (scope, fingerprint, scanned_at, first_complete_at) VALUES (?, ?, ?, ?) ON CONFLICT (scope)"
+    " DO UPDATE SET fingerprint = excluded.fingerprint, scanned_at = excluded.scanned_at"
+)
+
+
+_AMONG: Final = "IN (SELECT value FROM json_each(?))"
+"""A list of any length as one parameter."""
+
+T = TypeVar("T")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    """The state file. `Store.open(None)` keeps it in memory."""
+
+    def __init__(self, database: Database, blobs: Blobs) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._scanned: dict[int, int] = {}
+        """Scan times of unchanged lists, written with the next change or at the end."""
+        self._scopes: dict[tuple[str, str], int] = {}
+        self._generation = database.generation
+
+    @classmethod
+    def open(
+        cls,
+        path: pathlib.Path | None,
+        *,
+        warn: Callable[[str], None] | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+        limits: Mapping[str, int] | None = None,
+    ) -> Store:
+        """Open or make the file, bring its schema up to date. `limits` bounds blob spaces (bytes).
+
+        A corrupt file is moved aside, said through `warn` (default: the log). Raises StateError, StateFailed.
+        """
+        database = Database(path, warn=warn or logging.getLogger(__name__).warning, clock=clock)
+        return cls(database, Blobs(database, clock=clock, limits=limits or {}))
+
+    @property
+    def path(self) -> pathlib.Path | None:
+        return self._database.path
+
+    def close(self) -> None:
+        """Write what was held back, and close. Closing twice is fine."""
+        if not self._database.closed:
+            self.flush()
+            self._database.close()
+
+    def flush(self) -> None:
+        """Write what was held back (times of unchanged scans, uses of blobs)."""
+        self._forget_old_file()
+        if self._scanned or self._blobs.has_touches:
+            self._write(lambda connection: None)
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -------------------------------------------------------------------------------------------- tag lists
+
+    def load_tags(self, repository: str, identity: str) -> StoredTags | None:
+        """The last complete list, or None."""
+        scope = self._scope(repository, identity)
+        if scope is None:
+            return None
+        sql = (
+            "SELECT fingerprint, scanned_at, first_complete_at, tags, pushed, digests"
+            " FROM lists JOIN bodies USING (scope) WHERE scope = ?"
+        )
+        row = self._database.read(lambda c: c.execute(sql, (scope,)).fetchone())
+        if row is None:
+            return None
+        fingerprint, scanned_at, first, tags, pushed, digests = row
+        return StoredTags(
+            tags=tuple(unpack_words(tags)),
+            fingerprint=fingerprint,
+            scanned_at=from_micros(max(scanned_at, self._scanned.get(scope, 0))),
+            first_complete_at=from_micros(first),
+            pushed=Lazy(pushed, unpack_dates),
+            digests=Lazy(digests, unpack_strings),
+        )
+
+    def save_tags(self, repository: str, identity: str, tags: StoredTags) -> bool:
+        """Keep a complete list; False when the very same is there already, which writes nothing but (later) its
+        time.
+        """
+        scanned_at = to_micros(tags.scanned_at)
+        scope = self._scope(repository, identity)
+        if scope is not None:
+            sql = "SELECT fingerprint FROM lists WHERE scope = ?"
+            row = self._database.read(lambda c: c.execute(sql, (scope,)).fetchone())
+            if row is not None and row[0] == tags.fingerprint:
+                self._forget_old_file()
+                self._scanned[scope] = scanned_at
+                return False
+        body = (pack_words(tags.tags), pack_dates(tags.pushed), pack_strings(tags.digests))
+        first = to_micros(tags.first_complete_at) if tags.first_complete_at is not None else scanned_at
+
+        def work(connection: sqlite3.Connection) -> None:
+            number = self._make_scope(connection, repository, identity)
+            self._scanned.pop(number, None)
+            connection.execute(_UPSERT_LIST, (number, tags.fingerprint, scanned_at, first))
+            connection.execute(
+                "INSERT OR REPLACE INTO bodies (scope, tags, pushed, digests) VALUES (?, ?, ?, ?)", (number, *body)
+            )
+
+        self._write(work)
+        return True
+
+    # ------------------------------------------------------------------------------------------- first seen
+
+    def first_seen(self, repository: str, identity: str) -> Mapping[str, datetime]:
+        """When each key (a tag, or `tag@digest`) was first seen. Keys of the first complete listing are not in it."""
+        scope = self._scope(repository, identity)
+        if scope is None:
+            return {}
+        sql = "SELECT key, at FROM seen WHERE scope = ?"
+        rows = self._database.read(lambda c: c.execute(sql, (scope,)).fetchall())
+        return {key: from_micros(at) for key, at in rows}
+
+    def note_seen(self, repository: str, identity: str, tags: Iterable[str], now: datetime) -> tuple[str, ...]:
+        """Date the keys of a *complete* listing that are new; the first listing dates none. Returns the newly dated."""
+        keys = tuple(dict.fromkeys(tags))
+        at = to_micros(now)
+        scope = self._scope(repository, identity)
+        if scope is not None:
+            fresh = self._database.read(lambda c: _unseen(c, scope, keys))
+            if fresh is not None and not fresh:
+                return ()
+
+        def work(connection: sqlite3.Connection) -> tuple[str, ...]:
+            number = self._make_scope(connection, repository, identity)
+            fresh = _unseen(connection, number, keys)
+            if fresh is None:
+                row = (number, pack_words(sorted(keys)), at)
+                connection.execute("INSERT INTO baselines (scope, keys, at) VALUES (?, ?, ?)", row)
+                return ()
+            connection.executemany(
+                "INSERT OR IGNORE INTO seen (scope, key, at) VALUES (?, ?, ?)", [(number, key, at) for key in fresh]
+            )
+            return fresh
+
+        return self._write(work)
+
+    # ------------------------------------------------------------------------------------------------ facts
+
+    def facts(
+        self, repository: str, identity: str, digests: Iterable[str] | None = None
+    ) -> Mapping[str, dict[str, Any]]:
+        """What is known of these digests (all of them with None); unknown ones are not in it."""
+        scope = self._scope(repository, identity)
+        if scope is None:
+            return {}
+        sql, narrow = "SELECT digest, body FROM facts WHERE scope = ?", f" AND digest {_AMONG}"
+        rows = self._database.read(lambda c: _select(c, sql, scope, narrow, digests))
+        return {digest: json.loads(body) for digest, body in rows}
+
+    def save_facts(self, repository: str, identity: str, facts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Keep facts by digest, for ever (bytes do not change).
+
+        Values must be JSON; times are the caller's to write.
+        """
+        if not facts:
+            return
+        rows = [(digest, json.dumps(dict(body), separators=(",", ":"))) for digest, body in facts.items()]
+
+        def work(connection: sqlite3.Connection) -> None:
+            number = self._make_scope(connection, repository, identity)
+            connection.executemany(
+                "INSERT OR REPLACE INTO facts (scope, digest, body) VALUES (?, ?, ?)", [(number, *row) for row in rows]
+            )
+
+        self._write(work)
+
+    def tag_digests(self, repository: str, identity: str, tags: Iterable[str] | None = None) -> Mapping[str, str]:
+        """The digest that each tag was last seen with."""
+        scope = self._scope(repository, identity)
+        if scope is None:
+            return {}
+        sql, narrow = "SELECT tag, digest FROM tag_digests WHERE scope = ?", f" AND tag {_AMONG}"
+        return dict(self._database.read(lambda c: _select(c, sql, scope, narrow, tags)))
+
+    def save_tag_digests(self, repository: str, identity: str, digests: Mapping[str, str]) -> None:
+        """Keep or move the digests of these tags; others stay as they are."""
+        known = self.tag_digests(repository, identity, digests)
+        changed = [(tag, digest) for tag, digest in digests.items() if known.get(tag) != digest]
+        if not changed:
+            return
+
+        def work(connection: sqlite3.Connection) -> None:
+            number = self._make_scope(connection, repository, identity)
+            connection.executemany(
+                "INSERT OR REPLACE INTO tag_digests (scope, tag, digest) VALUES (?, ?, ?)",
+                [(number, *row) for row in changed],
+            )
+
+        self._write(work)
+
+    # ---------------------------------------------------------------------------------- decisions and tips
+
+    def save_decision(self, policy: str, tag: str | None, digest: str | None, reason: str, now: datetime) -> bool:
+        """Note what a policy chose; False when that is what it chose before (nothing is written)."""
+        at = to_micros(now)
+        latest = "SELECT tag, digest, reason FROM decisions WHERE policy = ? ORDER BY id DESC LIMIT 1"
+        if self._database.read(lambda c: c.execute(latest, (policy,)).fetchone()) == (tag, digest, reason):
+            return False
+
+        def work(connection: sqlite3.Connection) -> None:
+            row = (policy, tag, digest, reason, at)
+            connection.execute("INSERT INTO decisions (policy, tag, digest, reason, at) VALUES (?, ?, ?, ?, ?)", row)
+            connection.execute(
+                "DELETE FROM decisions WHERE policy = ? AND id <="
+                " (SELECT id FROM decisions WHERE policy = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                (policy, policy, DECISIONS_KEPT),
+            )
+
+        self._write(work)
+        return True
+
+    def decisions(self, policy: str) -> tuple[Decision, ...]:
+        """The last decisions of a policy, the newest first."""
+        sql = "SELECT policy, tag, digest, reason, at FROM decisions WHERE policy = ? ORDER BY id DESC"
+        rows = self._database.read(lambda c: c.execute(sql, (policy,)).fetchall())
+        return tuple(Decision(policy=p, tag=t, digest=d, reason=r, at=from_micros(at)) for p, t, d, r, at in rows)
+
+    def judged_tip(self, repository: str, branch: str) -> str | None:
+        """The commit up to which a branch was judged."""
+        sql = "SELECT commit_id FROM tips WHERE repository = ? AND branch = ?"
+        row = self._database.read(lambda c: c.execute(sql, (repository, branch)).fetchone())
+        return str(row[0]) if row is not None else None
+
+    def save_judged_tip(self, repository: str, branch: str, commit: str) -> None:
+        if self.judged_tip(repository, branch) == commit:
+            return
+        sql = "INSERT OR REPLACE INTO tips (repository, branch, commit_id) VALUES (?, ?, ?)"
+        self._write(lambda connection: connection.execute(sql, (repository, branch, commit)))
+
+    # --------------------------------------------------------------------------------------- content caches
+
+    def get_blob(self, space: str, key: str) -> bytes | None:
+        return self._blobs.get(space, key)
+
+    def get_blobs(self, space: str, keys: Iterable[str]) -> dict[str, bytes]:
+        """Those that are there, in one query."""
+        return self._blobs.get_many(space, keys)
+
+    def put_blob(self, space: str, key: str, data: bytes) -> None:
+        self._blobs.put_many(space, {key: data})
+
+    def put_blobs(self, space: str, blobs: Mapping[str, bytes]) -> None:
+        """Keep many in one transaction. One larger than nine tenths of the space is not kept."""
+        self._blobs.put_many(space, blobs)
+
+    def cache(self, space: str) -> BlobCache:
+        """One space with `get` and `put` (and `prefetch`, `flush`)."""
+        return BlobCache(self._blobs, space)
+
+    # ------------------------------------------------------------------------------------------------- parts
+
+    def _scope(self, repository: str, identity: str) -> int | None:
+        self._forget_old_file()
+        known = self._scopes.get((repository, identity))
+        if known is not None:
+            return known
+        sql = "SELECT id FROM scopes WHERE repository = ? AND identity = ?"
+        row = self._database.read(lambda c: c.execute(sql, (repository, identity)).fetchone())
+        if row is None:
+            return None
+        self._scopes[repository, identity] = int(row[0])
+        return int(row[0])
+
+    def _make_scope(self, connection: sqlite3.Connection, repository: str, identity: str) -> int:
+        """The number of a scope inside a transaction; never from memory, the file may be a new one."""
+        pair = (repository, identity)
+        connection.execute("INSERT OR IGNORE INTO scopes (repository, identity) VALUES (?, ?)", pair)
+        row = connection.execute("SELECT id FROM scopes WHERE repository = ? AND identity = ?", pair).fetchone()
+        return int(row[0])
+
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def together(connection: sqlite3.Connection) -> T:
+            self._forget_old_file()
+            scanned, self._scanned = self._scanned, {}
+            connection.executemany(
+                "UPDATE lists SET scanned_at = max(scanned_at, ?) WHERE scope = ?",
+                [(at, scope) for scope, at in scanned.copy().items()],
+            )
+            self._blobs.write_touches(connection)
+            return work(connection)
+
+        return self._database.write(together)
+
+    def _forget_old_file(self) -> None:
+        if self._generation != self._database.generation:
+            self._generation = self._database.generation
+            self._scopes.clear()
+            self._scanned.clear()
+
+
+def _unseen(connection: sqlite3.Connection, scope: int, keys: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Which keys are new; None when there was no complete listing before."""
+    row = connection.execute("SELECT keys FROM baselines WHERE scope = ?", (scope,)).fetchone()
+    if row is None:
+        return None
+    known = set(unpack_words(row[0]))
+    fresh = [key for key in keys if key not in known]
+    if not fresh:
+        return ()
+    rows = _select(connection, "SELECT key FROM seen WHERE scope = ?", scope, f" AND key {_AMONG}", fresh)
+    dated = {row[0] for row in rows}
+    return tuple(key for key in fresh if key not in dated)
+
+
+def _select(
+    connection: sqlite3.Connection, sql: str, scope: int, narrow: str, wanted: Iterable[str] | None
+) -> list[tuple[Any, ...]]:
+    """The rows of `sql`, all of them or those that `narrow` (a clause with one parameter) leaves."""
+    if wanted is None:
+        return connection.execute(sql, (scope,)).fetchall()
+    return connection.execute(sql + narrow, (scope, json.dumps(list(wanted)))).fetchall()
