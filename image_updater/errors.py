@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Where:
     """A place in the user's input.
 
-    File (as the user named it), 1-based line, field path such as `spec.policy.semver.range`, and the object that has the
+    File (as the user named it), 1-based line, field path such as `spec.policy.semver.range`, and the object with the
     field (`ImagePolicy apps/web`).
     """
 
