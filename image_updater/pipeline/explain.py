@@ -35,7 +35,8 @@ async def explain(request: ExplainRequest) -> tuple[PolicyReport, ...]:
         progress=request.progress,
     ) as selector:
         selector.validate(request.objects.policies)
-        outcomes = await selector.select(wanted)
+        # Not `select`: a suspended policy is explained as well.
+        outcomes = await selector.refresh(wanted)
     return tuple(report(outcomes[policy_name(policy)], request.current) for policy in wanted)
 
 

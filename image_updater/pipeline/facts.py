@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from image_updater.api.model import DigestReflection, NewestBy, NewestPolicy
+from image_updater.images import Digest
 from image_updater.pipeline.moments import parse_rfc3339
 from image_updater.pipeline.report import rfc3339
 from image_updater.policy.model import TagFacts
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from image_updater.api.model import ImagePolicy
-    from image_updater.images import Digest
     from image_updater.pipeline.listing import Listing, Registry, Source
     from image_updater.store import Store
 
@@ -58,9 +58,12 @@ class FactBook:
         """What is known, with digests as fresh as `listing`."""
         found = self._known.get(source.key)
         if found is None:
-            digests = dict(self._store.tag_digests(source.repository, source.identity))
-            facts = self._store.facts(source.repository, source.identity, tuple(set(digests.values())))
-            found = self._known[source.key] = Known(digests=digests, facts={key: dict(facts[key]) for key in facts})
+            digests = self._store.tag_digests(source.repository, source.identity)
+            facts = self._store.facts(source.repository, source.identity, set(digests.values()))
+            found = self._known[source.key] = Known(
+                digests={tag: Digest(digest) for tag, digest in digests.items()},
+                facts={Digest(digest): dict(known) for digest, known in facts.items()},
+            )
         if found.of != listing.scanned_at:
             found.fresh.clear()
             found.gone.clear()

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
+from image_updater.images import Digest
 from image_updater.store.model import StoredTags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime, timedelta
 
-    from image_updater.images import Digest, ImageName
+    from image_updater.images import ImageName
     from image_updater.registry import Access, ImageFacts, TagList
     from image_updater.store import Store
 
@@ -72,6 +74,8 @@ class Listings:
         self._clock = clock
         self._known: dict[tuple[str, str], Listing] = {}
         self._running: dict[tuple[str, str], asyncio.Task[Listing]] = {}
+        self.tags_seen = 0
+        """New tags since the start; those of first listings are not new."""
 
     def known(self, source: Source) -> Listing | None:
         """The last complete list, of this process or of the store."""
@@ -107,8 +111,7 @@ class Listings:
         answer = await self._registry.tags(source.image, source.access, previous=previous)
         notes = before.notes if before is not None and answer is previous else _notes(previous, answer)
         listing = Listing(answer=answer, scanned_at=started, notes=notes)
-        if answer is not previous:
-            self._keep(source, previous, listing)
+        self._keep(source, previous, listing)
         self._known[source.key] = listing
         return listing
 
@@ -124,7 +127,8 @@ class Listings:
         answer = replace(
             before.answer,
             tags=(*before.answer.tags, tag),
-            fingerprint="",
+            # No body has this fingerprint: the next poll is read in full.
+            fingerprint=sha256(f"{before.answer.fingerprint}+{tag}@{digest}".encode()).hexdigest(),
             digests={**before.answer.digests, tag: digest} if before.answer.digests else before.answer.digests,
         )
         listing = replace(before, answer=answer)
@@ -133,9 +137,12 @@ class Listings:
         return listing
 
     def _keep(self, source: Source, previous: TagList | None, listing: Listing) -> None:
-        answer, now = listing.answer, self._clock()
-        fresh = answer.tags if previous is None else tuple(set(answer.tags).difference(previous.tags))
-        self._store.note_seen(source.repository, source.identity, fresh, now)
+        """Equal lists cost the store nothing but, later, their time."""
+        answer = listing.answer
+        if answer is not previous:
+            new = answer.tags if previous is None else tuple(set(answer.tags).difference(previous.tags))
+            self._store.note_seen(source.repository, source.identity, new, self._clock())
+            self.tags_seen += len(new) if previous is not None else 0
         self._store.save_tags(
             source.repository,
             source.identity,
@@ -159,4 +166,9 @@ def _notes(previous: TagList | None, answer: TagList) -> tuple[str, ...]:
 def _from_store(stored: StoredTags) -> TagList:
     from image_updater.registry import TagList
 
-    return TagList(tags=stored.tags, fingerprint=stored.fingerprint, pushed=stored.pushed, digests=stored.digests)
+    return TagList(
+        tags=stored.tags,
+        fingerprint=stored.fingerprint,
+        pushed=stored.pushed,
+        digests={tag: Digest(digest) for tag, digest in stored.digests.items()},
+    )

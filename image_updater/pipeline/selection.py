@@ -69,6 +69,8 @@ class Selector:
         self._compiled: dict[str, tuple[ImagePolicy, CompiledPolicy]] = {}
         self._answers: dict[str, Outcome] = {}
         self._again: dict[tuple[str, str], set[str]] = {}
+        self.judging: set[str] = set()
+        """Policies whose new list is being judged now: a push that waits for them loses little (design: batch)."""
 
     # ------------------------------------------------------------------------------------------------- validity
 
@@ -128,6 +130,11 @@ class Selector:
         """Requests for digests and dates so far."""
         return self._book.fetched
 
+    @property
+    def tags_seen(self) -> int:
+        """New tags since the start."""
+        return self._listings.tags_seen
+
     def forget(self, names: Iterable[str]) -> None:
         """Policies that are no more."""
         for name in names:
@@ -181,6 +188,8 @@ class Selector:
         return dict(await asyncio.gather(*(one(name, policy) for name, policy in unique.items())))
 
     async def _select(self, policy: ImagePolicy, held: frozenset[str] | None) -> Outcome:
+        if policy.suspend:
+            return Outcome(policy=policy_name(policy), spec=policy, reason="the policy is suspended")
         known = self._answers.get(policy_name(policy))
         if self._tags is not None:
             return known if known is not None and known.spec == policy else self._from_file(policy, self._tags)
@@ -256,6 +265,14 @@ class Selector:
         return await self._judge(policy, source, grown)
 
     async def _judge(self, policy: ImagePolicy, source: Source, listing: Listing, *, ask: bool = True) -> Outcome:
+        name = policy_name(policy)
+        self.judging.add(name)
+        try:
+            return await self._judge_fully(policy, source, listing, ask=ask)
+        finally:
+            self.judging.discard(name)
+
+    async def _judge_fully(self, policy: ImagePolicy, source: Source, listing: Listing, *, ask: bool) -> Outcome:
         """Judge, fetch what that needs, judge again, until nothing is needed that can still be had."""
         compiled = self._compile(policy)
         name = policy_name(policy)
