@@ -1,7 +1,9 @@
 """Who may set which image: markers, annotations and ImagePolicies laid over the sites of a tree.
 
-The order is: marker, container annotation, workload annotation, ImagePolicy by image; a higher claim silences the lower ones
-of the same use, a near-miss marker silences them too (the value is left alone and the miss is reported). Two ImagePolicies of
+The order is: marker, container annotation, workload annotation, ImagePolicy by image; a higher claim silences the
+lower ones
+of the same use, a near-miss marker silences them too (the value is left alone and the miss is reported). Two
+ImagePolicies of
 one automation that claim one image at the same rank are a conflict, never resolved by chance.
 """
 
@@ -77,7 +79,9 @@ class SiteClaims:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """All claims of one automation. `policies` holds every policy that claims something, by key; annotations' implicit ones too."""
+    """All claims of one automation. `policies` holds every policy that claims something, by key; annotations'
+    implicit ones too.
+    """
 
     sites: tuple[SiteClaims, ...] = ()
     policies: Mapping[str, ImagePolicy] = field(default_factory=dict)
@@ -97,7 +101,8 @@ def resolve(
 ) -> Claims:
     """The claims of one automation in `namespace` whose selector gave `policies`.
 
-    `known` are the keys of all ImagePolicies (to tell an unknown policy from one that is not selected). `anywhere`: policies of
+    `known` are the keys of all ImagePolicies (to tell an unknown policy from one that is not selected). `anywhere`:
+    policies of
     every namespace may be named (no automation was given: one over everything stands in).
     """
     resolver = _Resolver(namespace, policies, frozenset(known), strategy, anywhere)
@@ -149,7 +154,10 @@ class _Resolver:
         if namespace is None and self.anywhere:
             spaces = [p.key.namespace for p in self.by_key.values() if p.key.name == name]
             if len(spaces) > 1:
-                return None, f"several namespaces have a policy {name}: {', '.join(sorted(spaces))}; write namespace:{name}"
+                return (
+                    None,
+                    f"several namespaces have a policy {name}: {', '.join(sorted(spaces))}; write namespace:{name}",
+                )
             namespace = spaces[0] if spaces else None
         key = f"{namespace or self.namespace}/{name}"
         if not self.anywhere and namespace is not None and namespace != self.namespace:
@@ -196,7 +204,9 @@ class _Resolver:
         where = f"{use.object}: {PREFIX}policy{suffix}"
         for gate in _NOT_BUILT:
             if use.annotations.get(PREFIX + gate, "").strip() not in _INERT:
-                return Claim(refusal=f"{use.object}: {PREFIX}{gate} is not built yet; remove it or set it to 0", rank=rank)
+                return Claim(
+                    refusal=f"{use.object}: {PREFIX}{gate} is not built yet; remove it or set it to 0", rank=rank
+                )
         try:
             parsed = parse_annotation_policy(text)
         except SpecError as exc:
@@ -216,9 +226,7 @@ class _Resolver:
             pattern = use.annotations.get(f"{PREFIX}filter")
         return self.implicit(where, image, text, parsed, pattern, rank)
 
-    def implicit(
-        self, where: str, image: str, text: str, strategy: Strategy, pattern: str | None, rank: Rank
-    ) -> Claim:
+    def implicit(self, where: str, image: str, text: str, strategy: Strategy, pattern: str | None, rank: Rank) -> Claim:
         name = canonical(image)
         if name is None:
             return Claim(refusal=f"{where}: {image!r} is not an image name", rank=rank)

@@ -1,7 +1,9 @@
 """Sites × claims × selections → the changes that make Git hold what the policies chose. Pure.
 
-Every use of every site gets a decision with a reason. A site is edited in place only when everything that renders it is meant;
-otherwise the base stays and an `images:` entry goes into the kustomization of each covered root, if that touches nothing else.
+Every use of every site gets a decision with a reason. A site is edited in place only when everything that renders
+it is meant;
+otherwise the base stays and an `images:` entry goes into the kustomization of each covered root, if that touches
+nothing else.
 Never-down is judged here, for each use, against what that use holds in Git.
 """
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from image_updater.api.model import ImagePolicy
-    from image_updater.kustomize.model import Provenance, Root, ScalarRef, Site, Use
+    from image_updater.kustomize.model import Provenance, ScalarRef, Site, Use
     from image_updater.patch.claims import Claim, Claims, MarkerClaim, SiteClaims
     from image_updater.patch.scope import Scope
     from image_updater.policy.model import Movement, Selection
@@ -45,7 +47,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What a policy says now: a selection, or why there is none. `move(tag, digest)` is never-down against a current value."""
+    """What a policy says now: a selection, or why there is none. `move(tag, digest)` is never-down against a
+    current value.
+    """
 
     policy: ImagePolicy
     selection: Selection | None
@@ -67,7 +71,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Decisions in site order; `intended` says by root which rendered images are meant to change, `consent` which files a marker edits."""
+    """Decisions in site order; `intended` says by root which rendered images are meant to change, `consent` which
+    files a marker edits.
+    """
 
     decisions: tuple[Decision, ...] = ()
     intended: Mapping[str, tuple[Intended, ...]] = field(default_factory=dict)
@@ -90,7 +96,8 @@ def plan(
 ) -> Plan:
     """The plan of one automation.
 
-    `refused`: site ids (or `id@root` of one root's insert) that a proof refused, with the reason. `locked`: files that may not be
+    `refused`: site ids (or `id@root` of one root's insert) that a proof refused, with the reason. `locked`: files
+    that may not be
     written (uncommitted changes of a person), with the reason.
     """
     return _Planner(provenance, claims, choices, scope, patches, follow_refs, refused or {}, locked or {}).run()
@@ -193,7 +200,10 @@ class _Planner:
         if use.root not in self.covered:
             if not self.scope.holds(site.file):
                 return Decision(
-                    site=site, state=State.UNMANAGED, policy=None, reason=f"outside update.paths ({self.scope.describe()})"
+                    site=site,
+                    state=State.UNMANAGED,
+                    policy=None,
+                    reason=f"outside update.paths ({self.scope.describe()})",
                 )
             if not any(other.root in self.covered for other in site.uses):
                 outside = ", ".join(site.roots)
@@ -204,7 +214,9 @@ class _Planner:
                     reason=f"every root that renders it is outside update.paths: {outside}",
                 )
             return Decision(
-                site=site, state=State.UNMANAGED, reason=f"the root {use.root} is outside update.paths and stays as it is"
+                site=site,
+                state=State.UNMANAGED,
+                reason=f"the root {use.root} is outside update.paths and stays as it is",
             )
         choice = self.choices[policy]
         if choice.selection is None:
@@ -293,7 +305,9 @@ class _Planner:
 
     def moves_alike(self, site_id: str, target: tuple[str, str | None]) -> bool:
         moves = self.moves.get(site_id, {})
-        return len(moves) == len(self.sites[site_id].uses) and all((m.selection.tag, m.selection.digest) == target for m in moves.values())
+        return len(moves) == len(self.sites[site_id].uses) and all(
+            (m.selection.tag, m.selection.digest) == target for m in moves.values()
+        )
 
     def edits(self, site: Site, move: _Move) -> tuple[Change, ...] | str:
         """The changes on the site's own scalars, or why there are none."""
@@ -303,9 +317,7 @@ class _Planner:
         """An `images:` entry in the root's own kustomization, or a newTag in its entry that already matches."""
 
         def refuse(reason: str) -> Decision:
-            return Decision(
-                site=site, state=State.REFUSED, policy=move.policy, reason=reason, roots=(move.use.root,)
-            )
+            return Decision(site=site, state=State.REFUSED, policy=move.policy, reason=reason, roots=(move.use.root,))
 
         use = move.use
         root = self.provenance.roots[use.root]
@@ -384,7 +396,9 @@ class _Planner:
         )
 
     def goes_along(self, site: Site, index: int, move: _Move) -> bool:
-        """May this other use of the root be touched by the same entry: it wants the same, or already renders it and stays so?"""
+        """May this other use of the root be touched by the same entry: it wants the same, or already renders it
+        and stays so?
+        """
         theirs = self.moves.get(site.id, {}).get(index)
         if theirs is not None:
             return theirs.selection.tag == move.selection.tag and theirs.selection.digest == move.selection.digest

@@ -14,21 +14,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """`paths` are folders or files, repository-relative; () is the whole repository. `exclude` are globs (`**`, `*`, `?`)."""
+    """`paths` are folders or files, repository-relative; () is the whole repository. `exclude` are globs (`**`,
+    `*`, `?`).
+    """
 
     paths: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    focus: str = "."
+    """A folder that narrows it further; `.` = no."""
     _normal: tuple[str, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_normal", tuple(_normalise(path) for path in self.paths))
 
     @classmethod
-    def of(cls, update: Update) -> Scope:
-        return cls(paths=update.paths, exclude=update.exclude)
+    def of(cls, update: Update, *, focus: str = ".") -> Scope:
+        return cls(paths=update.paths, exclude=update.exclude, focus=focus)
 
     def holds(self, path: str) -> bool:
         """May this file be edited (or: is this folder covered)?"""
+        if self.focus not in (".", path) and not path.startswith(f"{self.focus}/"):
+            return False
         if any(_glob(pattern).match(path) for pattern in self.exclude):
             return False
         if not self._normal:
@@ -49,7 +55,9 @@ def _normalise(path: str) -> str:
 
 @lru_cache(maxsize=1024)
 def _glob(pattern: str) -> re.Pattern[str]:
-    """A glob as people write them: `**` crosses folders, `*` and `?` do not; a pattern for a folder holds what is below it."""
+    """A glob as people write them: `**` crosses folders, `*` and `?` do not; a pattern for a folder holds what is
+    below it.
+    """
     text = ""
     i = 0
     pattern = pattern.removeprefix("./").rstrip("/")

@@ -1,0 +1,290 @@
+"""The line, for one automation on one tree: locate → claim → choose → plan → edit → prove. It writes nothing.
+
+What comes back says everything that a caller needs to write, commit, report, or do it again on another tree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from image_updater.api.model import LabelSelector, Meta, ObjectKey, ProofLevel, UpdateStrategy
+from image_updater.documents import decode
+from image_updater.errors import DocumentError, ImageUpdaterError, Refused
+from image_updater.kustomize import locate
+from image_updater.patch import splice, verify_parse, write
+from image_updater.patch.claims import Claims, resolve
+from image_updater.patch.overlay import OverlayTree
+from image_updater.patch.plan import Choice, Decision, Plan, State, plan
+from image_updater.patch.scope import Scope
+from image_updater.pipeline.prove import Proof, prove
+from image_updater.policy import may_replace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, Objects
+    from image_updater.kustomize import FactCache, NamedRoot
+    from image_updater.kustomize.model import Problem, Provenance, Tree
+    from image_updater.patch.model import Edit
+    from image_updater.pipeline.selection import Outcome, Selector
+    from image_updater.policy.model import Movement
+    from image_updater.render import Renderer
+
+MAX_ROUNDS = 50
+"""Plans of one automation on one tree: each refusal takes one round, so a run always ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What all automations of a run share."""
+
+    selector: Selector
+    renderer: Renderer
+    cache: FactCache | None = None
+    named: Sequence[NamedRoot] = ()
+    anywhere: bool = False
+    """There is no automation: one over the whole repository stands in, and policies of every namespace count."""
+    focus: str = "."
+    """Only what stands in this folder is edited, only roots in it are covered (a path inside a checkout was named)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One automation on one tree. `files` is what changes, path → new bytes; empty = up to date."""
+
+    automation: ImageUpdateAutomation
+    tree: Tree
+    provenance: Provenance
+    claims: Claims
+    choices: Mapping[str, Choice]
+    plan: Plan
+    edits: tuple[Edit, ...] = ()
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    proof: Proof = field(default_factory=Proof)
+    problems: tuple[Problem, ...] = ()
+    failures: tuple[tuple[str, ImageUpdaterError], ...] = ()
+
+
+def selected(automation: ImageUpdateAutomation, objects: Objects, *, anywhere: bool) -> tuple[ImagePolicy, ...]:
+    """The policies of an automation: those of its namespace that its selector matches."""
+    return tuple(
+        policy
+        for policy in objects.policies
+        if (anywhere or policy.key.namespace == automation.key.namespace)
+        and automation.policy_selector.matches(policy.meta.labels)
+    )
+
+
+def default_automation(objects: Objects) -> ImageUpdateAutomation:
+    """The one that stands in where none is given: the whole repository, default settings."""
+    from image_updater.api.model import ImageUpdateAutomation
+
+    namespaces = {policy.key.namespace for policy in objects.policies}
+    namespace = namespaces.pop() if len(namespaces) == 1 else "default"
+    return ImageUpdateAutomation(
+        meta=Meta(key=ObjectKey(namespace, "image-updater")), source_ref=None, policy_selector=LabelSelector()
+    )
+
+
+async def run(
+    line: Line,
+    automation: ImageUpdateAutomation,
+    objects: Objects,
+    tree: Tree,
+    *,
+    locked: Mapping[str, str] | None = None,
+    settled: Mapping[str, str] | None = None,
+) -> Run:
+    """The line for `automation` on `tree`.
+
+    `settled`: sites that another automation of this run moves, with the reason why they are not moved again. Raises
+    only what
+    makes the whole automation impossible; everything else is in the answer.
+    """
+    policies = selected(automation, objects, anywhere=line.anywhere)
+    provenance = locate(tree, named=line.named, cache=line.cache)
+    claims = resolve(
+        provenance,
+        namespace=automation.key.namespace,
+        policies=policies,
+        known=[str(policy.key) for policy in objects.policies],
+        strategy=automation.update.strategy,
+        anywhere=line.anywhere,
+    )
+    scope = Scope.of(automation.update, focus=line.focus)
+    needed = _needed(claims, scope, provenance)
+    wanted = [policy for key, policy in claims.policies.items() if key in needed]
+    outcomes = await line.selector.select(wanted, current=current_tags(claims))
+    choices = {key: _choice(policy, outcomes.get(key)) for key, policy in claims.policies.items()}
+    failures = tuple((key, outcome.error) for key, outcome in outcomes.items() if outcome.error is not None)
+
+    refusals: dict[str, str] = dict(settled or {})
+    for _ in range(MAX_ROUNDS):
+        planned = plan(
+            provenance,
+            claims,
+            choices,
+            scope=scope,
+            patches=automation.update.patches,
+            follow_refs=automation.update.follow_refs,
+            refused=refusals,
+            locked=locked,
+        )
+        if not planned.changes:
+            return Run(
+                automation=automation,
+                tree=tree,
+                provenance=provenance,
+                claims=claims,
+                choices=choices,
+                plan=planned,
+                problems=provenance.problems,
+                failures=failures,
+            )
+        edits, files, found = edit(tree, planned)
+        if found:
+            refusals |= found
+            continue
+        after = OverlayTree(tree, files)
+        proof = await prove(
+            before=tree,
+            after=after,
+            old=provenance,
+            new=locate(after, named=line.named, cache=line.cache),
+            edits=edits,
+            intended=planned.intended,
+            renderer=line.renderer,
+            rendered_only=automation.update.proof is ProofLevel.RENDERED,
+        )
+        if not proof.refused:
+            return Run(
+                automation=automation,
+                tree=tree,
+                provenance=provenance,
+                claims=claims,
+                choices=choices,
+                plan=planned,
+                edits=edits,
+                files=files,
+                proof=proof,
+                problems=provenance.problems,
+                failures=failures,
+            )
+        refusals |= proof.refused
+    raise Refused(
+        f"{automation.key}: no plan could be proved in {MAX_ROUNDS} rounds",
+        remedy="look at the refused sites' reasons with `image-updater update --dry-run`",
+    )
+
+
+def edit(tree: Tree, planned: Plan) -> tuple[tuple[Edit, ...], dict[str, bytes], dict[str, str]]:
+    """The plan as edits and new files, each verified by a parse; or the sites that cannot be written, with the
+    reason.
+    """
+    by_file: dict[str, list[int]] = {}
+    changes = planned.changes
+    for index, change in enumerate(changes):
+        by_file.setdefault(change.file, []).append(index)
+    edits: list[Edit] = []
+    files: dict[str, bytes] = {}
+    refused: dict[str, str] = {}
+    for file, indexes in by_file.items():
+        wanted = [changes[index] for index in indexes]
+        try:
+            text = decode(tree.read(file), file=file)
+            written = write({file: text}, wanted)
+            new = splice(text, written)
+            verify_parse(text, new, written, file)
+        except (Refused, DocumentError) as exc:
+            if len(wanted) > 1:
+                refused |= _guilty(tree, file, wanted) or {change.site: str(exc.message) for change in wanted}
+            else:
+                refused[wanted[0].site] = exc.message
+            continue
+        if new != text:
+            edits += written
+            files[file] = new.encode()
+    return tuple(edits), files, refused
+
+
+def _guilty(tree: Tree, file: str, changes: Sequence[object]) -> dict[str, str]:
+    """Which of several changes to a file cannot be written by themselves."""
+    from image_updater.patch.model import Change
+
+    refused: dict[str, str] = {}
+    by_site: dict[str, list[Change]] = {}
+    for change in changes:
+        assert isinstance(change, Change)
+        by_site.setdefault(change.site, []).append(change)
+    for site, own in by_site.items():
+        try:
+            text = decode(tree.read(file), file=file)
+            written = write({file: text}, own)
+            verify_parse(text, splice(text, written), written, file)
+        except (Refused, DocumentError) as exc:
+            refused[site] = exc.message
+    return refused
+
+
+def current_tags(claims: Claims) -> dict[str, frozenset[str]]:
+    """By policy the tags that Git holds now: a list that lacks one of them is asked again once."""
+    from image_updater.images.names import split
+
+    tags: dict[str, set[str]] = {}
+    for claimed in claims.sites:
+        for use, claim in zip(claimed.site.uses, claimed.uses, strict=False):
+            if claim.policy is not None:
+                tag = split(use.value)[1]
+                if tag is not None:
+                    tags.setdefault(claim.policy, set()).add(tag)
+    return {key: frozenset(found) for key, found in tags.items()}
+
+
+def _needed(claims: Claims, scope: Scope, provenance: Provenance) -> set[str]:
+    """The policies that could change something in scope; nobody needs to ask the registry for the others."""
+    covered = {root.id for root in provenance.roots.values() if scope.covers(root)}
+    needed: set[str] = set()
+    for claimed in claims.sites:
+        needed.update(marker.policy for marker in claimed.markers if marker.policy is not None)
+        for use, claim in zip(claimed.site.uses, claimed.uses, strict=False):
+            if claim.policy is not None and (use.root in covered or scope.holds(claimed.site.file)):
+                needed.add(claim.policy)
+    return needed
+
+
+def _choice(policy: ImagePolicy, outcome: Outcome | None) -> Choice:
+    if outcome is None:
+        return Choice(policy=policy, selection=None, reason="nothing in scope needs it", move=_never)
+    compiled, facts = outcome.compiled, outcome.facts
+    if outcome.selection is None or compiled is None:
+        return Choice(policy=policy, selection=None, reason=outcome.reason, move=_never)
+    selection = outcome.selection
+
+    def move(tag: str | None, digest: str | None) -> Movement:
+        return may_replace(compiled, selection, tag, digest, facts)
+
+    return Choice(policy=policy, selection=selection, reason=outcome.reason, move=move)
+
+
+def _never(tag: str | None, digest: str | None) -> Movement:
+    raise AssertionError(f"no selection to judge {tag}@{digest} against")
+
+
+def moved_sites(result: Run) -> dict[str, str]:
+    """The sites that this run moves, for `settled` of the next automation."""
+    reason = f"automation {result.automation.key} moves it already; let only one of them claim it"
+    return dict.fromkeys((edit.site for edit in result.edits), reason)
+
+
+def relabel(decisions: Sequence[Decision], state: State, reason: str) -> tuple[Decision, ...]:
+    """Decisions that were to be `updated`, in another state: what happened after the proof (a push that was
+    refused).
+    """
+    return tuple(
+        replace(decision, state=state, reason=reason) if decision.state is State.UPDATED else decision
+        for decision in decisions
+    )
+
+
+__all__ = ["Line", "Run", "UpdateStrategy", "default_automation", "edit", "relabel", "run", "selected"]

@@ -1,0 +1,78 @@
+"""What the automations of a run did so far, on its way to a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from image_updater.pipeline.report import CommitReport, FailureReport, ProblemReport, UpdateReport
+from image_updater.pipeline.reporting import edit_rows, problem_rows, site_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from image_updater.errors import ImageUpdaterError
+    from image_updater.patch.model import Edit
+    from image_updater.patch.plan import Decision
+    from image_updater.pipeline.line import Run
+
+
+@dataclass(slots=True)
+class Done:
+    """Grows while a run goes on; `report()` freezes it. `files`: path → (old text or None, new text)."""
+
+    decisions: list[Decision] = field(default_factory=list)
+    edits: list[Edit] = field(default_factory=list)
+    files: dict[str, tuple[str | None, str]] = field(default_factory=dict)
+    problems: dict[ProblemReport, None] = field(default_factory=dict)
+    failures: dict[FailureReport, None] = field(default_factory=dict)
+    commits: list[CommitReport] = field(default_factory=list)
+    proof: dict[str, None] = field(default_factory=dict)
+    focus: str = "."
+    """Only what stands in this folder, or is rendered from a root in it, is reported."""
+
+    def note(self, run: Run, decisions: Iterable[Decision] | None = None) -> None:
+        """Adds one automation's run; `decisions` replaces those of its plan when the push changed their fate."""
+        self.decisions += run.plan.decisions if decisions is None else decisions
+        self.edits += run.edits
+        self.proof |= dict.fromkeys(str(proof) for proof in run.proof.roots)
+        self.problems |= dict.fromkeys(problem_rows(run.provenance))
+        for key, error in run.failures:
+            self.failures[FailureReport.of(key, error)] = None
+        for file, data in run.files.items():
+            old = self.files.get(file)
+            self.files[file] = (old[0] if old is not None else _text(run, file), data.decode())
+
+    def fail(self, subject: str, error: ImageUpdaterError) -> None:
+        self.failures[FailureReport.of(subject, error)] = None
+
+    def report(self, *, commit: str | None = None) -> UpdateReport:
+        return UpdateReport(
+            changed=bool(self.files),
+            commit=commit or (self.commits[-1].commit if self.commits else None),
+            edits=edit_rows(self.edits),
+            sites=tuple(
+                row for row in site_rows(self.decisions) if inside(row.file, self.focus) or _any(row.roots, self.focus)
+            ),
+            problems=tuple(row for row in self.problems if row.file is None or inside(row.file, self.focus)),
+            failures=tuple(self.failures),
+            commits=tuple(self.commits),
+            proof=tuple(self.proof),
+            files=dict(self.files),
+        )
+
+
+def inside(path: str, folder: str) -> bool:
+    """Is a repository path the folder itself, or below it?"""
+    return folder == "." or path == folder or path.startswith(f"{folder}/")
+
+
+def _any(roots: tuple[str, ...], folder: str) -> bool:
+    return any(inside(root, folder) for root in roots)
+
+
+def _text(run: Run, file: str) -> str | None:
+    try:
+        return run.tree.read(file).decode("utf-8", "replace")
+    except KeyError:
+        return None

@@ -1,0 +1,305 @@
+"""No proof, no commit: what an edit reaches is built before and after, and nothing but the intended images may differ.
+
+Four steps, each able to refuse a site with what it found:
+1. the parse: only the intended scalars differ, all other bytes are equal (`patch.verify_parse`, done where the
+edits become text);
+2. the static answer: located again on the new tree, every root renders exactly the intended images;
+3. the renderer agrees with the static answer about every image of every root that is touched;
+4. the render: before and after differ in the intended images and in what is derived from them.
+
+Where a root cannot be built here, steps 1 and 2 are enough only if the static argument is complete (design section
+6, `parsed`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from image_updater.errors import RenderError
+from image_updater.kustomize.model import RootKind, SiteKind, dotted
+from image_updater.patch.compare import compare, images_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from image_updater.kustomize.model import ObjectId, Path, Provenance, Root, Site, Tree, Use
+    from image_updater.patch.model import Edit, Intended
+    from image_updater.render import Renderer
+
+Images = Counter[tuple[str, str, str, str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootProof:
+    """How far a root was proved: `rendered`, or `parsed` because of `why`. `derived`: what followed from the
+    intended images.
+    """
+
+    root: str
+    level: str
+    why: str = ""
+    derived: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        text = f"{self.root}: {self.level}" + (f" ({self.why})" if self.why else "")
+        return text + "".join(f"; derived: {item}" for item in self.derived)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """`refused` is empty when everything is proved; else site ids (as in `Edit.site`) with what was found."""
+
+    roots: tuple[RootProof, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def summary(self, renderer: str | None) -> str:
+        """For the `Proof` trailer: `rendered by kustomize v5.8.1 (3 roots)`, `parsed (1 root: a remote base)`."""
+        parts = []
+        rendered = [proof for proof in self.roots if proof.level == "rendered"]
+        parsed = [proof for proof in self.roots if proof.level == "parsed"]
+        if rendered:
+            by = f" by {renderer}" if renderer else ""
+            parts.append(f"rendered{by} ({_count(len(rendered))})")
+        if parsed:
+            reasons = ", ".join(dict.fromkeys(proof.why for proof in parsed if proof.why))
+            parts.append(f"parsed ({_count(len(parsed))}{': ' + reasons if reasons else ''})")
+        return "; ".join(parts) or "parsed"
+
+
+def _count(number: int) -> str:
+    return f"{number} root" + ("s" if number != 1 else "")
+
+
+async def prove(
+    *,
+    before: Tree,
+    after: Tree,
+    old: Provenance,
+    new: Provenance,
+    edits: Sequence[Edit],
+    intended: Mapping[str, Sequence[Intended]],
+    renderer: Renderer,
+    rendered_only: bool = False,
+) -> Proof:
+    """Prove `edits`. Raises RendererMissing when a root must be built and there is no kustomize."""
+    prover = _Prover(before, after, old, new, edits, intended, renderer, rendered_only)
+    return await prover.run()
+
+
+class _Prover:
+    def __init__(
+        self,
+        before: Tree,
+        after: Tree,
+        old: Provenance,
+        new: Provenance,
+        edits: Sequence[Edit],
+        intended: Mapping[str, Sequence[Intended]],
+        renderer: Renderer,
+        rendered_only: bool,
+    ) -> None:
+        self.before, self.after = before, after
+        self.old, self.new = old, new
+        self.edits = edits
+        self.intended = intended
+        self.renderer = renderer
+        self.rendered_only = rendered_only
+        self.refused: dict[str, str] = {}
+        self.sites = {site.id: site for site in old.sites}
+        self.old_uses = _uses(old)
+        self.new_uses = _uses(new)
+        self.by_file: dict[str, list[Edit]] = defaultdict(list)
+        for edit in edits:
+            self.by_file[edit.file].append(edit)
+
+    async def run(self) -> Proof:
+        touched = [root for root in self.old.roots.values() if self.reaching(root)]
+        self.check_static()
+        proofs: list[RootProof] = []
+        build: list[Root] = []
+        for root in touched:
+            if root.kind is RootKind.PLAIN:
+                proofs.append(RootProof(root=root.id, level="rendered"))
+            elif root.unbuildable is not None and not (self.renderer.allow_remote and root.remotes):
+                proofs.append(self.parsed(root, root.unbuildable))
+            else:
+                build.append(root)
+        if build:
+            proofs += await self.render(build, self.renderer)
+        for edit in self.edits:
+            if self.rendered_only and not any(edit.file in root.closure for root in touched):
+                self.refuse([edit], "no root renders it, and update.proof is rendered")
+        order = {root.id: index for index, root in enumerate(touched)}
+        proofs.sort(key=lambda proof: order.get(proof.root, 0))
+        return Proof(roots=tuple(proofs), refused=self.refused)
+
+    # ------------------------------------------------------------------ what reaches what
+
+    def reaching(self, root: Root) -> list[Edit]:
+        return [edit for file, edits in self.by_file.items() if file in root.closure for edit in edits]
+
+    def refuse(self, edits: Sequence[Edit], reason: str) -> None:
+        for edit in edits:
+            self.refused.setdefault(edit.site, reason)
+
+    def blame(self, root: Root, places: Sequence[tuple[ObjectId, Path]], reason: str) -> None:
+        """Refuses the sites whose uses stand at these places of the root, or all that reach it."""
+        reaching = self.reaching(root)
+        guilty = set()
+        if places:
+            spots = {(str(place[0]), place[1]) for place in places}
+            for site, use in self.old_uses.get(root.id, ()):
+                if (str(use.object), use.path) in spots:
+                    guilty |= {site.id, f"{site.id}@{root.id}"}
+        chosen = [edit for edit in reaching if edit.site in guilty]
+        self.refuse(chosen or reaching, reason)
+
+    # ------------------------------------------------------------------ the static answer
+
+    def check_static(self) -> None:
+        """Every root, touched or not, must render what is intended and otherwise what it rendered before."""
+        for root in self.old.roots.values():
+            reaching = self.reaching(root)
+            if not reaching:
+                continue
+            if root.id not in self.new.roots:
+                self.refuse(reaching, f"{root.id} would no longer be a root")
+                continue
+            wanted: dict[tuple[str, Path], str] = {}
+            for item in self.intended.get(root.id, ()):
+                wanted[str(item.object), item.path] = item.new
+            now = {(str(use.object), use.path): use.value for _, use in self.new_uses.get(root.id, ())}
+            for site, use in self.old_uses.get(root.id, ()):
+                place = (str(use.object), use.path)
+                expected = wanted.get(place, use.value)
+                found = now.pop(place, None)
+                if found != expected:
+                    reason = (
+                        f"{root.id}: {use.object} {dotted(use.path)} would become {found!r}, {expected!r} is expected"
+                    )
+                    del site
+                    self.blame(root, [(use.object, use.path)], reason)
+
+    # ------------------------------------------------------------------ the parsed level
+
+    def parsed(self, root: Root, why: str) -> RootProof:
+        """Is the argument without a render complete for everything that reaches this root? Refuses what it is not."""
+        for edit in self.reaching(root):
+            if self.rendered_only:
+                self.refuse([edit], f"{root.id} cannot be built here ({why}), and update.proof is rendered")
+                continue
+            obstacle = self.incomplete(root, edit)
+            if obstacle is not None:
+                self.refuse([edit], f"{root.id} cannot be built here ({why}), and {obstacle}")
+        return RootProof(root=root.id, level="parsed", why=why)
+
+    def incomplete(self, root: Root, edit: Edit) -> str | None:
+        site = self.sites.get(edit.site.partition("@")[0]) or self.sites.get(edit.site)
+        if site is not None and (site.markers or site.marker is not None or site.kind is SiteKind.HELM):
+            return None
+        if site is not None and site.kind is SiteKind.REF:
+            return None
+        if edit.file != root.kustomization:
+            return f"the edit in {edit.file} is not an images: entry of that root itself"
+        if root.complete is not None:
+            return f"{root.complete} runs after its images:"
+        if site is not None and site.kind is not SiteKind.ENTRY and edit.kind != "insert":
+            return f"{edit.field} is not an images: entry"
+        return None
+
+    # ------------------------------------------------------------------ the renders
+
+    async def render(self, roots: Sequence[Root], renderer: Renderer) -> list[RootProof]:
+        new_roots = [self.new.roots[root.id] for root in roots if root.id in self.new.roots]
+        before, after = await asyncio.gather(
+            renderer.build_many(self.before, roots), renderer.build_many(self.after, new_roots)
+        )
+        proofs = []
+        for root in roots:
+            old, new = before[root.id], after.get(root.id)
+            if isinstance(old, RenderError):
+                proofs.append(self.parsed(root, f"it did not build before: {_short(old)}"))
+            elif new is None or isinstance(new, RenderError):
+                said = _short(new) if isinstance(new, RenderError) else "it is no root any more"
+                self.refuse(self.reaching(root), f"{root.id} would no longer build: {said}")
+            else:
+                proofs.append(self.judge(root, old, new, renderer))
+        return proofs
+
+    def judge(self, root: Root, old: bytes, new: bytes, renderer: Renderer) -> RootProof:
+        disagreement = self.disagreement(root, old)
+        if disagreement is not None:
+            self.refuse(self.reaching(root), f"{root.id}: {disagreement}")
+            return RootProof(root=root.id, level="rendered", why="refused")
+        helm = root.helm or any(site.kind is SiteKind.HELM for site, _ in self.old_uses.get(root.id, ()))
+        result = compare(old, new, tuple(self.intended.get(root.id, ())), helm=helm)
+        if result.unexpected:
+            found = "; ".join(str(item) for item in result.unexpected[:3])
+            more = f" and {len(result.unexpected) - 3} more" if len(result.unexpected) > 3 else ""
+            places = [(item.object, item.path) for item in result.unexpected]
+            self.blame(root, places, f"{root.id}: the render would also change: {found}{more}")
+        if result.missing:
+            item = result.missing[0]
+            self.blame(
+                root,
+                [(missing.object, missing.path) for missing in result.missing],
+                f"{root.id}: {item.object} {dotted(item.path)} would not become {item.new!r}",
+            )
+        return RootProof(
+            root=root.id,
+            level="rendered",
+            why=renderer.kustomize.description,
+            derived=tuple(str(item) for item in result.derived),
+        )
+
+    def disagreement(self, root: Root, manifests: bytes) -> str | None:
+        """Static analysis proposes, the renderer disposes: both answers, where they differ about an image."""
+        ours: Counter[tuple[str, str, str]] = Counter()
+        for _, use in self.old_uses.get(root.id, ()):
+            if use.seen_by_images:
+                ours[use.object.kind, use.object.name, use.value] += 1
+        theirs: Counter[tuple[str, str, str]] = Counter()
+        for object_, path, value in images_of(manifests):
+            if _container(path):
+                theirs[object_.kind, object_.name, value] += 1
+        if ours == theirs:
+            return None
+        only_ours = sorted((ours - theirs).elements())
+        only_theirs = sorted((theirs - ours).elements())
+        if not only_theirs and all(kind for kind, _, _ in only_ours):
+            # Fields of custom kinds: the renderer's list knows containers only.
+            extra = {
+                (u.object.kind, u.object.name, u.value)
+                for _, u in self.old_uses.get(root.id, ())
+                if not _container(u.path)
+            }
+            if all(item in extra for item in only_ours):
+                return None
+        return (
+            f"static analysis and the renderer disagree: {_list(only_ours)} here, {_list(only_theirs)} rendered;"
+            " nothing is edited in it"
+        )
+
+
+def _container(path: Path) -> bool:
+    return bool(path) and path[-1] == "image" and any(step in ("containers", "initContainers") for step in path)
+
+
+def _uses(provenance: Provenance) -> dict[str, list[tuple[Site, Use]]]:
+    table: dict[str, list[tuple[Site, Use]]] = defaultdict(list)
+    for site in provenance.sites:
+        for use in site.uses:
+            table[use.root].append((site, use))
+    return table
+
+
+def _list(items: Sequence[tuple[str, str, str]]) -> str:
+    return ", ".join(f"{kind} {name} {value}" for kind, name, value in items[:3]) or "nothing"
+
+
+def _short(error: RenderError) -> str:
+    text = error.message.strip().replace("\n", " ")
+    return text if len(text) <= 200 else text[:199] + "…"

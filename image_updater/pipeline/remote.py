@@ -1,0 +1,333 @@
+"""The line over repositories that are reached by URL: bare mirrors, and one writer queue for each repository and
+branch.
+
+The queue plans on the tip it fetched and plans again when somebody was faster, so the run that is reported is that
+of the plan
+that landed. A push branch that is not the planned branch is rebuilt from it each time, with a lease, and a person's
+commit on it
+stops us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from image_updater.errors import ImageUpdaterError, Refused, SpecError
+from image_updater.git import BranchNotFound, Planned, PushRaced, Work, access_for, normalise, redact
+from image_updater.git.verify import keys_from_secret
+from image_updater.patch.overlay import OverlayTree
+from image_updater.patch.plan import Decision, State
+from image_updater.pipeline.commits import message_for, signer_for
+from image_updater.pipeline.line import default_automation, moved_sites, relabel, run
+from image_updater.pipeline.progress import Done
+from image_updater.pipeline.report import CommitReport, Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from image_updater.api.model import GitRepository, ImageUpdateAutomation
+    from image_updater.git import GitAccess, Mirror, Tip, WriterQueue
+    from image_updater.git.verify import TrustedKeys
+    from image_updater.pipeline.line import Line, Run
+    from image_updater.pipeline.message import Message
+    from image_updater.pipeline.report import UpdateReport, UpdateRequest
+    from image_updater.pipeline.session import Mirrors
+
+PUSH_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One repository and branch with one way in, and the automations that write there."""
+
+    url: str
+    branch: str
+    repository: GitRepository | None
+    access: GitAccess
+    keys: TrustedKeys | None
+    automations: tuple[ImageUpdateAutomation, ...]
+
+
+@dataclass(slots=True)
+class _Landed:
+    """The last plan of one automation: what is reported when its push is through."""
+
+    run: Run | None = None
+    message: Message | None = None
+    base: dict[str, bytes] = field(default_factory=dict)
+
+
+async def update_remote(request: UpdateRequest, line: Line, mirrors: Mirrors) -> UpdateReport:
+    """Every target, side by side; one that fails does not stop the others."""
+    if request.mode in (Mode.WRITE, Mode.COMMIT):
+        raise SpecError(f"--{request.mode} needs a checkout", remedy="for a URL use --dry-run or --push")
+    done = Done()
+    targets = find_targets(request)
+    await asyncio.gather(*(_target(request, line, target, mirrors, done) for target in targets))
+    return done.report()
+
+
+def find_targets(request: UpdateRequest) -> list[Target]:
+    """The repositories of this run. Raises SpecError: no repository, a reference that is missing, a ref that
+    cannot be pushed to.
+    """
+    objects = request.objects
+    repositories = {repository.key: repository for repository in objects.repositories}
+    wanted = normalise(request.target) if request.target is not None else None
+    if not objects.automations:
+        if request.target is None:
+            raise SpecError(
+                "no path, no URL, and no ImageUpdateAutomation", remedy="name a path, or give objects with -f"
+            )
+        found = next((r for r in objects.repositories if normalise(r.url) == wanted), None)
+        automation = default_automation(objects)
+        return [_make(request, request.target, found, (automation,))]
+    grouped: dict[tuple[str, str, str], tuple[GitRepository, list[ImageUpdateAutomation]]] = {}
+    for automation in objects.automations:
+        if request.automations is not None and automation.key not in request.automations:
+            continue
+        if automation.suspend:
+            continue
+        repository = repositories.get(automation.source_ref) if automation.source_ref is not None else None
+        if repository is None:
+            raise SpecError(
+                f"ImageUpdateAutomation {automation.key}: spec.sourceRef:"
+                f" there is no GitRepository {automation.source_ref}",
+                remedy="add it to the objects, or name a path",
+            )
+        key = normalise(repository.url)
+        if (wanted is not None and key != wanted) or repository.suspend:
+            continue
+        branch = request.branch or repository.ref.branch or ""
+        entry = grouped.setdefault((key, branch, str(repository.key)), (repository, []))
+        entry[1].append(automation)
+    if wanted is not None and not grouped:
+        raise SpecError(
+            f"no automation's GitRepository has the URL {request.target}",
+            remedy="check spec.url of the GitRepository, or run it without -f",
+        )
+    return [_make(request, repository.url, repository, tuple(each)) for repository, each in grouped.values()]
+
+
+def _make(
+    request: UpdateRequest, url: str, repository: GitRepository | None, automations: tuple[ImageUpdateAutomation, ...]
+) -> Target:
+    access = access_for(repository, request.secrets, request.environment)
+    keys = None
+    if repository is not None and repository.verify is not None:
+        from image_updater.api.model import ObjectKey
+
+        name = ObjectKey(repository.key.namespace, repository.verify.secret_ref)
+        secret = request.secrets(name)
+        if secret is None:
+            raise SpecError(f"GitRepository {repository.key}: spec.verify.secretRef: there is no Secret {name}")
+        keys = keys_from_secret(secret)
+    if request.mode is Mode.PUSH:
+        for automation in automations:
+            signer_for(automation, request.secrets)
+    ref = repository.ref if repository is not None else None
+    branch = request.branch or (ref.branch if ref is not None else None) or ""
+    if not branch and ref is not None and (ref.tag or ref.commit) and request.mode is Mode.PUSH:
+        raise SpecError(
+            f"GitRepository {repository.key if repository else url}: spec.ref: a tag or a commit cannot be pushed to",
+            remedy="name a branch",
+        )
+    return Target(url=url, branch=branch, repository=repository, access=access, keys=keys, automations=automations)
+
+
+async def _target(request: UpdateRequest, line: Line, target: Target, mirrors: Mirrors, done: Done) -> None:
+    try:
+        request.progress(f"fetching {redact(target.url)}")
+        mirror = await mirrors.open(target.url, await authorised(target.access))
+        branch = target.branch or await mirror.default_branch()
+        target = replace(target, branch=branch)
+        if request.mode is Mode.DRY_RUN:
+            await _dry_run(request, line, target, mirror, done)
+        else:
+            await _push(request, line, target, mirror, mirrors.queue(mirror, branch), done)
+    except SpecError:
+        raise
+    except ImageUpdaterError as exc:
+        done.fail(str(target.repository.key) if target.repository is not None else target.url, exc)
+
+
+async def authorised(access: GitAccess) -> GitAccess:
+    """A GitHub App's access with a token of its installation; any other as it is."""
+    if access.app is None:
+        return access
+    from image_updater.forge import installation_token
+
+    return access.with_token(await installation_token(access.app))
+
+
+async def _dry_run(request: UpdateRequest, line: Line, target: Target, mirror: Mirror, done: Done) -> None:
+    tip = await mirror.fetch(target.branch)
+    _verify(target, mirror, tip)
+    files: dict[str, bytes] = {}
+    settled: dict[str, str] = {}
+    for automation in target.automations:
+        tree = OverlayTree(tip.tree, files) if files else tip.tree
+        try:
+            result = await run(line, automation, request.objects, tree, settled=settled)
+        except SpecError:
+            raise
+        except ImageUpdaterError as exc:
+            done.fail(str(automation.key), exc)
+            continue
+        done.note(result)
+        files |= result.files
+        settled |= moved_sites(result)
+
+
+def _verify(target: Target, mirror: Mirror, tip: Tip) -> None:
+    if target.keys is not None and target.repository is not None and target.repository.verify is not None:
+        mirror.verify(tip, target.keys, target.repository.verify.mode)
+
+
+async def _push(
+    request: UpdateRequest, line: Line, target: Target, mirror: Mirror, queue: WriterQueue, done: Done
+) -> None:
+    direct = [each for each in target.automations if each.push_branch in (None, target.branch)]
+    others = [each for each in target.automations if each.push_branch not in (None, target.branch)]
+    await asyncio.gather(
+        *(_queued(request, line, target, mirror, queue, automation, done) for automation in direct),
+        *(_apart(request, line, target, mirror, automation, done) for automation in others),
+    )
+
+
+async def _queued(
+    request: UpdateRequest,
+    line: Line,
+    target: Target,
+    mirror: Mirror,
+    queue: WriterQueue,
+    automation: ImageUpdateAutomation,
+    done: Done,
+) -> None:
+    landed = _Landed()
+
+    async def plan(tip: Tip) -> Planned | None:
+        _verify(target, mirror, tip)
+        landed.run = result = await run(line, automation, request.objects, tip.tree)
+        if not result.files:
+            return None
+        landed.message = await message_for(
+            result, revision=f"{target.branch}@sha1:{tip.commit}", renderer=line.renderer
+        )
+        return Planned(
+            files=result.files,
+            message=str(landed.message),
+            author=automation.commit.author,
+            signer=signer_for(automation, request.secrets),
+        )
+
+    outcome = await queue.submit(Work(key=str(automation.key), identity=target.access.identity, plan=plan))
+    if isinstance(outcome.error, SpecError):
+        raise outcome.error
+    if landed.run is None:
+        if outcome.error is not None:
+            done.fail(str(automation.key), outcome.error)
+        return
+    _report(target, target.branch, automation, landed, outcome.commit, outcome.attempts, outcome.error, done)
+
+
+def _report(
+    target: Target,
+    branch: str,
+    automation: ImageUpdateAutomation,
+    landed: _Landed,
+    commit: str | None,
+    attempts: int,
+    error: ImageUpdaterError | None,
+    done: Done,
+) -> None:
+    result = landed.run
+    assert result is not None
+    decisions: tuple[Decision, ...] = result.plan.decisions
+    if error is not None:
+        done.fail(str(automation.key), error)
+        decisions = relabel(decisions, State.REFUSED, error.message)
+        result = replace(result, edits=(), files={})
+    done.note(result, decisions)
+    if commit is not None and landed.message is not None:
+        done.commits.append(
+            CommitReport(
+                repository=target.url,
+                branch=branch,
+                commit=commit,
+                automation=str(automation.key),
+                subject=landed.message.subject,
+                pushed=True,
+                attempts=attempts,
+            )
+        )
+
+
+async def _apart(
+    request: UpdateRequest, line: Line, target: Target, mirror: Mirror, automation: ImageUpdateAutomation, done: Done
+) -> None:
+    """A push branch of its own: rebuilt from the planned branch, leased, ours alone."""
+    branch = automation.push_branch
+    assert branch is not None
+    for attempt in range(1, PUSH_ATTEMPTS + 1):
+        try:
+            tip = await mirror.fetch(target.branch)
+            _verify(target, mirror, tip)
+            landed = _Landed(run=await run(line, automation, request.objects, tip.tree))
+            result = landed.run
+            assert result is not None
+            try:
+                there: Tip | None = await mirror.fetch(branch)
+            except BranchNotFound:
+                there = None
+            if not result.files:
+                done.note(result)
+                return
+            if there is not None:
+                _ours(mirror, there, tip, automation, branch)
+                if _same(there, OverlayTree(tip.tree, result.files), result.files):
+                    done.note(result)
+                    return
+            landed.message = await message_for(
+                result, revision=f"{target.branch}@sha1:{tip.commit}", renderer=line.renderer
+            )
+            commit = await mirror.commit(
+                tip.commit,
+                result.files,
+                str(landed.message),
+                automation.commit.author,
+                signer_for(automation, request.secrets),
+                request.now,
+            )
+            await mirror.push(commit, branch, expected=there.commit if there is not None else None, force=True)
+        except PushRaced as exc:
+            if attempt == PUSH_ATTEMPTS:
+                done.fail(str(automation.key), exc)
+            continue
+        except SpecError:
+            raise
+        except ImageUpdaterError as exc:
+            done.fail(str(automation.key), exc)
+            return
+        _report(target, branch, automation, landed, commit, attempt, None, done)
+        return
+
+
+def _ours(mirror: Mirror, there: Tip, base: Tip, automation: ImageUpdateAutomation, branch: str) -> None:
+    for commit in mirror.history(there.commit):
+        if mirror.contains(base.commit, commit.id):
+            return
+        trailers: Mapping[str, str] = dict(commit.trailers)
+        if trailers.get("Automation") != str(automation.key):
+            raise Refused(
+                f"{branch} holds {commit.id[:10]} ({commit.subject!r} by {commit.author.name}), which is not ours",
+                remedy="merge or remove that commit, or choose another spec.git.push.branch",
+            )
+
+
+def _same(there: Tip, wanted: OverlayTree, files: Mapping[str, bytes]) -> bool:
+    held, new = there.tree.files(), wanted.files()
+    del files
+    return held.keys() == new.keys() and all(held[path].oid == entry.oid for path, entry in new.items())
