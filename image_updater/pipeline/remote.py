@@ -11,11 +11,11 @@ stops us.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from image_updater.errors import ImageUpdaterError, Refused, SpecError
-from image_updater.git import BranchNotFound, Planned, PushRaced, Work, access_for, normalise, redact
+from image_updater.errors import ImageUpdaterError, SpecError
+from image_updater.git import Planned, Work, access_for, normalise, redact
 from image_updater.git.verify import keys_from_secret
 from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.plan import Decision, State
@@ -25,17 +25,14 @@ from image_updater.pipeline.progress import Done
 from image_updater.pipeline.report import CommitReport, Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
 
     from image_updater.api.model import GitRepository, ImageUpdateAutomation
-    from image_updater.git import GitAccess, Mirror, Tip, WriterQueue
+    from image_updater.git import GitAccess, Mirror, Tip
     from image_updater.git.verify import TrustedKeys
     from image_updater.pipeline.line import Line, Run
     from image_updater.pipeline.message import Message
     from image_updater.pipeline.report import UpdateReport, UpdateRequest
     from image_updater.pipeline.session import Mirrors
-
-PUSH_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +53,6 @@ class _Landed:
 
     run: Run | None = None
     message: Message | None = None
-    base: dict[str, bytes] = field(default_factory=dict)
 
 
 async def update_remote(request: UpdateRequest, line: Line, mirrors: Mirrors) -> UpdateReport:
@@ -146,7 +142,7 @@ async def _target(request: UpdateRequest, line: Line, target: Target, mirrors: M
         if request.mode is Mode.DRY_RUN:
             await _dry_run(request, line, target, mirror, done)
         else:
-            await _push(request, line, target, mirror, mirrors.queue(mirror, branch), done)
+            await _push(request, line, target, mirror, mirrors, done)
     except SpecError:
         raise
     except ImageUpdaterError as exc:
@@ -187,13 +183,10 @@ def _verify(target: Target, mirror: Mirror, tip: Tip) -> None:
 
 
 async def _push(
-    request: UpdateRequest, line: Line, target: Target, mirror: Mirror, queue: WriterQueue, done: Done
+    request: UpdateRequest, line: Line, target: Target, mirror: Mirror, mirrors: Mirrors, done: Done
 ) -> None:
-    direct = [each for each in target.automations if each.push_branch in (None, target.branch)]
-    others = [each for each in target.automations if each.push_branch not in (None, target.branch)]
     await asyncio.gather(
-        *(_queued(request, line, target, mirror, queue, automation, done) for automation in direct),
-        *(_apart(request, line, target, mirror, automation, done) for automation in others),
+        *(_queued(request, line, target, mirror, mirrors, automation, done) for automation in target.automations)
     )
 
 
@@ -202,14 +195,18 @@ async def _queued(
     line: Line,
     target: Target,
     mirror: Mirror,
-    queue: WriterQueue,
+    mirrors: Mirrors,
     automation: ImageUpdateAutomation,
     done: Done,
 ) -> None:
+    """Through the branch's queue; a push branch of its own is rebuilt from the planned one, and stops at a
+    person's commit.
+    """
     landed = _Landed()
+    branch = automation.push_branch or target.branch
+    queue = mirrors.queue(mirror, branch, base=target.branch)
 
     async def plan(tip: Tip) -> Planned | None:
-        _verify(target, mirror, tip)
         landed.run = result = await run(line, automation, request.objects, tip.tree)
         if not result.files:
             return None
@@ -230,7 +227,7 @@ async def _queued(
         if outcome.error is not None:
             done.fail(str(automation.key), outcome.error)
         return
-    _report(target, target.branch, automation, landed, outcome.commit, outcome.attempts, outcome.error, done)
+    _report(target, branch, automation, landed, outcome.commit, outcome.attempts, outcome.error, done)
 
 
 def _report(
@@ -263,71 +260,3 @@ def _report(
                 attempts=attempts,
             )
         )
-
-
-async def _apart(
-    request: UpdateRequest, line: Line, target: Target, mirror: Mirror, automation: ImageUpdateAutomation, done: Done
-) -> None:
-    """A push branch of its own: rebuilt from the planned branch, leased, ours alone."""
-    branch = automation.push_branch
-    assert branch is not None
-    for attempt in range(1, PUSH_ATTEMPTS + 1):
-        try:
-            tip = await mirror.fetch(target.branch)
-            _verify(target, mirror, tip)
-            landed = _Landed(run=await run(line, automation, request.objects, tip.tree))
-            result = landed.run
-            assert result is not None
-            try:
-                there: Tip | None = await mirror.fetch(branch)
-            except BranchNotFound:
-                there = None
-            if not result.files:
-                done.note(result)
-                return
-            if there is not None:
-                _ours(mirror, there, tip, automation, branch)
-                if _same(there, OverlayTree(tip.tree, result.files), result.files):
-                    done.note(result)
-                    return
-            landed.message = await message_for(
-                result, revision=f"{target.branch}@sha1:{tip.commit}", renderer=line.renderer
-            )
-            commit = await mirror.commit(
-                tip.commit,
-                result.files,
-                str(landed.message),
-                automation.commit.author,
-                signer_for(automation, request.secrets),
-                request.now,
-            )
-            await mirror.push(commit, branch, expected=there.commit if there is not None else None, force=True)
-        except PushRaced as exc:
-            if attempt == PUSH_ATTEMPTS:
-                done.fail(str(automation.key), exc)
-            continue
-        except SpecError:
-            raise
-        except ImageUpdaterError as exc:
-            done.fail(str(automation.key), exc)
-            return
-        _report(target, branch, automation, landed, commit, attempt, None, done)
-        return
-
-
-def _ours(mirror: Mirror, there: Tip, base: Tip, automation: ImageUpdateAutomation, branch: str) -> None:
-    for commit in mirror.history(there.commit):
-        if mirror.contains(base.commit, commit.id):
-            return
-        trailers: Mapping[str, str] = dict(commit.trailers)
-        if trailers.get("Automation") != str(automation.key):
-            raise Refused(
-                f"{branch} holds {commit.id[:10]} ({commit.subject!r} by {commit.author.name}), which is not ours",
-                remedy="merge or remove that commit, or choose another spec.git.push.branch",
-            )
-
-
-def _same(there: Tip, wanted: OverlayTree, files: Mapping[str, bytes]) -> bool:
-    held, new = there.tree.files(), wanted.files()
-    del files
-    return held.keys() == new.keys() and all(held[path].oid == entry.oid for path, entry in new.items())

@@ -46,7 +46,7 @@ class Mirrors:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._mirrors: dict[str, Mirror] = {}
-        self._queues: dict[tuple[str, str], WriterQueue] = {}
+        self._queues: dict[tuple[str, str, str], WriterQueue] = {}
         self._lock = asyncio.Lock()
 
     async def open(self, url: str, access: GitAccess) -> Mirror:
@@ -60,12 +60,12 @@ class Mirrors:
             mirror.access = access
             return mirror
 
-    def queue(self, mirror: Mirror, branch: str) -> WriterQueue:
-        """The one writer of that branch."""
-        key = (str(mirror.folder), branch)
+    def queue(self, mirror: Mirror, branch: str, *, base: str) -> WriterQueue:
+        """The one writer of that branch; where `base` is another one, the branch is rebuilt from it."""
+        key = (str(mirror.folder), branch, base)
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = WriterQueue(mirror, branch)
+            queue = self._queues[key] = WriterQueue(mirror, branch, base=base)
         return queue
 
     def close(self) -> None:
