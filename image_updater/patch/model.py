@@ -27,16 +27,17 @@ class Change:
     value: str | None = None
     document: int = 0
     parent: Path = ()
-    """INSERT: the mapping or sequence that gets `items`; it is created when it is missing (`images:` at the end of a kustomization)."""
+    """INSERT: the mapping or sequence that gets `items`. A missing sequence is created, `images:` at the file's end."""
     items: tuple[tuple[str, str], ...] = ()
     """INSERT: `key, value` pairs in order."""
     append: bool = False
-    """INSERT: `items` become a new mapping at the end of the sequence at `parent`; else they are added to the mapping at `parent`."""
+    """INSERT: `items` become a new mapping at the end of the sequence at `parent`; else they go into a mapping."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edit:
-    """A change as text: `start:end` of the decoded old text becomes `text`. `line` is of the old file (of the insertion point for inserts).
+    """A change as text: `start:end` of the decoded old text becomes `text`. `line` is of the old file (inserts: of the
+    insertion point).
 
     `old`/`new` are the scalar's values as YAML reads them; None for the side that does not exist.
     """
@@ -53,6 +54,8 @@ class Edit:
     text: str
     site: str = ""
     document: int = 0
+    items: tuple[tuple[Path, str], ...] = ()
+    """INSERT: every scalar that appears, with its place; `field` and `new` name the one that matters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
