@@ -30,7 +30,8 @@ from tests.parts import gitservers as parts
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ME = Author(name="updater", email="updater@example.com")
 ACCESS = GitAccess(identity="test", timeout=timedelta(seconds=20))
-REFUSES = "#!/bin/sh\necho 'Tag 1.2 is frozen: ask the release team' >&2\necho 'see https://rules.example/frozen' >&2\nexit 1\n"
+REFUSES = "#!/bin/sh\necho 'Tag 1.2 is frozen: ask the release team' >&2\n"
+REFUSES += "echo 'see https://rules.example/frozen' >&2\nexit 1\n"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,348 @@
+"""The one writer of a branch: what waits is written together, one commit a work, one push with a lease.
+
+A lost race is no rebase: the branch is fetched and every plan is asked again on what is there now; a plan that has
+nothing left to do is done.
+After a push whose answer was lost, the next fetch tells whether it landed, so that nothing is written twice. When a
+hook refuses several
+works, each is pushed alone and only the offender fails. Works of different credential identities never share a push.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as _random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+
+from image_updater.api.model import Author
+from image_updater.errors import ImageUpdaterError, Waiting
+from image_updater.git.access import GitAccess
+from image_updater.git.commits import CommitInfo, Signer
+from image_updater.git.errors import BranchNotFound, GitUnavailable, PushRaced, PushRefused, TreeRefused
+from image_updater.git.mirror import Mirror, Tip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What one work wants written on the tip it was shown: one commit."""
+
+    files: Mapping[str, bytes | None]
+    message: str
+    author: Author
+    signer: Signer | None = field(default=None, repr=False)
+
+
+Plan = Callable[[Tip], Awaitable[Planned | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Someone's wish to write. `plan` may be called many times, each time on a newer tip; None = nothing to do.
+
+    `key` names it in attempts; `identity` decides what may be pushed together; `access` is used for the push (default:
+    the mirror's).
+    """
+
+    key: str
+    plan: Plan
+    identity: str = ""
+    access: GitAccess | None = None
+
+    @property
+    def who(self) -> str:
+        return self.identity or (self.access.identity if self.access else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try, for people: what happened and why it was not the last."""
+
+    number: int
+    works: tuple[str, ...]
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """`commit` is on the server; None with no error = nothing to do. `history` holds the tries before the last one."""
+
+    commit: str | None = None
+    attempts: int = 0
+    error: ImageUpdaterError | None = None
+    history: tuple[Attempt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How often to try: lost races are normal where many write, a silent server is not. Seconds."""
+
+    races: int = 60
+    outages: int = 4
+    first_pause: float = 0.02
+    longest_pause: float = 1.0
+    outage_pause: float = 0.5
+
+
+class NotLeader(Waiting):
+    reason = "NotLeader"
+
+
+def _has_trailer(commit: CommitInfo) -> bool:
+    """Our commits name their automation."""
+    return any(key == "Automation" for key, _ in commit.trailers)
+
+
+@dataclass(slots=True, eq=False)
+class _Item:
+    work: Work
+    future: asyncio.Future[Outcome]
+    tried: list[str] = field(default_factory=list)
+    """Commits of this work that were sent without a clear answer."""
+
+
+class WriterQueue:
+    """See the module. One per (normalised URL, branch); `submit` from any task of one event loop.
+
+    `base`: plan on this branch and rebuild `branch` from it (leased; stops when `ours` says that a commit on it is a
+    person's).
+    `may_push`: asked before each push; False ends the work with NotLeader. `quiet`: seconds to wait for more work
+    before the first fetch.
+    """
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        branch: str,
+        *,
+        base: str | None = None,
+        ours: Callable[[CommitInfo], bool] | None = None,
+        may_push: Callable[[], bool] = lambda: True,
+        limits: Limits | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = _random.random,
+        on_attempt: Callable[[Attempt], None] | None = None,
+    ) -> None:
+        self.mirror = mirror
+        self.branch = branch
+        self.base = base if base != branch else None
+        self._ours = ours or _has_trailer
+        self._may_push = may_push
+        self._limits = limits or Limits()
+        self._now = now
+        self._sleep = sleep
+        self._random = random
+        self._on_attempt = on_attempt
+        self._waiting: list[_Item] = []
+        self._runner: asyncio.Task[None] | None = None
+        self._standing: dict[str, Work] = {}
+        """With `base`: the works whose commits the rebuilt branch holds; a rebuild for one of them must not drop the
+        others.
+        """
+        self.pushes = 0
+
+    async def submit(self, work: Work) -> Outcome:
+        """Plan, commit and push `work`, together with what else waits. Errors that a user may see are in the outcome;
+        bugs are raised.
+        """
+        item = _Item(work, asyncio.get_running_loop().create_future())
+        self._waiting.append(item)
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._drain(), name=f"writer {self.mirror.key} {self.branch}")
+        return await item.future
+
+    async def close(self) -> None:
+        """Wait until everything submitted is done."""
+        while self._runner is not None and not self._runner.done():
+            await asyncio.wait({self._runner})
+
+    async def _drain(self) -> None:
+        # Whoever is submitted in this turn of the loop comes along.
+        await asyncio.sleep(0)
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            batch = [item for item in batch if not item.future.done()]
+            batch.sort(key=lambda item: item.work.who)
+            for _, group in groupby(batch, key=lambda item: item.work.who):
+                items = self._with_standing(list(group))
+                try:
+                    await self._land(items)
+                except BaseException as exc:
+                    # A bug or a cancellation must reach those who wait, and must not stop the queue for the others.
+                    for item in items:
+                        if not item.future.done():
+                            if isinstance(exc, Exception):
+                                item.future.set_exception(exc)
+                            else:
+                                item.future.cancel()
+                    if not isinstance(exc, Exception):
+                        for item in [*batch, *self._waiting]:
+                            item.future.cancel()
+                        raise
+
+    def _with_standing(self, items: list[_Item]) -> list[_Item]:
+        if self.base is None:
+            return items
+        who, keys = items[0].work.who, {item.work.key for item in items}
+        loop = asyncio.get_running_loop()
+        kept = [w for w in self._standing.values() if w.who == who and w.key not in keys]
+        self._standing.update({item.work.key: item.work for item in items})
+        return [*(_Item(work, loop.create_future()) for work in kept), *items]
+
+    # -- one group
+
+    async def _land(self, items: Sequence[_Item]) -> None:
+        """Bring the works of one identity to the server, or end each with its error."""
+        history: list[Attempt] = []
+        races = outages = number = 0
+        access = items[0].work.access
+        open_items = [item for item in items if not item.future.done()]
+        while open_items:
+            number += 1
+            try:
+                refused = await self._attempt(open_items, number, access, history)
+            except PushRaced as exc:
+                races += 1
+                self._note(history, number, open_items, exc)
+                if races >= self._limits.races:
+                    self._finish(open_items, number, history, exc)
+                    return
+                await self._pause(min(self._limits.first_pause * 2 ** min(races, 10), self._limits.longest_pause))
+            except GitUnavailable as exc:
+                outages += 1
+                self._note(history, number, open_items, exc)
+                if outages >= self._limits.outages:
+                    self._finish(open_items, number, history, exc)
+                    return
+                await self._pause(self._limits.outage_pause * 2 ** (outages - 1))
+            except ImageUpdaterError as exc:
+                self._finish(open_items, number, history, exc)
+                return
+            else:
+                if refused is not None:
+                    self._note(history, number, open_items, refused)
+                    for item in open_items:
+                        await self._land([item])
+            open_items = [item for item in open_items if not item.future.done()]
+
+    async def _attempt(
+        self, items: Sequence[_Item], number: int, access: GitAccess | None, history: list[Attempt]
+    ) -> PushRefused | None:
+        """Fetch, plan, commit, push. A refusal of several commits is returned; that of a single one is its outcome."""
+        start, expected, previous = await self._start(access)
+        for item in items:
+            # Did an earlier push land although its answer was lost?
+            for sent in item.tried:
+                if expected is not None and self.mirror.contains(expected, sent):
+                    self._done(item, Outcome(commit=sent, attempts=number, history=tuple(history)))
+        tip = start
+        written: list[tuple[_Item, str]] = []
+        for item in items:
+            if item.future.done():
+                continue
+            try:
+                commit = await self._write(item.work, tip)
+            except (PushRaced, GitUnavailable):
+                raise
+            except ImageUpdaterError as exc:
+                self._done(item, Outcome(attempts=number, error=exc, history=tuple(history)))
+                continue
+            except Exception as exc:
+                if not item.future.done():
+                    item.future.set_exception(exc)
+                continue
+            if commit is None:
+                self._done(item, Outcome(attempts=number, history=tuple(history)))
+                continue
+            tip = Tip(commit=commit, tree=self.mirror.tree(commit), branch=self.branch)
+            written.append((item, commit))
+        if not written:
+            return None
+        if (
+            previous is not None
+            and previous.tree.id == tip.tree.id
+            and self.mirror.contains(previous.commit, start.commit)
+        ):
+            # The rebuilt branch would hold the same files on the same base: what is there stays, and
+            # reviews keep their place.
+            for item, _ in written:
+                self._done(item, Outcome(commit=previous.commit, attempts=number, history=tuple(history)))
+            return None
+        if not self._may_push():
+            raise NotLeader("another instance leads now: nothing was pushed", remedy="the leader does it")
+        try:
+            self.pushes += 1
+            await self.mirror.push(
+                tip.commit, self.branch, expected=expected, access=access, force=self.base is not None
+            )
+        except PushRefused as exc:
+            if len(written) > 1:
+                return exc
+            for item, _ in written:
+                self._done(item, Outcome(attempts=number, error=exc, history=tuple(history)))
+            return None
+        except GitUnavailable:
+            for item, commit in written:
+                item.tried.append(commit)
+            raise
+        for item, commit in written:
+            self._done(item, Outcome(commit=commit, attempts=number, history=tuple(history)))
+        return None
+
+    async def _start(self, access: GitAccess | None) -> tuple[Tip, str | None, Tip | None]:
+        """The tip to plan on, the push branch's current commit for the lease, and that branch's tip where it is
+        rebuilt.
+        """
+        if self.base is None:
+            tip = await self.mirror.fetch(self.branch, access=access)
+            return tip, tip.commit, None
+        start = await self.mirror.fetch(self.base, access=access)
+        try:
+            current = await self.mirror.fetch(self.branch, access=access)
+        except BranchNotFound:
+            return start, None, None
+        for commit in self.mirror.history(current.commit, stop=start.commit):
+            if not self._ours(commit):
+                raise TreeRefused(
+                    f"{self.branch} holds a commit by {commit.author.name} ({commit.id[:12]} {commit.subject!r})",
+                    remedy=f"merge it, or delete {self.branch}: a person's commit is never overwritten",
+                )
+        return start, current.commit, current
+
+    async def _write(self, work: Work, tip: Tip) -> str | None:
+        planned = await work.plan(tip)
+        if planned is None or not planned.files:
+            return None
+        commit = await self.mirror.commit(
+            tip.commit, planned.files, planned.message, planned.author, planned.signer, self._now()
+        )
+        return None if commit == tip.commit else commit
+
+    # -- small parts
+
+    async def _pause(self, longest: float) -> None:
+        """Full jitter: writers that lost to each other must not meet again."""
+        await self._sleep(longest * self._random())
+
+    def _note(self, history: list[Attempt], number: int, items: Sequence[_Item], exc: ImageUpdaterError) -> None:
+        attempt = Attempt(
+            number=number,
+            works=tuple(i.work.key for i in items if not i.future.done()),
+            reason=exc.reason,
+            message=exc.message,
+        )
+        history.append(attempt)
+        if self._on_attempt is not None:
+            self._on_attempt(attempt)
+
+    def _finish(self, items: Sequence[_Item], number: int, history: Sequence[Attempt], exc: ImageUpdaterError) -> None:
+        for item in items:
+            self._done(item, Outcome(attempts=number, error=exc, history=tuple(history)))
+
+    @staticmethod
+    def _done(item: _Item, outcome: Outcome) -> None:
+        if not item.future.done():
+            item.future.set_result(outcome)
