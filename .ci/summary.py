@@ -1,4 +1,4 @@
-"""The sum of a test run: checks that ran and suites that reported. A suite that did not report, was empty or skipped tests has failed."""
+"""The sum of a test run. A check or a suite that did not run, collected nothing or skipped tests has failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every test: no network beyond loopback, nobody's real home, and the same Hypothesis examples each time."""
+"""What holds for every test: no network beyond loopback, nobody's real home, the same examples each time."""
 
 from __future__ import annotations
 

@@ -51,9 +51,9 @@ class Kustomize:
         """What a `Proof` trailer names: `kustomize v5.8.1`, `kustomize v5.5.0 (kubectl v1.32.4)`."""
         return f"kustomize {self.version}" + (f" ({self.carrier})" if self.carrier else "")
 
-    def supports(self, major: int, minor: int) -> bool:
-        """Whether this kustomize is at least that version; one that was built without a version is taken for a new one."""
-        return self.version.startswith("devel-") or _numbers(self.version) >= (major, minor)
+    def supports(self, major: int, minor: int, patch: int = 0) -> bool:
+        """Whether this kustomize is at least that version; one built without a version counts as new."""
+        return self.version.startswith("devel-") or _numbers(self.version) >= (major, minor, patch)
 
 
 def find_binary(explicit: str | None, environment: Mapping[str, str]) -> Kustomize:
@@ -152,8 +152,8 @@ def _first_version(answer: str, path: str) -> str:
     return match.group(0)
 
 
-def _numbers(version: str) -> tuple[int, int]:
+def _numbers(version: str) -> tuple[int, int, int]:
     match = _VERSION.search(version)
     if match is None:
         raise Terminal(f"{version!r} is no version")
-    return int(match.group(1)), int(match.group(2))
+    return int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)

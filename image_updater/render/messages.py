@@ -47,7 +47,8 @@ def _paths(text: str, workspace: Workspace, root: Root) -> str:
     wrapper = re.escape(workspace.folder) + r"/wrappers/\d+"
     text = re.sub(wrapper, lambda _: f"<{root.id}>", text)
     text = re.sub(re.escape(workspace.folder) + r"/scratch/?", "<temporary>/", text)
-    return re.sub(r"(?:\.\./)+repository/?", "", text).replace(workspace.folder, "<temporary>")
+    text = re.sub(r"(?:\.\./)+repository/?", "", text).replace(workspace.folder, "<temporary>")
+    return text.replace(posixpath.dirname(workspace.folder) + "/", "<outside the repository>/")
 
 
 def _where(text: str, root: Root) -> Where:

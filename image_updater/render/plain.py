@@ -31,7 +31,7 @@ def concatenate(tree: Tree, root: Root) -> bytes:
     for path in sorted(root.closure):
         entry = files.get(path)
         if entry is not None and entry.kind is EntryKind.FILE and path.endswith(_SUFFIXES):
-            parts.extend(_objects(_Blob(entry.oid, tree.read(path))))
+            parts.extend(objects(_Blob(entry.oid, tree.read(path))))
     return "".join(_joined(parts)).encode()
 
 
@@ -61,7 +61,8 @@ class _Blob:
 
 
 @functools.lru_cache(maxsize=4096)
-def _objects(blob: _Blob) -> tuple[str, ...]:
+def objects(blob: _Blob) -> tuple[str, ...]:
+    """The objects of one file, as text; () when it is no YAML. Kept by content."""
     try:
         text = decode(blob.data)
         documents = parse(text)

@@ -268,7 +268,7 @@ class Renderer:
         with self._workspace(tree) as workspace:
             target = workspace.prepare(root)
             child = Child(
-                self._command(root, target),
+                self._command(root, target, workspace),
                 folder=workspace.home,
                 environment=self._child_environment(root, workspace),
                 limits=self._limits,
@@ -288,10 +288,11 @@ class Renderer:
                 raise messages.failure(finished.messages, finished.status, workspace, root)
             return finished.output
 
-    def _command(self, root: Root, target: str) -> list[str]:
+    def _command(self, root: Root, target: str, workspace: Workspace) -> list[str]:
         command = [*self.kustomize.command, target]
         if root.helm and self._helm is not None:
-            command += ["--enable-helm", "--helm-command", self._helm]
+            old = not self.kustomize.supports(5, 8, 1) and not helm_version(self._helm).startswith("v3.")
+            command += ["--enable-helm", "--helm-command", workspace.old_helm(self._helm) if old else self._helm]
         return command
 
     def _child_environment(self, root: Root, workspace: Workspace) -> dict[str, str]:

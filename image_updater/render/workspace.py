@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import shlex
 import shutil
 import tempfile
 import threading
@@ -101,6 +102,19 @@ class Workspace:
                 os.makedirs(target, exist_ok=True)
             return self._wrap(root, target) if root.wrapper is not None else target
 
+    def old_helm(self, helm: str) -> str:
+        """A helm 4 that calls itself 3: kustomize before 5.8.1 asks `version -c` and insists (kustomize issue 6013).
+
+        What it calls besides, `helm template` of a chart in a folder, is the same in both.
+        """
+        path = f"{self.folder}/helm"
+        with self._lock:
+            if not os.path.exists(path):
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(_HELM_3.format(helm=shlex.quote(helm)))
+                os.chmod(path, 0o500)
+        return path
+
     def holds(self, oid: str) -> str | None:
         """A file with this content, for a hard link."""
         return self._by_oid.get(oid)
@@ -174,6 +188,13 @@ class Workspace:
         with open(f"{folder}/kustomization.yaml", "w", encoding="utf-8") as file:
             file.write(root.wrapper.replace(_PLACE, relative))
         return folder
+
+
+_HELM_3 = """\
+#!/bin/sh
+if [ "$1" = version ]; then echo v3.19.0; exit; fi
+exec {helm} "$@"
+"""
 
 
 def _place() -> str | None:

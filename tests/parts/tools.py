@@ -1,6 +1,6 @@
 """Finding and running the real parts.
 
-`make test` installs what is missing (.ci/tools.sh); a part that is not there is a failure with the remedy, never a skip.
+`make test` installs what is missing (.ci/tools.sh); a part that is not there fails with its remedy, it is never skipped.
 """
 
 from __future__ import annotations
@@ -166,9 +166,8 @@ def running(
 def _await_ready(part: Part, ready: int | Callable[[], bool] | None, timeout: float) -> None:
     if ready is None:
         return
-    answers = (lambda: listens(ready)) if isinstance(ready, int) else ready
     deadline = time.monotonic() + timeout
-    while not answers():
+    while not (listens(ready) if isinstance(ready, int) else ready()):
         if not part.running:
             raise PartFailedError(f"{part.name} ended with {part.process.returncode}:\n{_tail(part)}")
         if time.monotonic() > deadline:
