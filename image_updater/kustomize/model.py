@@ -87,6 +87,8 @@ class ScalarRef:
     anchored: bool = False
     """It carries an anchor or is reached through an alias: others may share it."""
     frozen: str | None = None
+    partial: bool = False
+    """It is only some characters of a scalar (the ref of a URL, the tag of Argo CD's `name=new:tag`): written as they are, without quotes."""
 
     @property
     def field(self) -> str:
@@ -201,6 +203,8 @@ class Root:
     wrapper: str | None = None
     """Text of a kustomization.yaml that is laid over `path` before building (what a Flux Kustomization or an Argo CD Application adds);
     it refers to `path` as resource `../ROOT` literally: the renderer replaces that by the right relative path."""
+    generated: str | None = None
+    """Text of a kustomization.yaml to put into `path` for the build: the folder has none, Flux generates it over the manifests below."""
     kustomization: str | None = None
     """Path of the root's own kustomization file, where inserts go; None for plain roots and generated ones."""
     closure: frozenset[str] = frozenset()

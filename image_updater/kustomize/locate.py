@@ -1,0 +1,370 @@
+"""`locate`: all roots and image sites of a tree. Pure; what it parsed and built is kept for the next call."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import yaml
+
+from image_updater.kustomize import facts as facts_
+from image_updater.kustomize import roots as roots_
+from image_updater.kustomize import sites as sites_
+from image_updater.kustomize.engine import Build, Engine
+from image_updater.kustomize.facts import FactCache, MemoryCache
+from image_updater.kustomize.files import Files
+from image_updater.kustomize.model import (
+    EntryKind,
+    Marker,
+    Part,
+    Problem,
+    Provenance,
+    Root,
+    RootKind,
+    Site,
+    SiteKind,
+    Tree,
+    Use,
+)
+from image_updater.kustomize.objects import objects_of
+from image_updater.kustomize.paths import KUSTOMIZATION_NAMES, folder_of, inside
+from image_updater.kustomize.roots import NamedRoot, Naming
+from image_updater.kustomize.values import Map
+
+_DEFAULT_CACHE = MemoryCache()
+
+
+@dataclass(slots=True)
+class _Result:
+    root: Root
+    rows: sites_.Rows
+    build: Build
+
+
+@dataclass(slots=True)
+class _State:
+    """What one `locate` leaves for the next."""
+
+    files: Files
+    memo: dict[tuple[str, bool], Build]
+    results: dict[str, _Result]
+    writers: sites_.Writers
+    answer: Provenance | None = None
+    markers: dict[tuple[str, str], list[Marker]] = field(default_factory=dict)
+
+
+_STATES: OrderedDict[object, _State] = OrderedDict()
+_LOCK = threading.Lock()
+_MAX_STATES = 4
+
+
+def locate(tree: Tree, *, named: Sequence[NamedRoot] = (), cache: FactCache | None = None) -> Provenance:
+    """Every root of the tree, every place that declares an image with the roots that render it, and what could not be read.
+
+    `named`: roots that something outside the tree names. `cache` keeps facts by content id between processes.
+    """
+    key = (tree.id, repr(named))
+    with _LOCK:
+        known = _STATES.get(key)
+        if known is not None and known.answer is not None:
+            _STATES.move_to_end(key)
+            return known.answer
+        previous = next(reversed(_STATES.values()), None)
+    state = _compute(tree, named, cache or _DEFAULT_CACHE, previous)
+    with _LOCK:
+        _STATES[key] = state
+        while len(_STATES) > _MAX_STATES:
+            _STATES.popitem(last=False)
+    assert state.answer is not None
+    return state.answer
+
+
+def forget() -> None:
+    """Drops what this process keeps (tests and benchmarks of a cold start)."""
+    with _LOCK:
+        _STATES.clear()
+    _DEFAULT_CACHE.clear()
+
+
+def _compute(tree: Tree, named: Sequence[NamedRoot], cache: FactCache, previous: _State | None) -> _State:
+    files = Files(tree, cache, previous.files if previous is not None else None)
+    memo = {} if previous is None else _still_valid(previous, files)
+    state = _State(files, memo, {}, sites_.Writers() if previous is None else previous.writers)
+    if previous is not None:
+        state.markers = previous.markers
+    return _Run(state, previous).run(named)
+
+
+def _still_valid(previous: _State, files: Files) -> dict[tuple[str, bool], Build]:
+    """The builds that read nothing that changed."""
+    changed = files.changed
+    old = previous.files.entries
+    if any((files.entries.get(p) or old[p]).kind is EntryKind.SYMLINK for p in changed):
+        return {}
+    moved = {folder_of(p) for p in changed if p not in old or p not in files.entries}
+    return {
+        key: build
+        for key, build in previous.memo.items()
+        if build.files.isdisjoint(changed) and (not moved or build.folders.isdisjoint(moved))
+    }
+
+
+class _Run:
+    def __init__(self, state: _State, previous: _State | None) -> None:
+        self.state = state
+        self.files = state.files
+        self.previous = previous.results if previous is not None else {}
+        self.engine = Engine(self.files, state.memo)
+        self.problems: dict[Problem, None] = {}
+
+    def run(self, named: Sequence[NamedRoot]) -> _State:
+        manifests = self._manifests()
+        names = [*roots_.namings(self.files, manifests), *(roots_.outside(n) for n in named)]
+        referenced = roots_.referenced(self.files)
+        self._kustomize_roots(names, referenced)
+        for naming in names:
+            self._named(naming, manifests)
+        covered = {path for result in self.state.results.values() for path in result.build.files}
+        for folder, paths in roots_.plain_folders(self.files, manifests, covered).items():
+            self._plain(folder, paths)
+        self._answer()
+        return self.state
+
+    def _manifests(self) -> list[str]:
+        """YAML files that hold objects; what does not parse and looks like one is a problem."""
+        found = []
+        charts = {folder_of(path) for path in self.files.entries if path.endswith("Chart.yaml")}
+        charts = {
+            chart
+            for chart in charts
+            if f"{chart}/Chart.yaml" in self.files.entries or "Chart.yaml" in self.files.entries
+        }
+        for path, entry in self.files.entries.items():
+            if not path.endswith((".yaml", ".yml", ".json")) or entry.kind is not EntryKind.FILE:
+                continue
+            if path.rpartition("/")[2] in KUSTOMIZATION_NAMES or (charts and _is_template(path, charts)):
+                continue
+            facts = self.files.facts(path)
+            if facts.error is not None:
+                if facts.manifest or facts.marked:
+                    self.problems[Problem(file=path, line=facts.error[1], reason=facts.error[0])] = None
+            elif facts.manifest:
+                found.append(path)
+        return found
+
+    def _kustomize_roots(self, names: list[Naming], referenced: set[str]) -> None:
+        overlaid = {naming.path for naming in names if naming.overlay is not None}
+        for folder in sorted(self.files.kustomizations):
+            if folder in referenced or folder in overlaid:
+                continue
+            build = self.engine.build(folder)
+            if not build.component:
+                self._add(folder, folder, build)
+
+    def _add(
+        self, identity: str, folder: str, build: Build, *, wrapper: str | None = None, generated: str | None = None
+    ) -> None:
+        old = self.previous.get(identity)
+        if old is not None and old.build is build and old.root.wrapper == wrapper:
+            self.state.results[identity] = old
+            return
+        root = Root(
+            id=identity,
+            path=folder,
+            kind=RootKind.KUSTOMIZE,
+            wrapper=wrapper,
+            generated=generated,
+            kustomization=build.kustomization,
+            closure=frozenset(path for path in build.files if path in self.files.entries),
+            folders=frozenset(build.folders),
+            unbuildable=build.unbuildable or build.broken,
+            complete=build.after or ("vars" if build.variables else None),
+            remotes=tuple(dict.fromkeys(leaf.value for leaf in build.remotes)),
+            helm=build.helm,
+        )
+        self.state.results[identity] = _Result(root, sites_.rows(build, identity, self.state.writers), build)
+
+    def _named(self, naming: Naming, manifests: list[str]) -> None:
+        folder = naming.path
+        if not self.files.is_folder(folder):
+            return
+        if naming.argo and f"{folder}/Chart.yaml" in self.files.entries:
+            return
+        if folder in self.files.kustomizations:
+            if naming.overlay is None:
+                if folder not in self.state.results:
+                    self._add(folder, folder, self.engine.build(folder))
+                return
+            base, generated = self.engine.build(folder), None
+        else:
+            base, generated = self._generated(naming, manifests)
+        identity = folder if naming.overlay is None else f"{folder} ({naming.source})" if naming.source else folder
+        if naming.overlay is None:
+            if generated is None:
+                self._plain(folder, sorted(base.files))
+            else:
+                self._add(folder, folder, base, generated=generated)
+            return
+        wrapper = wrapper_text(naming.overlay)
+        start = Build(folder, files=set(base.files), folders=set(base.folders))
+        if naming.file is not None:
+            start.files.add(naming.file)
+        self.engine.memo.setdefault((folder, False), base)
+        build = self.engine.overlay(start, naming.overlay, naming.file or "", folder)
+        self._add(identity, folder, build, wrapper=wrapper, generated=generated)
+
+    def _generated(self, naming: Naming, manifests: list[str]) -> tuple[Build, str | None]:
+        """What Flux generates for a folder without a kustomization: its manifests, and sub-folders that have one."""
+        folder = naming.path
+        build = Build(folder, folders={folder}, all=False)
+        resources: list[str] = []
+        nested = (
+            sorted(f for f in self.files.kustomizations if f != folder and inside(folder, f))
+            if naming.recurse or not naming.argo
+            else []
+        )
+        nested = [f for f in nested if not any(f != g and inside(g, f) for g in nested)]
+        prefix = "" if folder == "." else folder + "/"
+        for path in manifests:
+            if not inside(folder, path) or any(inside(f, path) for f in nested):
+                continue
+            if naming.argo and not naming.recurse and folder_of(path) != folder:
+                continue
+            resources.append(path.removeprefix(prefix))
+            build.files.add(path)
+            self.engine.load(build, path)
+        for child in nested:
+            resources.append(child.removeprefix(prefix))
+            build.absorb(self.engine.build(child))
+        text = yaml.safe_dump(
+            {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": sorted(resources)}
+        )
+        return build, text if nested or naming.overlay is not None else None
+
+    def _plain(self, folder: str, paths: list[str]) -> None:
+        if folder in self.state.results:
+            return
+        build = Build(folder, files=set(paths), folders={folder})
+        old = self.previous.get(folder)
+        if old is not None and old.build.files == build.files and self.files.changed.isdisjoint(paths):
+            self.state.results[folder] = old
+            return
+        for path in paths:
+            for i, document in enumerate(self.files.documents(path)):
+                build.objects.extend(objects_of(document, path, i))
+        root = Root(
+            id=folder,
+            path=folder,
+            kind=RootKind.PLAIN,
+            closure=frozenset(paths),
+            folders=frozenset({folder, *(folder_of(path) for path in paths)}),
+        )
+        self.state.results[folder] = _Result(root, sites_.rows(build, folder, self.state.writers, plain=True), build)
+
+    def _answer(self) -> None:
+        writers: dict[str, sites_.Writer] = {}
+        uses: dict[str, list[Use]] = {}
+        roots: dict[str, list[str]] = {}
+        for result in self.state.results.values():
+            self.problems.update(result.build.problems)
+            for writer, use in result.rows.uses:
+                known = writers.setdefault(writer.id, writer)
+                if known.kind is SiteKind.SOURCE and writer.kind is SiteKind.CONTAINER:
+                    writers[writer.id] = writer
+                uses.setdefault(writer.id, []).append(use)
+            for writer in result.rows.idle:
+                writers.setdefault(writer.id, writer)
+                roots.setdefault(writer.id, []).append(result.root.id)
+        found = [sites_.assemble(writer, uses.get(key, []), roots.get(key, [])) for key, writer in writers.items()]
+        found, loose = self._marked(found)
+        found.sort(key=lambda site: (site.file, site.line, site.field))
+        self.state.answer = Provenance(
+            tree=self.files.tree.id,
+            roots={key: result.root for key, result in self.state.results.items()},
+            sites=tuple(found),
+            problems=tuple(sorted(self.problems, key=lambda p: (p.file, p.line or 0, p.reason))),
+            loose=tuple(loose),
+        )
+
+    def _marked(self, found: list[Site]) -> tuple[list[Site], list[Marker]]:
+        """Markers go to the sites whose scalars they stand at; the others are sites of their own."""
+        markers = self._find_markers()
+        loose: list[Marker] = []
+        if not markers:
+            return found, loose
+        marked = {marker.file for marker in markers}
+        index = {
+            (ref.file, ref.start): i
+            for i, site in enumerate(found)
+            if site.file in marked
+            for ref in site.parts.values()
+        }
+        lines = {
+            (ref.file, ref.line): i
+            for i, site in enumerate(found)
+            if site.file in marked
+            for ref in site.parts.values()
+        }
+        attached: dict[int, list[Marker]] = {}
+        for marker in markers:
+            at = None
+            if marker.scalar is not None:
+                at = index.get((marker.file, marker.scalar.start))
+            elif marker.problem is not None:
+                at = lines.get((marker.file, marker.line))
+            if at is not None:
+                attached.setdefault(at, []).append(marker)
+            elif marker.problem is not None or marker.scalar is None:
+                loose.append(marker)
+            else:
+                found.append(self._marker_site(marker))
+        for at, list_ in attached.items():
+            good = [marker for marker in list_ if marker.problem is None]
+            found[at] = replace(found[at], marker=good[0] if good else None, markers=tuple(list_))
+        return found, loose
+
+    def _find_markers(self) -> list[Marker]:
+        found: list[Marker] = []
+        for path, entry in self.files.entries.items():
+            if entry.kind is not EntryKind.FILE or not self.files.is_yaml(path):
+                continue
+            kustomization = path.rpartition("/")[2] in KUSTOMIZATION_NAMES
+            if not self.files.facts(path, full=kustomization).marked:
+                continue
+            key = (path, entry.oid)
+            known = self.state.markers.get(key)
+            if known is None:
+                known = self.state.markers[key] = facts_.find_markers(self.files.tree.read(path), path)
+            found.extend(known)
+        return found
+
+    def _marker_site(self, marker: Marker) -> Site:
+        ref = marker.scalar
+        assert ref is not None
+        return Site(
+            id=f"{ref.file}#{ref.document}:{ref.field}",
+            kind=SiteKind.MARKER,
+            file=ref.file,
+            line=ref.line,
+            field=ref.field,
+            image=ref.value if marker.part is Part.IMAGE else "",
+            parts={marker.part: ref},
+            files=tuple(key for key, result in self.state.results.items() if ref.file in result.build.files),
+            marker=marker,
+            markers=(marker,),
+            frozen=ref.frozen,
+        )
+
+
+def _is_template(path: str, charts: set[str]) -> bool:
+    parts = path.split("/")
+    return any(step == "templates" and ("/".join(parts[:i]) or ".") in charts for i, step in enumerate(parts[:-1]))
+
+
+def wrapper_text(overlay: Map) -> str:
+    """The kustomization that lays a naming object's fields over its folder."""
+    tree = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": ["../ROOT"]}
+    tree.update(roots_.to_plain(overlay))
+    return str(yaml.safe_dump(tree, sort_keys=False))
