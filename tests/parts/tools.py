@@ -1,6 +1,6 @@
 """Finding and running the real parts.
 
-`make test` installs what is missing (.ci/tools.sh); a part that is not there fails with its remedy, it is never skipped.
+`make test` installs what is missing (.ci/tools.sh); what is not there fails with its remedy, it is never skipped.
 """
 
 from __future__ import annotations

@@ -184,8 +184,9 @@ async def test_a_limit_is_no_property_of_the_root(program: Callable[[str], Kusto
     """A slow moment must not brand a root: it is tried again."""
     flag = tmp_path / "second"
     script = f"if [ -e {flag} ]; then echo 'kind: Built'; else : >{flag}; exec /bin/sleep 60; fi"
-    with Renderer(program(script), limits=Limits(seconds=0.5)) as renderer, pytest.raises(LimitExceeded):
-        await renderer.build(TREE, kustomize_root("prod", TREE))
+    with Renderer(program(script), limits=Limits(seconds=0.5)) as renderer:
+        with pytest.raises(LimitExceeded):
+            await renderer.build(TREE, kustomize_root("prod", TREE))
         assert await renderer.build(TREE, kustomize_root("prod", TREE)) == b"kind: Built\n"
 
 
