@@ -1,20 +1,104 @@
 """Everything that flags and environment decide, as one frozen value.
 
 Each field's metadata names its flag, its variable and what it means: `--help` and the reference page are made from it.
-Values arrive parsed; nothing here reads a file or the process's environment by itself.
+Values arrive parsed, or are parsed here from an environment that is handed in; nothing here reads a file or the
+process's environment by itself. A flag wins over its variable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import difflib
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
+from typing import Any, Final
+
+from image_updater.errors import SpecError, Where
 
 PREFIX = "IMAGE_UPDATER_"
 
+OTHER_VARIABLES: Final = {
+    "IMAGE_UPDATER_DEBUG": "Any value: errors end in a traceback.",
+    "IMAGE_UPDATER_VENV": "For working on the product itself: where its virtual environment is.",
+}
+"""Variables with our prefix that are no settings."""
 
-def _setting(flag: str, variable: str, text: str) -> dict[str, str]:
-    return {"flag": flag, "variable": PREFIX + variable, "help": text}
+_SERVICE_LINK = re.compile(r"(?:_SERVICE_HOST|_SERVICE_PORT\w*|_PORT|_PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)\Z")
+"""What Kubernetes puts into every pod beside a Service named `image-updater…`: nobody's mistake."""
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Color(StrEnum):
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+Parse = Callable[[str], Any]
+"""Text of a variable to its value; raises ValueError that ends the sentence `'text' …`."""
+
+_WORDS: Final = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _flag(text: str) -> bool:
+    known = _WORDS.get(text.strip().lower())
+    if known is None:
+        raise ValueError("is neither true nor false")
+    return known
+
+
+def _number(minimum: float, maximum: float, *, whole: bool = False) -> Parse:
+    def parse(text: str) -> float:
+        try:
+            value: float = int(text) if whole else float(text)
+        except ValueError:
+            raise ValueError(f"is not a {'whole ' if whole else ''}number") from None
+        if not minimum <= value <= maximum:
+            raise ValueError(f"is not between {minimum:g} and {maximum:g}")
+        return value
+
+    return parse
+
+
+def _word(words: type[StrEnum]) -> Parse:
+    def parse(text: str) -> StrEnum:
+        try:
+            return words(text.strip().lower())
+        except ValueError:
+            raise ValueError(f"is not one of {', '.join(words)}") from None
+
+    return parse
+
+
+def _setting(flag: str, variable: str, text: str, parse: Parse = str) -> dict[str, Any]:
+    return {"flag": flag, "variable": PREFIX + variable, "help": text, "parse": parse}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,18 +108,22 @@ class Settings:
     state: Path | None = field(
         default=None,
         metadata=_setting(
-            "--state", "STATE", "SQLite file that keeps tag lists, first-seen times and facts between runs."
+            "--state",
+            "STATE",
+            "SQLite file that keeps tag lists, first-seen times and facts between runs"
+            " (default: none; `images` and `run`: in the cache folder).",
+            _path,
         ),
     )
     cache: Path | None = field(
         default=None,
         metadata=_setting(
-            "--cache", "CACHE", "Folder for bare mirrors and renders (default: the user's cache folder)."
+            "--cache", "CACHE", "Folder for bare mirrors and renders (default: the user's cache folder).", _path
         ),
     )
     secrets: Path | None = field(
         default=None,
-        metadata=_setting("--secrets", "SECRETS", "Folder of secrets: DIR/<name>/<key>, one file a value."),
+        metadata=_setting("--secrets", "SECRETS", "Folder of secrets: DIR/<name>/<key>, one file a value.", _path),
     )
     allow_remote_bases: bool = field(
         default=False,
@@ -43,6 +131,7 @@ class Settings:
             "--allow-remote-bases",
             "ALLOW_REMOTE_BASES",
             "Let kustomize fetch remote bases; without it such roots are not built.",
+            _flag,
         ),
     )
     kustomize: str | None = field(
@@ -55,6 +144,98 @@ class Settings:
         default=None,
         metadata=_setting("--helm", "HELM", "The helm binary for helmCharts (default: helm on PATH)."),
     )
+    color: Color = field(
+        default=Color.AUTO,
+        metadata=_setting("--color", "COLOR", "Colour; auto = on a terminal, unless NO_COLOR is set.", _word(Color)),
+    )
+    concurrency: int = field(
+        default=64,
+        metadata=_setting(
+            "--concurrency", "CONCURRENCY", "Images that are checked at once.", _number(1, 10_000, whole=True)
+        ),
+    )
+    render_workers: int | None = field(
+        default=None,
+        metadata=_setting(
+            "--render-workers",
+            "RENDER_WORKERS",
+            "Roots that are built at once (default: one a core).",
+            _number(1, 1_000, whole=True),
+        ),
+    )
+    render_timeout: float = field(
+        default=60.0,
+        metadata=_setting("--render-timeout", "RENDER_TIMEOUT", "Seconds that one build may take.", _number(1, 3_600)),
+    )
+    registry_rate: float = field(
+        default=200.0,
+        metadata=_setting(
+            "--registry-rate",
+            "REGISTRY_RATE",
+            "Requests a second that one registry host is sent at most.",
+            _number(0.01, 100_000),
+        ),
+    )
+    max_pages: int = field(
+        default=1_000,
+        metadata=_setting(
+            "--max-pages",
+            "MAX_PAGES",
+            "Pages of one tag list; a longer one is an error, never cut.",
+            _number(1, 1_000_000, whole=True),
+        ),
+    )
+    log_format: LogFormat = field(
+        default=LogFormat.TEXT,
+        metadata=_setting("--log-format", "LOG_FORMAT", "How `run` writes its log.", _word(LogFormat)),
+    )
+    log_level: LogLevel = field(
+        default=LogLevel.INFO,
+        metadata=_setting("--log-level", "LOG_LEVEL", "The least that `run` logs.", _word(LogLevel)),
+    )
+    listen: str = field(
+        default="127.0.0.1:8080",
+        metadata=_setting("--listen", "LISTEN", "Where `run` serves /healthz and /metrics; empty = nowhere."),
+    )
+    stop_timeout: float = field(
+        default=30.0,
+        metadata=_setting(
+            "--stop-timeout",
+            "STOP_TIMEOUT",
+            "Seconds that `run` gives work under way when it is asked to stop.",
+            _number(0, 3_600),
+        ),
+    )
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str], **flags: Any) -> Settings:
+        """Flags (None = not given), else variables, else defaults. Raises SpecError for a bad or unknown variable."""
+        values = {name: value for name, value in flags.items() if value is not None}
+        for each in dataclasses.fields(cls):
+            text = environment.get(each.metadata["variable"], "")
+            if each.name not in values and text:
+                values[each.name] = _parse(text, each)
+        check_environment(environment)
+        return cls(**values)
+
+
+def _parse(text: str, setting: dataclasses.Field[Any]) -> Any:
+    try:
+        return setting.metadata["parse"](text)
+    except ValueError as exc:
+        where = Where(field=setting.metadata["variable"])
+        raise SpecError(f"{text!r} {exc}", where=where, remedy=setting.metadata["help"]) from exc
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Refuse variables with our prefix that mean nothing: a mistyped one would be silently without effect."""
+    known = {str(each.metadata["variable"]) for each in dataclasses.fields(Settings)} | set(OTHER_VARIABLES)
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or name in known or _SERVICE_LINK.search(name):
+            continue
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        remedy = f"did you mean {close[0]}?" if close else f"remove it; known are {', '.join(sorted(known))}"
+        raise SpecError("unknown variable", where=Where(field=name), remedy=remedy)
 
 
 def cache_folder(settings: Settings, environment: Mapping[str, str]) -> Path:
