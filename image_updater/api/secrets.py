@@ -1,8 +1,8 @@
 """Secrets from a folder (`--secrets DIR`), for use without a cluster: `DIR/<name>/<key>`, one file a key.
 
-Nothing outside the folder is ever read: names cannot climb, and a link is followed only while it stays inside.
-Kubernetes
-mounts keep their files behind such links (`key -> ..data/key`, `..data -> ..2026_…`), which therefore work.
+`DIR/<namespace>/<name>/<key>` is looked at first, so that two namespaces can differ. Nothing outside the folder is ever
+read: names cannot climb, and a link is followed only while it stays inside. Kubernetes mounts keep their files behind
+such links (`key -> ..data/key`, `..data -> ..2026_…`), which therefore work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_KEYS: Final = 1_000
 
 
 class SecretsFolder:
-    """Looks Secrets up by name. The folder has no namespaces: the same name serves them all."""
+    """Looks Secrets up by key. Files are read at each call, so that a rotated one is seen."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
@@ -38,12 +38,19 @@ class SecretsFolder:
 
     def __call__(self, key: ObjectKey) -> Secret | None:
         """The Secret of that name, or None. Raises SpecError when something there leaves the folder or is too large."""
-        name = key.name
-        if not name or name.startswith(".") or "/" in name or os.sep in name or "\0" in name:
+        if any(
+            not part or part.startswith(".") or "\0" in part or "\\" in part or "/" in part
+            for part in (key.namespace, key.name)
+        ):
             return None
-        folder = os.path.join(self._root, name)
-        if not os.path.isdir(folder):
-            return None
+        for folder in (os.path.join(self._root, key.namespace, key.name), os.path.join(self._root, key.name)):
+            data = self._read_folder(folder) if os.path.isdir(folder) else {}
+            if data:
+                kind = "kubernetes.io/dockerconfigjson" if ".dockerconfigjson" in data else "Opaque"
+                return Secret(meta=Meta(key=key, source=Source(file=folder)), type=kind, data=data)
+        return None
+
+    def _read_folder(self, folder: str) -> dict[str, bytes]:
         self._inside(folder)
         data: dict[str, bytes] = {}
         for entry in sorted(os.listdir(folder)):
@@ -54,8 +61,7 @@ class SecretsFolder:
             value = self._read(os.path.join(folder, entry))
             if value is not None:
                 data[entry] = value
-        kind = "kubernetes.io/dockerconfigjson" if ".dockerconfigjson" in data else "Opaque"
-        return Secret(meta=Meta(key=key, source=Source(file=folder)), type=kind, data=data)
+        return data
 
     def _read(self, path: str) -> bytes | None:
         self._inside(path)

@@ -136,7 +136,7 @@ class Store:
         if scope is not None:
             sql = "SELECT fingerprint FROM lists WHERE scope = ?"
             row = self._database.read(lambda c: c.execute(sql, (scope,)).fetchone())
-            if row is not None and row[0] == tags.fingerprint:
+            if row is not None and row[0] == tags.fingerprint != "":
                 self._forget_old_file()
                 self._scanned[scope] = scanned_at
                 return False
