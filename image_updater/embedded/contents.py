@@ -1,4 +1,6 @@
-"""What the embedded registry holds, and how small valid images are made (OCI image spec 1.1: config, manifest, index)."""
+"""What the embedded registry holds, and how small valid images are made (OCI image spec 1.1: config, manifest,
+index).
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ class Repository:
 
 
 class Contents:
-    """All repositories, and one pool of blobs (a real registry checks cross-repository reads; nothing here is secret)."""
+    """All repositories, and one pool of blobs (a real registry checks cross-repository reads; nothing here is
+    secret).
+    """
 
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}

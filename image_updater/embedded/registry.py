@@ -65,9 +65,7 @@ class EmbeddedRegistry:
         self._runner: web.ServerRunner | None = None
 
     async def __aenter__(self) -> EmbeddedRegistry:
-        runner = web.ServerRunner(
-            web.Server(self._serve, access_log=None, client_max_size=_MAX_BODY), shutdown_timeout=1.0
-        )
+        runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=1.0)
         await runner.setup()
         site = web.TCPSite(runner, self._address, self._port, ssl_context=self._tls)
         await site.start()
@@ -202,7 +200,7 @@ class EmbeddedRegistry:
         auth = self.faults.auth
         if auth is None:
             return self._error(404, "NOT_FOUND", "no token server")
-        form = (await request.read()).decode()
+        form = (await request.content.read()).decode()
         status, body = auth.issue(request.method, request.query_string, form, authorization)
         return self._answer(status, dumps(body))
 
@@ -262,7 +260,7 @@ class EmbeddedRegistry:
         return response
 
     async def _put_manifest(self, request: BaseRequest, name: str, reference: str) -> web.Response:
-        data = await request.read()
+        data = await request.content.read()
         try:
             value = json.loads(data)
         except ValueError:
@@ -324,7 +322,7 @@ class EmbeddedRegistry:
             mount = request.query.get("mount")
             if mount and Digest(mount) in self.contents.blobs:
                 return self._stored(name, Digest(mount))
-            data = await request.read()
+            data = await request.content.read()
             if digest:
                 return self._finish(name, bytearray(data), digest)
             upload = secrets.token_hex(16)
@@ -338,7 +336,7 @@ class EmbeddedRegistry:
         if request.method == "DELETE":
             del self._uploads[upload]
             return self._answer(204, b"")
-        chunk = await request.read()
+        chunk = await request.content.read()
         span = _RANGE.match(request.headers.get("Content-Range", ""))
         if span and (int(span[1]) != len(pending) or int(span[2]) - int(span[1]) + 1 != len(chunk)):
             return self._progress(416, name, upload)

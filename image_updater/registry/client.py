@@ -1,0 +1,508 @@
+"""The client of the OCI distribution API: complete tag lists, digests, and what is true of an image.
+
+A listing is all pages or an error. Requests for the same image by the same identity are shared. Nothing is decided
+here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random as random_module
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self, TypeVar
+
+from image_updater.errors import RegistryError
+from image_updater.images import Digest, ImageName
+from image_updater.images.names import is_digest
+from image_updater.registry import lists, manifests, pagination
+from image_updater.registry.access import Access
+from image_updater.registry.budgets import Budgets, Limits, Operation, Timing
+from image_updater.registry.errors import (
+    AuthenticationFailed,
+    InvalidAnswer,
+    ListIncomplete,
+    NotARegistry,
+    PermissionDenied,
+    RegistryUnavailable,
+    RepositoryNotFound,
+    TagNotFound,
+    UnsupportedManifest,
+)
+from image_updater.registry.http import Answer, Http, Metrics
+from image_updater.registry.lists import TagList
+from image_updater.registry.manifests import Descriptor, ImageFacts, Manifest
+from image_updater.registry.requester import Requester, Site
+from image_updater.registry.tokens import words
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_LIST_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+_MANIFEST_HEADERS = {"Accept": manifests.ACCEPT, "Accept-Encoding": "identity"}
+_BLOB_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
+_SMALL_PAGE = 1000
+_MAX_PAGE_BYTES = 32 << 20
+_MAX_MANIFEST = 4 << 20
+_MAX_CONFIG = 8 << 20
+_RECENT = 20_000
+_SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
+
+
+@dataclass(slots=True)
+class _Flight:
+    task: asyncio.Task[TagList]
+    waiting: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    at: float
+    tags: TagList
+
+
+class RegistryClient:
+    """`async with RegistryClient() as client:`; one for the whole process. Clock, sleep and dice are arguments.
+
+    `max_pages`, `max_list_bytes` and `max_list_seconds` bound one listing; `attempts` counts tries after faults (5xx,
+    cut or
+    refused connections). Answers to 429 have their own count, in `limits`.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = random_module.random,
+        limits: Limits | None = None,
+        limits_by_host: Mapping[str, Limits] | None = None,
+        page_size: int = 10_000,
+        max_pages: int = 2_000,
+        max_list_bytes: int = 64 << 20,
+        max_list_seconds: float = 300.0,
+        attempts: int = 3,
+    ) -> None:
+        timing = Timing(now=clock, monotonic=monotonic, sleep=sleep, random=random)
+        self.budgets = Budgets(timing, limits or Limits(), limits_by_host or {})
+        self._http = Http(monotonic=monotonic, per_host=(limits or Limits()).concurrency)
+        self._requester = Requester(self._http, self.budgets, timing, attempts=attempts)
+        self._monotonic = monotonic
+        self._page_size = page_size
+        self._max_pages, self._max_bytes, self._max_seconds = max_pages, max_list_bytes, max_list_seconds
+        self._flights: dict[tuple[ImageName, str], _Flight] = {}
+        self._recent: OrderedDict[tuple[ImageName, str], _Recent] = OrderedDict()
+        self._warned: set[tuple[str, str]] = set()
+
+    @property
+    def metrics(self) -> Metrics:
+        return self._http.metrics
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End what is under way and close all connections."""
+        tasks = [flight.task for flight in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._http.aclose()
+
+    # ------------------------------------------------------------------------------------------ tags
+
+    async def tags(
+        self,
+        image: ImageName,
+        access: Access,
+        *,
+        previous: TagList | None = None,
+        max_age: timedelta | None = None,
+        fresh: bool = False,
+    ) -> TagList:
+        """All tags, or an error. Equal bodies give `previous` itself, unparsed.
+
+        An answer that is at most `max_age` old is given again. A listing under way is shared, unless `fresh` asks for
+        one that
+        began after this call (a hint says that something has changed just now).
+        """
+        key = (image, access.identity)
+        recent = self._recent.get(key) if max_age is not None else None
+        if recent is not None and max_age is not None and self._monotonic() - recent.at <= max_age.total_seconds():
+            self.metrics.shared += 1
+            return recent.tags
+        flight = self._flights.get(key)
+        if flight is not None and fresh:
+            await asyncio.wait([flight.task])
+            flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight(asyncio.create_task(self._list(image, access, previous)))
+            flight.task.add_done_callback(lambda task: self._landed(key, task))
+        else:
+            self.metrics.shared += 1
+        flight.waiting += 1
+        try:
+            return await asyncio.shield(flight.task)
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting and not flight.task.done():
+                # Nobody is left who wants it; who comes now must not join a flight that is ending.
+                del self._flights[key]
+                flight.task.cancel()
+
+    def _landed(self, key: tuple[ImageName, str], task: asyncio.Task[TagList]) -> None:
+        flight = self._flights.get(key)
+        if flight is not None and flight.task is task:
+            del self._flights[key]
+        if task.cancelled() or task.exception() is not None:
+            return
+        self._recent[key] = _Recent(self._monotonic(), task.result())
+        self._recent.move_to_end(key)
+        if len(self._recent) > _RECENT:
+            self._recent.popitem(last=False)
+
+    async def _list(self, image: ImageName, access: Access, previous: TagList | None) -> TagList:
+        site = self._requester.site(image, access)
+
+        async def pages(repository: str) -> TagList:
+            return await self._pages(site, image, access, repository, previous)
+
+        return await self._anywhere(site, image, access, pages)
+
+    async def _pages(
+        self, site: Site, image: ImageName, access: Access, repository: str, previous: TagList | None
+    ) -> TagList:
+        size = site.page_size or min(self._page_size, _SMALL_PAGE if _is_ecr(site.host) else self._page_size)
+        target = f"/v2/{repository}/tags/list?n={size}"
+        operation = Operation()
+        deadline = self._monotonic() + self._max_seconds
+        seen = {target}
+        bodies: list[bytes] = []
+        total = 0
+        while True:
+            answer = await self._requester.send(
+                "GET",
+                site,
+                access,
+                repository,
+                target,
+                operation=operation,
+                limit=_MAX_PAGE_BYTES,
+                headers=_LIST_HEADERS,
+                timeout=min(access.timeout, max(deadline - self._monotonic(), 0.001)),
+            )
+            if not bodies and size > _SMALL_PAGE and _is_page_too_large(answer):
+                # ECR and proxies before it; also seen on registries with a lower maximum of their own.
+                site.page_size = size = _SMALL_PAGE
+                target = f"/v2/{repository}/tags/list?n={size}"
+                continue
+            if answer.status != 200:
+                raise _refused(answer, image, None)
+            bodies.append(answer.body)
+            total += len(answer.body)
+            following = self._next(site, answer, target)
+            if following is None:
+                break
+            if following in seen:
+                raise InvalidAnswer(
+                    f"{answer.url}: the Link of page {len(bodies)} leads back to a page that was read: "
+                    "the list cannot be known to be complete",
+                    remedy="the registry, or a proxy before it, breaks the pages of lists",
+                )
+            self._within(image, len(bodies), total, deadline)
+            seen.add(following)
+            target = following
+        print_ = lists.fingerprint(bodies)
+        if previous is not None and previous.fingerprint == print_:
+            self.metrics.unchanged += 1
+            return previous
+        return lists.read(bodies, print_=print_, shown=answer.url)
+
+    def _next(self, site: Site, answer: Answer, target: str) -> str | None:
+        headers = answer.headers.get_list("link") if "link" in answer.headers else []
+        if not headers:
+            return None
+        artifactory = "x-jfrog-version" in answer.headers or "x-artifactory-id" in answer.headers
+        found = pagination.next_page(headers, origin=site.origin, target=target, artifactory=artifactory)
+        if found is None:
+            return None
+        if found.foreign is not None and (site.host, found.foreign) not in self._warned:
+            self._warned.add((site.host, found.foreign))
+            log.warning(
+                "%s sends Links to %s; its pages are asked for at %s itself", site.host, found.foreign, site.host
+            )
+        return found.target
+
+    def _within(self, image: ImageName, pages: int, total: int, deadline: float) -> None:
+        """Raise ListIncomplete where another page would be beyond a cap: a part of a list is worth nothing."""
+        if pages >= self._max_pages:
+            cap = f"the cap of {self._max_pages:,} pages"
+        elif total > self._max_bytes:
+            cap = f"the cap of {self._max_bytes:,} bytes"
+        elif self._monotonic() >= deadline:
+            cap = f"the cap of {self._max_seconds:g} s"
+        else:
+            return
+        raise ListIncomplete(
+            f"{image}: {cap} was hit after {pages:,} pages of the tag list; more would follow, so none of it is used",
+            remedy="remove old tags from the repository, or raise the cap",
+        )
+
+    # ------------------------------------------------------------------------------------------ manifests
+
+    async def head(self, image: ImageName, reference: str, access: Access) -> Digest:
+        """The digest of a tag (or digest), by HEAD, which no registry counts as a pull; GET and sha256 where that
+        says none.
+        """
+        site = self._requester.site(image, access)
+
+        async def ask(repository: str) -> Digest:
+            answer = await self._send(site, access, repository, f"manifests/{reference}", method="HEAD")
+            if answer.status == 200:
+                digest = answer.headers.get("docker-content-digest", "").strip()
+                if is_digest(digest):
+                    return Digest(digest)
+            elif answer.status not in {405, 501}:
+                raise _refused(answer, image, reference)
+            return (await self._manifest(site, image, access, repository, reference)).digest
+
+        return await self._anywhere(site, image, access, ask)
+
+    async def describe(self, image: ImageName, reference: str, access: Access) -> ImageFacts:
+        """What is true of an image: up to three GETs (index, manifest, config). Ask once per digest, and keep the
+        answer.
+        """
+        site = self._requester.site(image, access)
+
+        async def ask(repository: str) -> ImageFacts:
+            outer = await self._manifest(site, image, access, repository, reference)
+            inner = outer
+            if outer.is_index:
+                entry = manifests.representative(outer)
+                inner = await self._manifest(site, image, access, repository, entry.digest)
+                if inner.is_index:
+                    raise UnsupportedManifest(f"{image}:{reference}: an index in an index is not supported")
+            config: bytes | None = None
+            if manifests.has_config(inner) and inner.config is not None:
+                config = await self._blob(site, image, access, repository, inner.config)
+            return manifests.facts(outer, inner, config)
+
+        facts = await self._anywhere(site, image, access, ask)
+        for warning in facts.warnings:
+            log.warning("%s@%s: %s", image, facts.digest, warning)
+        return facts
+
+    async def describe_many(
+        self,
+        image: ImageName,
+        references: Iterable[str],
+        access: Access,
+        *,
+        keep: Callable[[str, ImageFacts | TagNotFound | UnsupportedManifest | InvalidAnswer], None],
+        workers: int = 8,
+    ) -> None:
+        """Describe many tags; `keep` gets each outcome as it comes, so that what was learned is never lost.
+
+        An error of one tag is an outcome. Anything else (RateLimited, no connection, 401) ends the rest at once and is
+        raised:
+        what was kept is then a part, and must not be used for a choice.
+        """
+        waiting = iter(references)
+        failure: list[BaseException] = []
+
+        async def work() -> None:
+            for reference in waiting:
+                try:
+                    keep(reference, await self.describe(image, reference, access))
+                except (TagNotFound, UnsupportedManifest, InvalidAnswer) as error:
+                    keep(reference, error)
+                except BaseException as error:
+                    failure.append(error)
+                    raise
+
+        tasks = [asyncio.create_task(work()) for _ in range(workers)]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if failure:
+            raise failure[0]
+
+    async def referrers(self, image: ImageName, digest: str, access: Access) -> tuple[Descriptor, ...]:
+        """What refers to a digest (signatures, attestations). Without that API: the tags `sha256-<hex>` and
+        `sha256-<hex>.sig`.
+        """
+        site = self._requester.site(image, access)
+
+        async def ask(repository: str) -> tuple[Descriptor, ...]:
+            answer = await self._send(site, access, repository, f"referrers/{digest}")
+            if answer.status == 200:
+                index = manifests.media_type(answer.headers.get("content-type"))
+                if index == manifests.OCI_INDEX:
+                    return _entries(answer)
+            elif answer.status not in {400, 404, 405}:
+                raise _refused(answer, image, digest)
+            tag = digest.replace(":", "-", 1)
+            answer = await self._send(site, access, repository, f"manifests/{tag}", counted=True)
+            found = _entries(answer) if answer.status == 200 else ()
+            signature = await self._send(site, access, repository, f"manifests/{tag}.sig", method="HEAD")
+            named = signature.headers.get("docker-content-digest", "")
+            if signature.status == 200 and is_digest(named):
+                kind = manifests.media_type(signature.headers.get("content-type"))
+                found += (Descriptor(media_type=kind, digest=Digest(named), artifact_type=_SIGNATURE),)
+            return found
+
+        return await self._anywhere(site, image, access, ask)
+
+    async def _manifest(
+        self, site: Site, image: ImageName, access: Access, repository: str, reference: str
+    ) -> Manifest:
+        answer = await self._send(site, access, repository, f"manifests/{reference}", counted=True)
+        if answer.status != 200:
+            raise _refused(answer, image, reference)
+        said = answer.headers.get("docker-content-digest", "").strip()
+        kind = answer.headers.get("content-type")
+        if ":" in reference:
+            digest = manifests.check_digest(answer.body, reference)
+        else:
+            digest = manifests.digest_of(answer.body)
+            # A signed schema 1 manifest is not hashed as it is sent; parse() refuses it below with better words.
+            if is_digest(said) and said != digest and "+prettyjws" not in (kind or ""):
+                manifests.check_digest(answer.body, said)
+                digest = Digest(said)
+        try:
+            return manifests.parse(answer.body, content_type=kind, digest=digest)
+        except UnsupportedManifest as error:
+            raise UnsupportedManifest(f"{_named(image, reference)}: {error.message}", remedy=error.remedy) from None
+
+    async def _blob(self, site: Site, image: ImageName, access: Access, repository: str, blob: Descriptor) -> bytes:
+        answer = await self._requester.send(
+            "GET",
+            site,
+            access,
+            repository,
+            f"/v2/{repository}/blobs/{blob.digest}",
+            operation=Operation(),
+            limit=_MAX_CONFIG,
+            headers=_BLOB_HEADERS,
+        )
+        if answer.status != 200:
+            raise _refused(answer, image, blob.digest)
+        manifests.check_digest(answer.body, blob.digest)
+        return answer.body
+
+    async def _send(
+        self, site: Site, access: Access, repository: str, path: str, *, method: str = "GET", counted: bool = False
+    ) -> Answer:
+        return await self._requester.send(
+            method,
+            site,
+            access,
+            repository,
+            f"/v2/{repository}/{path}",
+            operation=Operation(),
+            limit=_MAX_MANIFEST,
+            headers=_MANIFEST_HEADERS,
+            counted=counted,
+        )
+
+    async def _anywhere(self, site: Site, image: ImageName, access: Access, ask: Callable[[str], Awaitable[T]]) -> T:
+        """Ask under the repository's name; a one-part name that is not found is tried under `library/` once.
+
+        Proxy caches of Docker Hub want that. Where neither is found the first error counts, and `/v2/` tells whether
+        there is
+        a registry at all.
+        """
+        repository = site.library.get(image.repository, image.repository)
+        try:
+            return await ask(repository)
+        except (RepositoryNotFound, TagNotFound) as error:
+            if "/" not in repository:
+                try:
+                    answer = await ask(f"library/{repository}")
+                except (RepositoryNotFound, TagNotFound):
+                    pass
+                else:
+                    site.library[repository] = f"library/{repository}"
+                    return answer
+            if isinstance(error, RepositoryNotFound) and not await self._is_registry(site, access, repository):
+                raise NotARegistry(
+                    f"{site.host} does not speak the registry protocol: it answers 404 for /v2/",
+                    remedy="check the host and port of spec.image",
+                ) from None
+            raise
+
+    async def _is_registry(self, site: Site, access: Access, repository: str) -> bool:
+        try:
+            answer = await self._requester.send(
+                "GET", site, access, repository, "/v2/", operation=Operation(), limit=1 << 16, headers=_BLOB_HEADERS
+            )
+        except (AuthenticationFailed, RegistryError):
+            return True
+        return answer.status != 404
+
+
+def _refused(answer: Answer, image: ImageName, reference: str | None) -> Exception:
+    """The error that a status means; the server's own words are in it, cut."""
+    said = words(answer.body)
+    tail = f": {said}" if said else ""
+    if answer.status == 403:
+        return PermissionDenied(
+            f"{image}: the registry denies access{tail}", remedy="the login lacks the right to pull this repository"
+        )
+    if answer.status == 404:
+        if reference is None or _code(answer) == "NAME_UNKNOWN":
+            return RepositoryNotFound(
+                f"{image}: the repository does not exist, or may not be seen{tail}",
+                remedy="check spec.image; private repositories need spec.secretRef",
+            )
+        return TagNotFound(f"{_named(image, reference)} is not in the registry{tail}")
+    return RegistryUnavailable(
+        f"{answer.url}: unexpected answer {answer.status}{tail}", remedy="the last good answer stays; it is asked again"
+    )
+
+
+def _code(answer: Answer) -> str | None:
+    try:
+        errors = json.loads(answer.body[:65536])["errors"]
+        code = errors[0]["code"]
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+    return code if isinstance(code, str) else None
+
+
+def _named(image: ImageName, reference: str) -> str:
+    return f"{image}@{reference}" if ":" in reference else f"{image}:{reference}"
+
+
+def _entries(answer: Answer) -> tuple[Descriptor, ...]:
+    kind = answer.headers.get("content-type")
+    digest = manifests.digest_of(answer.body)
+    try:
+        return manifests.parse(answer.body, content_type=kind, digest=digest).entries
+    except UnsupportedManifest as error:
+        if b'"manifests"' in answer.body:
+            return ()
+        raise InvalidAnswer(f"{answer.url}: {error.message}") from None
+
+
+def _is_page_too_large(answer: Answer) -> bool:
+    return answer.status == 405 or (answer.status == 400 and b"PAGINATION_NUMBER_INVALID" in answer.body[:4096])
+
+
+def _is_ecr(host: str) -> bool:
+    return host == "public.ecr.aws" or (".dkr.ecr" in host and ".amazonaws.com" in host)
