@@ -4,7 +4,6 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${IMAGE_UPDATER_CACHE:-${HOME:?HOME is not set}/.cache/image-updater}
 VENV=${IMAGE_UPDATER_VENV:-$ROOT/.venv}
 PYTHON=${PYTHON:-python3}
-export IMAGE_UPDATER_CACHE=$CACHE
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONUNBUFFERED=1
 cd "$ROOT"
 

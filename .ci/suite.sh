@@ -12,4 +12,5 @@ fi
 workers=$(nproc 2>/dev/null || echo 2)
 [ "$workers" -le 4 ] || workers=4
 say "pytest tests/$suite"
+export IMAGE_UPDATER_CACHE=$CACHE # where tests/parts/tools.py finds what tools.sh built
 exec "$VENV/bin/python" -m pytest "tests/$suite" -n "${WORKERS:-$workers}" --dist loadfile "$@"

@@ -38,9 +38,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in _FOREIGN:
             patch.delenv(name, raising=False)
-        for name in [
-            name for name in os.environ if name.startswith("IMAGE_UPDATER_") and name != "IMAGE_UPDATER_CACHE"
-        ]:
+        for name in [name for name in os.environ if name.startswith("IMAGE_UPDATER_")]:
             patch.delenv(name)
         patch.setenv("HOME", str(home))
         patch.setenv("XDG_CACHE_HOME", str(home / ".cache"))

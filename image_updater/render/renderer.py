@@ -106,6 +106,7 @@ class Renderer:
         limits: Limits | None = None,
         cache: RenderCache | None = None,
         allow_remote: bool = False,
+        workers: int | None = None,
     ) -> Renderer:
         """A renderer with the binaries of this machine, found when they are needed first."""
         return cls(
@@ -115,6 +116,7 @@ class Renderer:
             cache=cache,
             allow_remote=allow_remote,
             environment=environment,
+            workers=workers,
         )
 
     @property
@@ -123,6 +125,11 @@ class Renderer:
         if callable(self._kustomize):
             self._kustomize = self._kustomize()
         return self._kustomize
+
+    @property
+    def allow_remote(self) -> bool:
+        """Whether roots with remote bases are built, with a network."""
+        return self._allow_remote
 
     @property
     def description(self) -> str:

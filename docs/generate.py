@@ -1,0 +1,174 @@
+"""Write the reference pages from the code they describe: `make generate`; `--check` only says what is out of date.
+
+The pages are committed, so that they can be read in the repository; the check keeps them true.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from image_updater import errors
+from image_updater.api.durations import format_duration
+from image_updater.api.fields import ListOf, MapOf, Struct
+from image_updater.api.kinds import KINDS, LATER_KINDS
+from image_updater.api.model import API_VERSION
+from image_updater.cli.app import cli
+from image_updater.settings import OTHER_VARIABLES, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from image_updater.api.fields import Field, Type
+
+REFERENCE = Path(__file__).parent / "reference"
+NOTE = "<!-- Written by docs/generate.py from the code: do not edit. -->"
+
+
+def objects() -> Iterator[str]:
+    """The kinds with every field."""
+    yield "# Objects"
+    yield f"`apiVersion: {API_VERSION}`. Unknown fields are errors. A field that is marked *not built yet* is refused"
+    yield "by name, so that a gate is never silently dropped; its inert values pass."
+    for kind in KINDS.values():
+        yield f"\n## {kind.name}\n\n{kind.doc}\n"
+        yield "| field | type | default | meaning |\n|---|---|---|---|"
+        yield from _rows(kind.spec, "spec")
+    yield "\n## Later\n\n" + ", ".join(f"`{name}`" for name in LATER_KINDS) + ": refused by name until they are built."
+
+
+def _rows(struct: Struct, prefix: str) -> Iterator[str]:
+    for each in struct.fields:
+        path = f"{prefix}.{each.name}"
+        yield f"| `{path}` | {each.type.describe()} | {_default(each)} | {_cell(each.doc)} |"
+        inner, suffix = _inner(each.type)
+        if isinstance(inner, Struct):
+            yield from _rows(inner, path + suffix)
+
+
+def _inner(kind: Type) -> tuple[Type, str]:
+    if isinstance(kind, ListOf):
+        return kind.item, "[]"
+    if isinstance(kind, MapOf):
+        return kind.value, ".*"
+    return kind, ""
+
+
+def _default(each: Field) -> str:
+    if each.required:
+        return "required"
+    if each.shown is not None:
+        return each.shown
+    return _value(each.default)
+
+
+def _value(value: Any) -> str:
+    if value is None or value == () or value == {}:
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, StrEnum):
+        return f"`{value.value}`"
+    if hasattr(value, "total_seconds"):
+        return f"`{format_duration(value)}`"
+    if isinstance(value, tuple):
+        return ", ".join(_value(item) for item in value)
+    if dataclasses.is_dataclass(value):
+        return ""
+    return f"`{value}`"
+
+
+def settings() -> Iterator[str]:
+    """Flags and variables."""
+    yield "# Settings"
+    yield "A flag wins over its variable. A command takes the flags that mean something to it (see `--help`).\n"
+    yield "| flag | variable | default | meaning |\n|---|---|---|---|"
+    for each in dataclasses.fields(Settings):
+        data = each.metadata
+        yield f"| `{data['flag']}` | `{data['variable']}` | {_value(each.default)} | {_cell(data['help'])} |"
+    yield "\nOther variables:\n"
+    for name, text in OTHER_VARIABLES.items():
+        yield f"- `{name}`: {text}"
+
+
+def commands() -> Iterator[str]:
+    """Every command's own help."""
+    yield "# Commands\n\n```text"
+    root = click.Context(cli, info_name="image-updater", max_content_width=100, terminal_width=100)
+    yield cli.get_help(root) + "\n```"
+    for name in cli.list_commands(root):
+        command = cli.get_command(root, name)
+        assert command is not None
+        context = click.Context(command, info_name=name, parent=root, max_content_width=100, terminal_width=100)
+        yield f"\n## {name}\n\n```text\n{command.get_help(context)}\n```"
+
+
+def reasons() -> Iterator[str]:
+    """The error tree: what a condition's reason means and what happens next."""
+    yield "# Reasons"
+    yield "The reason of a condition or an error says what happens next: *terminal* waits for its input to change,"
+    yield "*transient* is tried again, *waiting* needs something to happen first.\n"
+    yield "| reason | next | meaning |\n|---|---|---|"
+    for kind in sorted(_leaves(errors.ImageUpdaterError), key=lambda each: each.reason):
+        state = next(
+            base.__name__.lower()
+            for base in (errors.Terminal, errors.Transient, errors.Waiting)
+            if issubclass(kind, base)
+        )
+        yield f"| `{kind.reason}` | {state} | {_cell((kind.__doc__ or '').split(chr(10))[0])} |"
+
+
+def _leaves(kind: type[errors.ImageUpdaterError]) -> Iterator[type[errors.ImageUpdaterError]]:
+    for each in kind.__subclasses__():
+        if "reason" in vars(each) and each.__module__.startswith("image_updater."):
+            yield each
+        yield from _leaves(each)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("\\|", "|").replace("|", "\\|")
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
+    "objects.md": objects,
+    "settings.md": settings,
+    "commands.md": commands,
+    "reasons.md": reasons,
+}
+
+
+def load_rooms() -> None:
+    """Import the modules with errors, so that the tree is whole."""
+    import image_updater.git.errors
+    import image_updater.registry.errors
+    import image_updater.render.errors  # noqa: F401
+
+
+def main(arguments: list[str]) -> int:
+    """0 when the pages are up to date (or were written); 1 with `--check` when one is not."""
+    load_rooms()
+    stale = []
+    for name, page in PAGES.items():
+        lines = "\n".join(page()).splitlines()
+        text = NOTE + "\n" + "\n".join(line.rstrip() for line in lines) + "\n"
+        path = REFERENCE / name
+        if path.exists() and path.read_text() == text:
+            continue
+        stale.append(f"docs/reference/{name}")
+        if arguments != ["--check"]:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+    if arguments == ["--check"] and stale:
+        print(f"out of date: {', '.join(stale)} (make generate)", file=sys.stderr)
+        return 1
+    print(f"{len(PAGES)} pages, {len(stale)} {'out of date' if arguments == ['--check'] else 'written'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
