@@ -84,11 +84,10 @@ class Withheld:
 
     @property
     def verdicts(self) -> Sequence[Verdict]:
-        verdicts = self.inner.verdicts
-        winner = Verdict(self.tag, Fate.HELD, self.reason)
-        others = [verdict for verdict in verdicts if verdict.tag != self.tag]
-        place = next((i for i, verdict in enumerate(others) if verdict.fate is Fate.REJECTED), len(others))
-        return (*others[:place], winner, *others[place:])
+        return tuple(
+            Verdict(self.tag, Fate.HELD, self.reason) if verdict.tag == self.tag else verdict
+            for verdict in self.inner.verdicts
+        )
 
     @property
     def needs_facts(self) -> Sequence[str]:

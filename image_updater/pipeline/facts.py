@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from image_updater.api.model import DigestReflection, NewestBy, NewestPolicy
 from image_updater.images import Digest
@@ -73,39 +73,56 @@ class FactBook:
     def tag_facts(self, policy: ImagePolicy, source: Source, listing: Listing) -> dict[str, TagFacts]:
         """What `policy` may know of the tags of `listing`; tags of which nothing is known are left out."""
         by = policy.strategy.by if isinstance(policy.strategy, NewestPolicy) else None
-        reflects = policy.reflection is not DigestReflection.NEVER
-        if by is None and not reflects:
+        needs_digest = policy.reflection is not DigestReflection.NEVER or any(":" in each for each in policy.deny)
+        if by is None and not needs_digest:
             return {}
         known = self.known(source, listing)
         answer = listing.answer
-        if policy.reflection is DigestReflection.ALWAYS:
-            digests: Mapping[str, Digest] = {**answer.digests, **known.fresh}
-        else:
-            digests = {**known.digests, **answer.digests, **known.fresh}
+        seen_last = {**known.digests, **answer.digests, **known.fresh}
+        # Always: only digests that were asked since this list count as known.
+        always = policy.reflection is DigestReflection.ALWAYS
+        digests = {**answer.digests, **known.fresh} if always else seen_last
         match by:
             case None:
                 return {tag: TagFacts(digest=digest) for tag, digest in digests.items()}
             case NewestBy.CREATED:
-                dated = {**known.digests, **answer.digests, **known.fresh}
                 return {
                     tag: TagFacts(
                         digest=digests.get(tag),
                         created=_created(known.facts.get(digest)),
-                        created_known=digest in known.facts,
+                        created_known=digest in known.facts and (tag in digests or not needs_digest),
                     )
-                    for tag, digest in dated.items()
+                    for tag, digest in seen_last.items()
                 }
             case NewestBy.PUSHED:
                 return {
-                    tag: TagFacts(digest=digests.get(tag), pushed=answer.pushed.get(tag), created_known=True)
+                    tag: TagFacts(
+                        digest=digests.get(tag),
+                        pushed=answer.pushed.get(tag),
+                        created_known=tag in digests or not needs_digest,
+                    )
                     for tag in answer.tags
                 }
             case NewestBy.FIRST_SEEN:
                 seen = self._store.first_seen(source.repository, source.identity)
                 return {
-                    tag: TagFacts(digest=digests.get(tag), first_seen=seen.get(tag), created_known=True)
+                    tag: TagFacts(
+                        digest=digests.get(tag),
+                        first_seen=seen.get(tag),
+                        created_known=tag in digests or not needs_digest,
+                    )
                     for tag in answer.tags
                 }
+            case _:
+                assert_never(by)
+
+    @staticmethod
+    def askable(policy: ImagePolicy, listing: Listing, tag: str) -> bool:
+        """Can a request tell what is missing? A push time stands in the list or nowhere."""
+        strategy = policy.strategy
+        return not (isinstance(strategy, NewestPolicy) and strategy.by is NewestBy.PUSHED) or (
+            tag in listing.answer.pushed
+        )
 
     async def fetch(self, policy: ImagePolicy, source: Source, listing: Listing, tags: Sequence[str]) -> None:
         """Ask for what `policy` needs of `tags`. What came before an error is kept; raises RegistryError,

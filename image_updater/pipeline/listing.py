@@ -29,7 +29,9 @@ SHRUNK_FROM = 10
 class Registry(Protocol):
     """What the line needs of a registry client (`registry.RegistryClient`)."""
 
-    async def tags(self, image: ImageName, access: Access, *, previous: TagList | None = None) -> TagList: ...
+    async def tags(
+        self, image: ImageName, access: Access, *, previous: TagList | None = None, fresh: bool = False
+    ) -> TagList: ...
     async def head(self, image: ImageName, reference: str, access: Access) -> Digest: ...
     async def describe(self, image: ImageName, reference: str, access: Access) -> ImageFacts: ...
 
@@ -92,23 +94,33 @@ class Listings:
         found = self.known(source)
         return found if found is not None and self._clock() - found.scanned_at < interval else None
 
-    async def fetch(self, source: Source) -> Listing:
-        """Ask the registry now; callers that come while it is asked share the answer. Raises RegistryError,
-        AccessDenied.
+    async def fetch(self, source: Source, *, fresh: bool = False) -> Listing:
+        """Ask the registry now; who comes while it is asked shares the answer. Raises RegistryError, AccessDenied.
+
+        `fresh`: the answer must not be older than this call (something was said to have changed).
         """
         running = self._running.get(source.key)
+        if running is not None and fresh:
+            await asyncio.wait([running])
+            running = self._running.get(source.key)
         if running is None:
-            running = asyncio.create_task(self._fetch(source))
+            running = asyncio.create_task(self._fetch(source, fresh=fresh))
             self._running[source.key] = running
-            running.add_done_callback(lambda _: self._running.pop(source.key, None))
+            running.add_done_callback(lambda task: self._ended(source, task))
         return await asyncio.shield(running)
 
-    async def _fetch(self, source: Source) -> Listing:
+    def _ended(self, source: Source, task: asyncio.Task[Listing]) -> None:
+        if self._running.get(source.key) is task:
+            del self._running[source.key]
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; if nobody did, it is no news
+
+    async def _fetch(self, source: Source, *, fresh: bool) -> Listing:
         assert self._registry is not None, "no registry is asked where a tags file is the answer"
         before = self.known(source)
         previous = before.answer if before is not None else None
         started = self._clock()
-        answer = await self._registry.tags(source.image, source.access, previous=previous)
+        answer = await self._registry.tags(source.image, source.access, previous=previous, fresh=fresh)
         notes = before.notes if before is not None and answer is previous else _notes(previous, answer)
         listing = Listing(answer=answer, scanned_at=started, notes=notes)
         self._keep(source, previous, listing)

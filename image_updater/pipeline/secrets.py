@@ -42,6 +42,21 @@ class SecretStore:
         return None
 
 
+class CurrentSecrets:
+    """The secrets of the objects in use now: the daemon replaces `objects` when its files change."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self.objects: Mapping[ObjectKey, Secret] = {}
+
+    def of(self, objects: Mapping[ObjectKey, Secret]) -> SecretStore:
+        """What the secrets would be with other objects."""
+        return SecretStore(objects=objects, folder=self._folder)
+
+    def __call__(self, key: ObjectKey) -> Secret | None:
+        return self.of(self.objects)(key)
+
+
 def _read(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         return {}

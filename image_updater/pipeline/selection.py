@@ -21,14 +21,14 @@ from image_updater.pipeline.facts import FactBook
 from image_updater.pipeline.listing import Listing, Listings, Source
 from image_updater.pipeline.outcome import Amended, Outcome, policy_name
 from image_updater.pipeline.report import Progress, silent
-from image_updater.policy.model import Fate
+from image_updater.pipeline.secrets import CurrentSecrets
 from image_updater.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from datetime import datetime
 
-    from image_updater.api.model import ImagePolicy
+    from image_updater.api.model import ImagePolicy, Objects
     from image_updater.images import ImageName
     from image_updater.pipeline.listing import Registry
     from image_updater.pipeline.report import Secrets, UpdateRequest
@@ -74,20 +74,27 @@ class Selector:
 
     # ------------------------------------------------------------------------------------------------- validity
 
-    def validate(self, policies: Iterable[ImagePolicy]) -> None:
+    def validate(self, policies: Iterable[ImagePolicy], *, secrets: Secrets | None = None) -> None:
         """Everything about the policies that can be wrong without asking anyone. Raises SpecErrors with all of it."""
         errors: list[SpecError] = []
         for policy in policies:
             try:
                 self._compile(policy)
                 if self._tags is None:
-                    self.source(policy)
+                    self.source(policy, secrets)
             except SpecErrors as error:
                 errors += error.errors
             except SpecError as error:
                 errors.append(error)
         if errors:
             raise SpecErrors(errors)
+
+    def check(self, objects: Objects) -> None:
+        """`validate` for whole objects, their own secrets included."""
+        secrets = self._secrets
+        if isinstance(secrets, CurrentSecrets):
+            secrets = secrets.of(objects.secrets)
+        self.validate(objects.policies, secrets=secrets)
 
     def _compile(self, policy: ImagePolicy) -> CompiledPolicy:
         name = policy_name(policy)
@@ -106,11 +113,11 @@ class Selector:
         self._compiled[name] = (policy, compiled)
         return compiled
 
-    def source(self, policy: ImagePolicy) -> Source:
+    def source(self, policy: ImagePolicy, secrets: Secrets | None = None) -> Source:
         """Where the policy's image is and who asks. Raises SpecError for a secret that is missing or unusable."""
         from image_updater.registry import access_for
 
-        access = access_for(policy, self._secrets, self._environment)
+        access = access_for(policy, secrets or self._secrets, self._environment)
         return Source(image=parse_name(policy.image), access=access, identity=access.identity)
 
     # ------------------------------------------------------------------------------------------------- answers
@@ -216,13 +223,13 @@ class Selector:
                 return await self._judge(policy, source, known.listing)
         return known
 
-    async def _refresh(self, policy: ImagePolicy) -> Outcome:
+    async def _refresh(self, policy: ImagePolicy, *, fresh: bool = False) -> Outcome:
         if self._tags is not None:
             return self._from_file(policy, self._tags)
         self._compile(policy)
         source = self.source(policy)
         self._progress(f"listing {policy.image}")
-        listing = await self._listings.fetch(source)
+        listing = await self._listings.fetch(source, fresh=fresh)
         known = self._answers.get(policy_name(policy))
         if (
             known is not None
@@ -253,7 +260,7 @@ class Selector:
         listing = self._listings.known(source)
         name = policy_name(policy)
         if tag is None or listing is None or (name not in self._answers and listing.restored):
-            return await self._refresh(policy)
+            return await self._refresh(policy, fresh=True)
         try:
             digest = await self._book.digest(source, listing, tag)
         except TagNotFound:
@@ -287,7 +294,9 @@ class Selector:
             gone = self._book.known(source, listing).gone if asked else {}
             tags = [tag for tag in listing.answer.tags if tag not in gone] if gone else listing.answer.tags
             judgement = policies_room.judge(compiled, tags, facts, now=self._clock(), previous=previous)
-            needed = [tag for tag in judgement.needs_facts if tag not in asked]
+            needed = [
+                tag for tag in judgement.needs_facts if tag not in asked and self._book.askable(policy, listing, tag)
+            ]
             if not needed or not ask or failure is not None:
                 break
             self._progress(f"{policy.image}: asking for {len(needed)} of {len(tags)} tags")
@@ -311,18 +320,7 @@ class Selector:
             seen = self._store.first_seen(repository, "tags-file")
             facts = {tag: replace(facts[tag], first_seen=seen.get(tag)) for tag in answer.tags}
         judgement = policies_room.judge(compiled, answer.tags, facts, now=self._clock())
-        if policy.reflection is DigestReflection.NEVER:
-            return self._outcome(policy, compiled, judgement, facts)
-        denied = {
-            verdict.tag: f"no digest is known, and one must be written (digestReflectionPolicy {policy.reflection})"
-            for verdict in judgement.verdicts
-            if verdict.fate is not Fate.REJECTED and facts[verdict.tag].digest is None
-        }
-        if not denied:
-            return self._outcome(policy, compiled, judgement, facts)
-        left = [tag for tag in answer.tags if tag not in denied]
-        judgement = policies_room.judge(compiled, left, facts, now=self._clock())
-        return self._outcome(policy, compiled, Amended(judgement, denied), facts)
+        return self._outcome(policy, compiled, judgement, facts)
 
     def _outcome(
         self,
