@@ -38,7 +38,18 @@ class RateLimited(RegistryError):
 
 
 class RegistryUnavailable(RegistryError):
+    """`at_once`: the same request may work within a second (a cut connection), unlike a certificate that is not
+    trusted.
+    """
+
     reason = "RegistryUnavailable"
+    at_once = True
+
+
+class ConnectionRefused(RegistryUnavailable):
+    """The two sides do not come together, and will not until somebody changes something."""
+
+    at_once = False
 
 
 class InvalidAnswer(RegistryError):

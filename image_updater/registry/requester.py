@@ -120,9 +120,9 @@ class Requester:
             await budget.enter(counted=counted)
             try:
                 answer = await self._follow(method, url, sent, site, access, limit, timeout or access.timeout)
-            except RegistryUnavailable:
+            except RegistryUnavailable as error:
                 failed += 1
-                if failed >= self.attempts:
+                if failed >= self.attempts or not error.at_once:
                     raise
                 await self.pause(failed, None)
                 continue
@@ -320,10 +320,10 @@ class _Fetcher:
                 answer = await requester.http.exchange(
                     method, url, headers, wire=wire, timeout=timeout, limit=_MAX_TOKEN_ANSWER, content=body
                 )
-            except RegistryUnavailable:
+            except RegistryUnavailable as error:
                 failed += 1
                 # Metadata services are there or not; only real services are worth a second try.
-                if failed >= requester.attempts or timeout <= _METADATA_TIMEOUT:
+                if failed >= requester.attempts or not error.at_once or timeout <= _METADATA_TIMEOUT:
                     raise
                 answer = None
             finally:
