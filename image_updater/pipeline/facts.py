@@ -40,8 +40,8 @@ class Known:
     fresh: dict[str, Digest] = field(default_factory=dict)
     gone: dict[str, str] = field(default_factory=dict)
     """Tags of the last list that the registry cannot deliver, and why."""
-    of: datetime | None = None
-    """When the list was made that `fresh` and `gone` belong to."""
+    serial: int = -1
+    """Of the list that `fresh` and `gone` belong to."""
 
 
 class FactBook:
@@ -64,10 +64,10 @@ class FactBook:
                 digests={tag: Digest(digest) for tag, digest in digests.items()},
                 facts={Digest(digest): dict(known) for digest, known in facts.items()},
             )
-        if found.of != listing.scanned_at:
+        if found.serial != listing.serial:
             found.fresh.clear()
             found.gone.clear()
-            found.of = listing.scanned_at
+            found.serial = listing.serial
         return found
 
     def tag_facts(self, policy: ImagePolicy, source: Source, listing: Listing) -> dict[str, TagFacts]:

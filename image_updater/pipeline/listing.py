@@ -62,6 +62,8 @@ class Listing:
     notes: tuple[str, ...] = ()
     restored: bool = False
     """From the store, not asked in this process."""
+    serial: int = 0
+    """Differs between two lists of a source; a hinted tag that joins keeps it."""
 
     def __contains__(self, tag: object) -> bool:
         return tag in self.answer.tags
@@ -76,6 +78,9 @@ class Listings:
         self._clock = clock
         self._known: dict[tuple[str, str], Listing] = {}
         self._running: dict[tuple[str, str], asyncio.Task[Listing]] = {}
+        self._turn = self._count = 0
+        self._turns: dict[tuple[str, str], int] = {}
+        """In which turn the list of a source was asked."""
         self.tags_seen = 0
         """New tags since the start; those of first listings are not new."""
 
@@ -94,11 +99,18 @@ class Listings:
         found = self.known(source)
         return found if found is not None and self._clock() - found.scanned_at < interval else None
 
-    async def fetch(self, source: Source, *, fresh: bool = False) -> Listing:
+    def turn(self) -> int:
+        """Begin a turn: `fetch(…, turn)` asks each source at most once in it."""
+        self._turn += 1
+        return self._turn
+
+    async def fetch(self, source: Source, *, turn: int | None = None, fresh: bool = False) -> Listing:
         """Ask the registry now; who comes while it is asked shares the answer. Raises RegistryError, AccessDenied.
 
         `fresh`: the answer must not be older than this call (something was said to have changed).
         """
+        if turn is not None and self._turns.get(source.key, -1) >= turn:
+            return self._known[source.key]
         running = self._running.get(source.key)
         if running is not None and fresh:
             await asyncio.wait([running])
@@ -119,12 +131,14 @@ class Listings:
         assert self._registry is not None, "no registry is asked where a tags file is the answer"
         before = self.known(source)
         previous = before.answer if before is not None else None
-        started = self._clock()
+        started, turn = self._clock(), self._turn
         answer = await self._registry.tags(source.image, source.access, previous=previous, fresh=fresh)
         notes = before.notes if before is not None and answer is previous else _notes(previous, answer)
-        listing = Listing(answer=answer, scanned_at=started, notes=notes)
+        self._count += 1
+        listing = Listing(answer=answer, scanned_at=started, notes=notes, serial=self._count)
         self._keep(source, previous, listing)
         self._known[source.key] = listing
+        self._turns[source.key] = turn
         return listing
 
     def add(self, source: Source, tag: str, digest: Digest) -> Listing | None:

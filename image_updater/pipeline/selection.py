@@ -157,12 +157,13 @@ class Selector:
         counts. A followed tag (`digest`) is looked up anew each time: this is right before planning.
         """
         held = current or {}
-        return await self._each(policies, lambda policy: self._select(policy, held.get(policy_name(policy))))
+        turn = self._listings.turn()
+        return await self._each(policies, lambda policy: self._select(policy, held.get(policy_name(policy)), turn))
 
     async def refresh(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome]:
         """Ask the registry now, once for each source, and judge anew."""
-        wanted = list(policies)
-        return await self._each(wanted, self._refresh)
+        turn = self._listings.turn()
+        return await self._each(policies, lambda policy: self._refresh(policy, turn=turn))
 
     async def restore(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome]:
         """Answers from the store alone, without a request: those younger than their interval count as asked now."""
@@ -194,19 +195,19 @@ class Selector:
 
         return dict(await asyncio.gather(*(one(name, policy) for name, policy in unique.items())))
 
-    async def _select(self, policy: ImagePolicy, held: frozenset[str] | None) -> Outcome:
+    async def _select(self, policy: ImagePolicy, held: frozenset[str] | None, turn: int) -> Outcome:
         if policy.suspend:
             return Outcome(policy=policy_name(policy), spec=policy, reason="the policy is suspended")
         known = self._answers.get(policy_name(policy))
         if self._tags is not None:
             return known if known is not None and known.spec == policy else self._from_file(policy, self._tags)
-        if known is None:
-            return await self._refresh(policy)
-        if known.spec != policy:
-            # The object was edited: the list of the same source still counts.
+        if known is None or known.spec != policy:
+            # New, or the object was edited: a list of the same source that was asked in this process still counts.
             source = self.source(policy)
             listing = self._listings.recent(source, policy.interval)
-            return await (self._judge(policy, source, listing) if listing else self._refresh(policy))
+            if listing is not None and not listing.restored:
+                return await self._judge(policy, source, listing)
+            return await self._refresh(policy, turn=turn)
         if known.error is not None or known.listing is None:
             return known
         if held and not all(tag in known.listing for tag in held):
@@ -215,7 +216,7 @@ class Selector:
             asked = self._again.setdefault(source.key, set())
             if not missing <= asked:
                 asked |= missing
-                return await self._refresh(policy)
+                return await self._refresh(policy, turn=turn)
         if isinstance(policy.strategy, DigestPolicy):
             source = self.source(policy)
             digest = await self._book.digest(source, known.listing, policy.strategy.tag)
@@ -223,13 +224,13 @@ class Selector:
                 return await self._judge(policy, source, known.listing)
         return known
 
-    async def _refresh(self, policy: ImagePolicy, *, fresh: bool = False) -> Outcome:
+    async def _refresh(self, policy: ImagePolicy, *, turn: int | None = None, fresh: bool = False) -> Outcome:
         if self._tags is not None:
             return self._from_file(policy, self._tags)
         self._compile(policy)
         source = self.source(policy)
         self._progress(f"listing {policy.image}")
-        listing = await self._listings.fetch(source, fresh=fresh)
+        listing = await self._listings.fetch(source, turn=turn, fresh=fresh)
         known = self._answers.get(policy_name(policy))
         if (
             known is not None

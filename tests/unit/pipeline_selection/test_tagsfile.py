@@ -38,7 +38,12 @@ def test_a_tags_file_is_the_complete_answer(text: str, tags: tuple[str, ...]) ->
 
 
 def test_facts_are_read_as_they_stand() -> None:
-    entry = {"tag": "1", "created": "2024-05-01T12:00:00.123456789+02:00", "digest": DIGEST, "platforms": ["linux/amd64"]}
+    entry = {
+        "tag": "1",
+        "created": "2024-05-01T12:00:00.123456789+02:00",
+        "digest": DIGEST,
+        "platforms": ["linux/amd64"],
+    }
     text = json.dumps([entry, "2"])
     facts = TagsFile.parse(text, file="tags").answer(parse_name("nginx")).facts
     assert facts["1"].created == datetime(2024, 5, 1, 10, 0, 0, 123456, tzinfo=UTC)
