@@ -36,9 +36,14 @@ def load(paths: Sequence[pathlib.Path]) -> Objects:
     """
     found: list[AnyObject | Encrypted] = []
     errors: list[SpecError] = []
+    read: set[str] = set()
     for path in paths:
         folder = path.is_dir()
         for file in _files(path) if folder else [path]:
+            real = os.path.realpath(file)
+            if real in read:
+                continue  # a folder and a file of it are both named
+            read.add(real)
             report = Report(file=str(file))
             text = _read_file(file, report)
             if text is not None:
@@ -121,8 +126,10 @@ def _duplicates(found: Sequence[AnyObject | Encrypted]) -> list[SpecError]:
         if isinstance(item, Encrypted):
             continue
         kind = type(item).__name__
-        first = seen.setdefault((kind, item.meta.key), item)
-        if first is not item:
+        first = seen.get((kind, item.meta.key))
+        if first is None:
+            seen[kind, item.meta.key] = item
+        else:
             there, here = first.meta.source, item.meta.source
             place = Where(file=here.file, line=here.line, field="metadata.name", object=f"{kind} {item.meta.key}")
             earlier = str(Where(file=there.file, line=there.line)) if there.file else f"line {there.line}"

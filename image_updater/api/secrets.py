@@ -72,9 +72,10 @@ class SecretsFolder:
             raise SpecError(
                 f"cannot be read: {exc.strerror}", where=Where(file=path), remedy="make it readable"
             ) from exc
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            return None
         with os.fdopen(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return None
             data = file.read(MAX_VALUE + 1)
         if len(data) > MAX_VALUE:
             raise SpecError(f"has more than {MAX_VALUE:,} bytes", where=Where(file=path))

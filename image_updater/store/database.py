@@ -45,12 +45,12 @@ class Database:
         *,
         warn: Callable[[str], None],
         clock: Callable[[], datetime],
-        busy: float = BUSY_SECONDS,
+        busy: float | None = None,
     ) -> None:
         self.path = path
         self._warn = warn
         self._clock = clock
-        self._busy = busy
+        self._busy = BUSY_SECONDS if busy is None else busy
         self._lock = threading.RLock()
         self._inode: int | None = None
         self._connection: sqlite3.Connection | None = None

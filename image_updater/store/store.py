@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from image_updater.store.blobs import BlobCache, Blobs
 from image_updater.store.codec import (
@@ -46,6 +46,7 @@ _AMONG: Final = "IN (SELECT value FROM json_each(?))"
 """A list of any length as one parameter."""
 
 T = TypeVar("T")
+Rows: TypeAlias = list[tuple[Any, ...]]
 
 
 def _utc_now() -> datetime:
@@ -58,7 +59,7 @@ class Store:
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database = database
         self._blobs = blobs
-        self._scanned: dict[int, int] = {}
+        self._scanned: dict[tuple[str, str], int] = {}
         """Scan times of unchanged lists, written with the next change or at the end."""
         self._scopes: dict[tuple[str, str], int] = {}
         self._generation = database.generation
@@ -91,7 +92,6 @@ class Store:
 
     def flush(self) -> None:
         """Write what was held back (times of unchanged scans, uses of blobs)."""
-        self._forget_old_file()
         if self._scanned or self._blobs.has_touches:
             self._write(lambda connection: None)
 
@@ -107,21 +107,18 @@ class Store:
 
     def load_tags(self, repository: str, identity: str) -> StoredTags | None:
         """The last complete list, or None."""
-        scope = self._scope(repository, identity)
-        if scope is None:
-            return None
         sql = (
             "SELECT fingerprint, scanned_at, first_complete_at, tags, pushed, digests"
             " FROM lists JOIN bodies USING (scope) WHERE scope = ?"
         )
-        row = self._database.read(lambda c: c.execute(sql, (scope,)).fetchone())
+        row = self._read(repository, identity, lambda c, scope: c.execute(sql, (scope,)).fetchone(), None)
         if row is None:
             return None
         fingerprint, scanned_at, first, tags, pushed, digests = row
         return StoredTags(
             tags=tuple(unpack_words(tags)),
             fingerprint=fingerprint,
-            scanned_at=from_micros(max(scanned_at, self._scanned.get(scope, 0))),
+            scanned_at=from_micros(max(scanned_at, self._scanned.get((repository, identity), 0))),
             first_complete_at=from_micros(first),
             pushed=Lazy(pushed, unpack_dates),
             digests=Lazy(digests, unpack_strings),
@@ -132,20 +129,16 @@ class Store:
         time.
         """
         scanned_at = to_micros(tags.scanned_at)
-        scope = self._scope(repository, identity)
-        if scope is not None:
-            sql = "SELECT fingerprint FROM lists WHERE scope = ?"
-            row = self._database.read(lambda c: c.execute(sql, (scope,)).fetchone())
-            if row is not None and row[0] == tags.fingerprint != "":
-                self._forget_old_file()
-                self._scanned[scope] = scanned_at
-                return False
+        sql = "SELECT fingerprint FROM lists WHERE scope = ?"
+        row = self._read(repository, identity, lambda c, scope: c.execute(sql, (scope,)).fetchone(), None)
+        if row is not None and row[0] == tags.fingerprint != "":
+            self._scanned[repository, identity] = scanned_at
+            return False
         body = (pack_words(tags.tags), pack_dates(tags.pushed), pack_strings(tags.digests))
         first = to_micros(tags.first_complete_at) if tags.first_complete_at is not None else scanned_at
 
         def work(connection: sqlite3.Connection) -> None:
             number = self._make_scope(connection, repository, identity)
-            self._scanned.pop(number, None)
             connection.execute(_UPSERT_LIST, (number, tags.fingerprint, scanned_at, first))
             connection.execute(
                 "INSERT OR REPLACE INTO bodies (scope, tags, pushed, digests) VALUES (?, ?, ?, ?)", (number, *body)
@@ -158,22 +151,16 @@ class Store:
 
     def first_seen(self, repository: str, identity: str) -> Mapping[str, datetime]:
         """When each key (a tag, or `tag@digest`) was first seen. Keys of the first complete listing are not in it."""
-        scope = self._scope(repository, identity)
-        if scope is None:
-            return {}
         sql = "SELECT key, at FROM seen WHERE scope = ?"
-        rows = self._database.read(lambda c: c.execute(sql, (scope,)).fetchall())
+        rows: Rows = self._read(repository, identity, lambda c, scope: c.execute(sql, (scope,)).fetchall(), [])
         return {key: from_micros(at) for key, at in rows}
 
     def note_seen(self, repository: str, identity: str, tags: Iterable[str], now: datetime) -> tuple[str, ...]:
         """Date the keys of a *complete* listing that are new; the first listing dates none. Returns the newly dated."""
         keys = tuple(dict.fromkeys(tags))
         at = to_micros(now)
-        scope = self._scope(repository, identity)
-        if scope is not None:
-            fresh = self._database.read(lambda c: _unseen(c, scope, keys))
-            if fresh is not None and not fresh:
-                return ()
+        if self._read(repository, identity, lambda c, scope: _unseen(c, scope, keys), None) == ():
+            return ()
 
         def work(connection: sqlite3.Connection) -> tuple[str, ...]:
             number = self._make_scope(connection, repository, identity)
@@ -195,11 +182,8 @@ class Store:
         self, repository: str, identity: str, digests: Iterable[str] | None = None
     ) -> Mapping[str, dict[str, Any]]:
         """What is known of these digests (all of them with None); unknown ones are not in it."""
-        scope = self._scope(repository, identity)
-        if scope is None:
-            return {}
         sql, narrow = "SELECT digest, body FROM facts WHERE scope = ?", f" AND digest {_AMONG}"
-        rows = self._database.read(lambda c: _select(c, sql, scope, narrow, digests))
+        rows: Rows = self._read(repository, identity, lambda c, scope: _select(c, sql, scope, narrow, digests), [])
         return {digest: json.loads(body) for digest, body in rows}
 
     def save_facts(self, repository: str, identity: str, facts: Mapping[str, Mapping[str, Any]]) -> None:
@@ -221,11 +205,9 @@ class Store:
 
     def tag_digests(self, repository: str, identity: str, tags: Iterable[str] | None = None) -> Mapping[str, str]:
         """The digest that each tag was last seen with."""
-        scope = self._scope(repository, identity)
-        if scope is None:
-            return {}
         sql, narrow = "SELECT tag, digest FROM tag_digests WHERE scope = ?", f" AND tag {_AMONG}"
-        return dict(self._database.read(lambda c: _select(c, sql, scope, narrow, tags)))
+        rows: Rows = self._read(repository, identity, lambda c, scope: _select(c, sql, scope, narrow, tags), [])
+        return dict(rows)
 
     def save_tag_digests(self, repository: str, identity: str, digests: Mapping[str, str]) -> None:
         """Keep or move the digests of these tags; others stay as they are."""
@@ -304,17 +286,23 @@ class Store:
 
     # ------------------------------------------------------------------------------------------------- parts
 
-    def _scope(self, repository: str, identity: str) -> int | None:
-        self._forget_old_file()
-        known = self._scopes.get((repository, identity))
-        if known is not None:
-            return known
-        sql = "SELECT id FROM scopes WHERE repository = ? AND identity = ?"
-        row = self._database.read(lambda c: c.execute(sql, (repository, identity)).fetchone())
-        if row is None:
-            return None
-        self._scopes[repository, identity] = int(row[0])
-        return int(row[0])
+    def _read(self, repository: str, identity: str, work: Callable[[sqlite3.Connection, int], T], nothing: T) -> T:
+        """Read within a scope. Its number is looked up beside the rows: a file that was begun anew counts anew."""
+
+        def inside(connection: sqlite3.Connection) -> T:
+            if self._generation != self._database.generation:
+                self._generation = self._database.generation
+                self._scopes.clear()
+            scope = self._scopes.get((repository, identity))
+            if scope is None:
+                sql = "SELECT id FROM scopes WHERE repository = ? AND identity = ?"
+                row = connection.execute(sql, (repository, identity)).fetchone()
+                if row is None:
+                    return nothing
+                scope = self._scopes[repository, identity] = int(row[0])
+            return work(connection, scope)
+
+        return self._database.read(inside)
 
     def _make_scope(self, connection: sqlite3.Connection, repository: str, identity: str) -> int:
         """The number of a scope inside a transaction; never from memory, the file may be a new one."""
@@ -325,22 +313,16 @@ class Store:
 
     def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def together(connection: sqlite3.Connection) -> T:
-            self._forget_old_file()
             scanned, self._scanned = self._scanned, {}
             connection.executemany(
-                "UPDATE lists SET scanned_at = max(scanned_at, ?) WHERE scope = ?",
-                [(at, scope) for scope, at in scanned.copy().items()],
+                "UPDATE lists SET scanned_at = max(scanned_at, ?) WHERE scope ="
+                " (SELECT id FROM scopes WHERE repository = ? AND identity = ?)",
+                [(at, *pair) for pair, at in scanned.copy().items()],
             )
             self._blobs.write_touches(connection)
             return work(connection)
 
         return self._database.write(together)
-
-    def _forget_old_file(self) -> None:
-        if self._generation != self._database.generation:
-            self._generation = self._database.generation
-            self._scopes.clear()
-            self._scanned.clear()
 
 
 def _unseen(connection: sqlite3.Connection, scope: int, keys: tuple[str, ...]) -> tuple[str, ...] | None:
