@@ -28,13 +28,15 @@ from image_updater.api.model import (
 from image_updater.errors import SpecError
 from image_updater.images import parse_name
 from image_updater.images.names import split
+from image_updater.kustomize.model import ObjectId, Part, SiteKind, Use
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from image_updater.kustomize.model import Marker, Provenance, Site, Use
+    from image_updater.kustomize.model import Marker, Provenance, Site
 
 PREFIX = "image-updater.dev/"
+UNSEEN = ObjectId(group="", kind="", namespace="", name="what a remote base renders")
 _NOT_BUILT = ("min-age",)
 _INERT = frozenset({"", "0", "0s"})
 
@@ -88,6 +90,27 @@ class Claims:
 
 
 _UNCLAIMED = Claim()
+
+
+def with_unseen_uses(provenance: Provenance) -> Provenance:
+    """Gives `images:` entries a use in each root that cannot be seen through (a remote base): what they say is all
+    that is known.
+
+    An entry that only renames and matches nothing declares no tag, and is left out.
+    """
+    sites = []
+    for site in provenance.sites:
+        if site.uses or site.markers or site.kind is not SiteKind.ENTRY:
+            sites.append(site)
+            continue
+        if Part.TAG not in site.parts and Part.DIGEST not in site.parts:
+            continue
+        unseen = [
+            root for root in site.files if root in provenance.roots and provenance.roots[root].unbuildable is not None
+        ]
+        uses = tuple(Use(root=root, object=UNSEEN, path=(), value=site.image, seen_by_images=False) for root in unseen)
+        sites.append(replace(site, uses=uses))
+    return replace(provenance, sites=tuple(sites))
 
 
 def resolve(

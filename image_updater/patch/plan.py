@@ -159,6 +159,15 @@ class _Planner:
                 continue
             if claimed.markers:
                 self.decide_markers(claimed)
+            elif not claimed.site.uses:
+                self.decisions.append(
+                    Decision(
+                        site=claimed.site,
+                        state=State.UNMANAGED,
+                        roots=claimed.site.roots,
+                        reason="no root renders an image from it",
+                    )
+                )
             else:
                 self.decide(claimed, settled)
         self.follow([claimed for claimed, _ in held if claimed.site.kind is SiteKind.REF])
@@ -189,7 +198,7 @@ class _Planner:
                 site=site,
                 state=State.MANUAL,
                 policy=policy,
-                reason="set by a patch, which is a person's decision (update.patches: true lets the automation edit it)",
+                reason="set by a patch, which is a person's decision (update.patches: true lets us edit it)",
             )
         if claim.conflict is not None:
             return Decision(site=site, state=State.CONFLICT, reason=claim.conflict)
@@ -414,7 +423,7 @@ class _Planner:
         return self.uses_of_root[root]
 
     def mean(self, use: Use, new: str) -> None:
-        if new != use.value:
+        if new != use.value and use.path:
             item = Intended(object=use.object, path=use.path, old=use.value, new=new)
             if item not in self.intended[use.root]:
                 self.intended[use.root].append(item)

@@ -8,16 +8,17 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from image_updater.git import open_tree
 from image_updater.kustomize import locate
 from image_updater.kustomize.model import SiteKind
-from image_updater.patch.claims import resolve
+from image_updater.patch.claims import resolve, with_unseen_uses
 from image_updater.patch.plan import Decision, State
 from image_updater.patch.scope import Scope
 from image_updater.pipeline.line import default_automation, selected
+from image_updater.pipeline.progress import focused, inside
 from image_updater.pipeline.report import ImagesReport
 from image_updater.pipeline.reporting import problem_rows, site_rows
 from image_updater.pipeline.session import named_roots, session
+from image_updater.pipeline.trees import open_path
 from image_updater.settings import cache_folder
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ async def images(request: ImagesRequest) -> ImagesReport:
 
 def _images(request: ImagesRequest) -> ImagesReport:
     state = cache_folder(request.settings, request.environment) / "state.sqlite"
-    tree = open_tree(Path(request.target or "."))
+    place = open_path(Path(request.target or "."))
     with session(request.settings, request.environment, state=state) as opened:
         request.progress("reading the files")
-        provenance = locate(tree, named=named_roots(request.objects, request.roots), cache=opened.facts)
+        provenance = with_unseen_uses(
+            locate(place.tree, named=named_roots(request.objects, request.roots), cache=opened.facts)
+        )
     automations = request.objects.automations
     anywhere = not automations
     decisions: list[Decision] = []
@@ -61,7 +64,10 @@ def _images(request: ImagesRequest) -> ImagesReport:
             ]
             if not site.uses:
                 decisions.append(_without_uses(site))
-    return ImagesReport(sites=site_rows(_merged(decisions)), problems=problem_rows(provenance))
+    return ImagesReport(
+        sites=focused(site_rows(_merged(decisions)), place.focus),
+        problems=tuple(row for row in problem_rows(provenance) if row.file is None or inside(row.file, place.focus)),
+    )
 
 
 def _of_marker(site: Site, claim: MarkerClaim, scope: Scope) -> Decision:

@@ -13,7 +13,8 @@ from image_updater.documents import decode
 from image_updater.errors import DocumentError, ImageUpdaterError, Refused
 from image_updater.kustomize import locate
 from image_updater.patch import splice, verify_parse, write
-from image_updater.patch.claims import Claims, resolve
+from image_updater.patch.aliases import check_aliases
+from image_updater.patch.claims import Claims, resolve, with_unseen_uses
 from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.plan import Choice, Decision, Plan, State, plan
 from image_updater.patch.scope import Scope
@@ -104,8 +105,9 @@ async def run(
     """
     policies = selected(automation, objects, anywhere=line.anywhere)
     provenance = locate(tree, named=line.named, cache=line.cache)
+    visible = with_unseen_uses(provenance)
     claims = resolve(
-        provenance,
+        visible,
         namespace=automation.key.namespace,
         policies=policies,
         known=[str(policy.key) for policy in objects.policies],
@@ -122,7 +124,7 @@ async def run(
     refusals: dict[str, str] = dict(settled or {})
     for _ in range(MAX_ROUNDS):
         planned = plan(
-            provenance,
+            visible,
             claims,
             choices,
             scope=scope,
@@ -193,6 +195,7 @@ def edit(tree: Tree, planned: Plan) -> tuple[tuple[Edit, ...], dict[str, bytes],
         wanted = [changes[index] for index in indexes]
         try:
             text = decode(tree.read(file), file=file)
+            check_aliases(text, wanted)
             written = write({file: text}, wanted)
             new = splice(text, written)
             verify_parse(text, new, written, file)
@@ -220,6 +223,7 @@ def _guilty(tree: Tree, file: str, changes: Sequence[object]) -> dict[str, str]:
     for site, own in by_site.items():
         try:
             text = decode(tree.read(file), file=file)
+            check_aliases(text, own)
             written = write({file: text}, own)
             verify_parse(text, splice(text, written), written, file)
         except (Refused, DocumentError) as exc:

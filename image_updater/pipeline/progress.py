@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from image_updater.pipeline.report import CommitReport, FailureReport, ProblemReport, UpdateReport
+from image_updater.pipeline.report import CommitReport, FailureReport, ProblemReport, SiteReport, UpdateReport
 from image_updater.pipeline.reporting import edit_rows, problem_rows, site_rows
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ class Done:
             changed=bool(self.files),
             commit=commit or (self.commits[-1].commit if self.commits else None),
             edits=edit_rows(self.edits),
-            sites=tuple(
-                row for row in site_rows(self.decisions) if inside(row.file, self.focus) or _any(row.roots, self.focus)
-            ),
+            sites=focused(site_rows(self.decisions), self.focus),
             problems=tuple(row for row in self.problems if row.file is None or inside(row.file, self.focus)),
             failures=tuple(self.failures),
             commits=tuple(self.commits),
@@ -67,8 +65,11 @@ def inside(path: str, folder: str) -> bool:
     return folder == "." or path == folder or path.startswith(f"{folder}/")
 
 
-def _any(roots: tuple[str, ...], folder: str) -> bool:
-    return any(inside(root, folder) for root in roots)
+def focused(rows: tuple[SiteReport, ...], folder: str) -> tuple[SiteReport, ...]:
+    """The rows that stand in the folder, or are rendered from a root in it."""
+    if folder == ".":
+        return rows
+    return tuple(row for row in rows if inside(row.file, folder) or any(inside(root, folder) for root in row.roots))
 
 
 def _text(run: Run, file: str) -> str | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from image_updater.api.model import Objects
 from image_updater.errors import ImageUpdaterError, RenderError, SpecError
-from image_updater.git import Checkout, open_tree
 from image_updater.kustomize import locate
 from image_updater.kustomize.model import dotted
 from image_updater.patch.compare import diff_objects, images_of
+from image_updater.pipeline.progress import inside
 from image_updater.pipeline.report import (
     ChangedObject,
     DiffReport,
@@ -20,6 +21,7 @@ from image_updater.pipeline.report import (
 )
 from image_updater.pipeline.reporting import problem_rows
 from image_updater.pipeline.session import named_roots, session
+from image_updater.pipeline.trees import open_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,13 +33,13 @@ if TYPE_CHECKING:
 
 async def render(request: RenderRequest) -> RenderReport:
     """The manifests of the roots asked for (default: all), as a proof would build them."""
-    tree = open_tree(Path(request.target or "."))
+    place = await asyncio.to_thread(open_path, Path(request.target or "."))
     with session(request.settings, request.environment) as opened:
-        provenance, roots = _roots(tree, request.roots, opened)
+        provenance, roots = _roots(place.tree, request.roots, opened, focus=place.focus)
         manifests: dict[str, bytes] = {}
         failures: list[FailureReport] = []
         request.progress(f"building {len(roots)} roots")
-        for root, answer in (await opened.renderer.build_many(tree, roots.values())).items():
+        for root, answer in (await opened.renderer.build_many(place.tree, roots.values())).items():
             if isinstance(answer, RenderError):
                 failures.append(FailureReport.of(root, answer))
             else:
@@ -48,14 +50,15 @@ async def render(request: RenderRequest) -> RenderReport:
 async def diff(request: DiffRequest) -> DiffReport:
     """Objects and images whose render differs between two trees; roots whose closure is equal are not built."""
     path = Path(request.target or ".")
-    checkout = Checkout.open(path)
+    place = await asyncio.to_thread(open_path, path)
+    checkout = place.checkout
     if checkout is None:
         raise SpecError(f"{path} is no Git repository", remedy="diff compares revisions: run it inside a checkout")
     old_tree = checkout.revision_tree(request.old or "HEAD")
     new_tree = checkout.tree() if request.new is None else checkout.revision_tree(request.new)
     with session(request.settings, request.environment) as opened:
-        _, old_roots = _roots(old_tree, request.roots, opened, strict=False)
-        _, new_roots = _roots(new_tree, request.roots, opened, strict=False)
+        _, old_roots = _roots(old_tree, request.roots, opened, strict=False, focus=place.focus)
+        _, new_roots = _roots(new_tree, request.roots, opened, strict=False, focus=place.focus)
         if request.roots and not old_roots and not new_roots:
             _roots(new_tree, request.roots, opened)
         ids = list(dict.fromkeys((*old_roots, *new_roots)))
@@ -95,11 +98,11 @@ async def diff(request: DiffRequest) -> DiffReport:
 
 
 def _roots(
-    tree: Tree, wanted: tuple[str, ...], opened: Session, *, strict: bool = True
+    tree: Tree, wanted: tuple[str, ...], opened: Session, *, strict: bool = True, focus: str = "."
 ) -> tuple[Provenance, Mapping[str, Root]]:
     provenance = locate(tree, named=named_roots(Objects(), wanted), cache=opened.facts)
     if not wanted:
-        return provenance, provenance.roots
+        return provenance, {id_: root for id_, root in provenance.roots.items() if inside(root.path, focus)}
     chosen = {id_: root for id_, root in provenance.roots.items() if _asked(root, wanted)}
     for path in wanted:
         if strict and not any(_asked(root, (path,)) for root in chosen.values()):

@@ -13,11 +13,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from image_updater.patch.plan import State
+
 if TYPE_CHECKING:
     from image_updater.api.model import ObjectKey, Objects, Secret
     from image_updater.errors import ImageUpdaterError
     from image_updater.images import Digest, ImageName
     from image_updater.pipeline.selection import Selector
+    from image_updater.pipeline.session import Session
     from image_updater.pipeline.tagsfile import TagsFile
     from image_updater.policy.model import Chosen, Judgement
     from image_updater.settings import Settings
@@ -40,20 +43,6 @@ class Mode(StrEnum):
     PUSH = "push"
 
 
-class State(StrEnum):
-    """The state of one image site; all but the first two carry a reason."""
-
-    CURRENT = "current"
-    UPDATED = "updated"
-    HELD = "held"
-    MANUAL = "manual"
-    IGNORED = "ignored"
-    CONFLICT = "conflict"
-    REMOTE = "remote"
-    REFUSED = "refused"
-    UNMANAGED = "unmanaged"
-
-
 # ------------------------------------------------------------------------------------------------------ requests
 
 
@@ -73,6 +62,8 @@ class UpdateRequest:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     selector: Selector | None = None
     """The daemon's, kept between runs; None = one is made from `settings`, `secrets` and `tags` for this run alone."""
+    session: Session | None = None
+    """The daemon's store, renderer and mirrors, kept between runs; None = opened and closed by this run."""
     automations: frozenset[ObjectKey] | None = None
     """Only these (the daemon: those of one branch); None = all that `target` names."""
     progress: Progress = silent
@@ -417,3 +408,30 @@ class PolicyReport:
 def rfc3339(moment: datetime) -> str:
     """`2024-05-01T12:00:00Z`, the form that our JSON and messages use."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+__all__ = [
+    "ChangedObject",
+    "CommitReport",
+    "DiffReport",
+    "DiffRequest",
+    "EditReport",
+    "FailureReport",
+    "ImagesReport",
+    "ImagesRequest",
+    "Mode",
+    "PolicyReport",
+    "ProblemReport",
+    "Progress",
+    "RenderReport",
+    "RenderRequest",
+    "Secrets",
+    "SetImage",
+    "SetRequest",
+    "SiteReport",
+    "State",
+    "UpdateReport",
+    "UpdateRequest",
+    "rfc3339",
+    "silent",
+]

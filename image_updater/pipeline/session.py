@@ -113,17 +113,20 @@ def session(settings: Settings, environment: Mapping[str, str], *, state: Path |
 def named_roots(objects: Objects, roots: Sequence[str]) -> tuple[NamedRoot, ...]:
     """The roots that objects and `--root` name."""
     named = [NamedRoot(path=root) for root in roots]
-    named += [
-        NamedRoot(
-            path=kustomization.path,
-            name=str(kustomization.meta.key),
-            images=kustomization.images,
-            patches=kustomization.patches,
-            components=kustomization.components,
-            target_namespace=kustomization.target_namespace,
-            name_prefix=kustomization.name_prefix,
-            name_suffix=kustomization.name_suffix,
+    for kustomization in objects.kustomizations:
+        overlay = {
+            "namespace": kustomization.target_namespace,
+            "namePrefix": kustomization.name_prefix,
+            "nameSuffix": kustomization.name_suffix,
+            "images": [dict(image) for image in kustomization.images],
+            "patches": [dict(patch) for patch in kustomization.patches],
+            "components": list(kustomization.components),
+        }
+        named.append(
+            NamedRoot(
+                path=kustomization.path,
+                source=f"Kustomization {kustomization.meta.key}",
+                overlay={key: value for key, value in overlay.items() if value},
+            )
         )
-        for kustomization in objects.kustomizations
-    ]
     return tuple(named)

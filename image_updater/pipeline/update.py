@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from image_updater.errors import ImageUpdaterError, SpecError
-from image_updater.git import Checkout, FolderTree, write_files
+from image_updater.git import access_for, write_files
 from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.plan import State
 from image_updater.pipeline.commits import check_templates, committable, message_for, signer_for
@@ -24,9 +24,11 @@ from image_updater.pipeline.report import CommitReport, Mode, UpdateReport
 from image_updater.pipeline.selection import make_selector
 from image_updater.pipeline.session import named_roots, session
 from image_updater.pipeline.targets import is_url
+from image_updater.pipeline.trees import open_path
 
 if TYPE_CHECKING:
     from image_updater.api.model import ImageUpdateAutomation
+    from image_updater.git import Checkout
     from image_updater.kustomize.model import Tree
     from image_updater.pipeline.message import Message
     from image_updater.pipeline.report import UpdateRequest
@@ -55,9 +57,8 @@ async def update(request: UpdateRequest) -> UpdateReport:
 
 
 async def _update_path(request: UpdateRequest, line: Line, path: Path) -> UpdateReport:
-    if not await asyncio.to_thread(path.is_dir):
-        raise SpecError(f"{path} is no folder", remedy="name a folder, a checkout or the URL of a repository")
-    checkout = Checkout.open(path)
+    opened = await asyncio.to_thread(open_path, path)
+    checkout, original = opened.checkout, opened.tree
     writes = request.mode in (Mode.COMMIT, Mode.PUSH)
     if checkout is None and writes:
         raise SpecError(f"{path} is no Git repository", remedy="without Git only --dry-run and --write work")
@@ -66,8 +67,6 @@ async def _update_path(request: UpdateRequest, line: Line, path: Path) -> Update
             f"the checkout is on {checkout.branch or 'no branch'}, not on {request.branch}",
             remedy=f"git switch {request.branch}",
         )
-    original: Tree = checkout.tree() if checkout is not None else FolderTree(path)
-    focus = checkout.relative(path) if checkout is not None else "."
     locked: dict[str, str] = {}
     if checkout is not None and writes:
         committable(checkout, push=request.mode is Mode.PUSH)
@@ -76,20 +75,20 @@ async def _update_path(request: UpdateRequest, line: Line, path: Path) -> Update
     if writes:
         for automation in automations:
             signer_for(automation, request.secrets)
-    done = Done(focus=focus)
+    done = Done(focus=opened.focus)
     revision = f"{checkout.branch or 'HEAD'}@sha1:{checkout.head}" if checkout is not None and checkout.head else None
 
     proven: list[tuple[Run, Message]] = []
     files: dict[str, bytes] = {}
     settled: dict[str, str] = {}
-    tree = original
+    tree: Tree = original
     for automation in automations:
         if automation.suspend or (request.automations is not None and automation.key not in request.automations):
             continue
         request.progress(f"{automation.key}: planning")
         try:
             result = await run(
-                replace(line, focus=focus), automation, request.objects, tree, locked=locked, settled=settled
+                replace(line, focus=opened.focus), automation, request.objects, tree, locked=locked, settled=settled
             )
         except SpecError:
             raise
@@ -104,7 +103,7 @@ async def _update_path(request: UpdateRequest, line: Line, path: Path) -> Update
             tree = OverlayTree(original, files)
     commit: str | None = None
     if files and request.mode is Mode.WRITE:
-        await asyncio.to_thread(write_files, checkout.root if checkout is not None else path, files)
+        await asyncio.to_thread(write_files, opened.root, files)
     elif proven and checkout is not None and writes:
         commit = await _commit(request, checkout, proven, done)
     return done.report(commit=commit)
@@ -137,7 +136,7 @@ async def _commit(
     if request.mode is Mode.PUSH:
         request.progress("pushing")
         try:
-            await checkout.push(request.environment)
+            await checkout.push(access_for(None, request.secrets, request.environment))
         except ImageUpdaterError as exc:
             done.fail(str(checkout.root), exc)
             done.decisions = list(
