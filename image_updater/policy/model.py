@@ -23,7 +23,7 @@ class TagFacts:
     first_seen: datetime | None = None
     platforms: tuple[str, ...] | None = None
     created_known: bool = False
-    """The dates were looked up: `created is None` then means that the image has none, not that nobody asked."""
+    """The image was looked up: what is None then does not exist (or nobody will ever know it), not: nobody asked."""
 
 
 class Fate(StrEnum):
@@ -49,18 +49,21 @@ class Chosen:
 
 
 class Judgement(Protocol):
-    """The outcome of `judge()`. `verdicts` are best first, then held, then rejected; they are made when read (a list of 100,000 tags costs nothing until then)."""
+    """The outcome of `judge()`. `verdicts` are best first, then held, then rejected, and are made when read: a list of
+    100,000 tags costs nothing until then."""
 
     @property
     def chosen(self) -> Chosen | None: ...
     @property
     def reason(self) -> str:
         """Why this one, or why none; never empty."""
+
     @property
     def verdicts(self) -> Sequence[Verdict]: ...
     @property
     def needs_facts(self) -> Sequence[str]:
-        """Tags whose facts (dates, or the digest of what would win) must be fetched before a choice can be made, in the order they should be fetched; () = none."""
+        """Tags whose facts (dates, or the digest of what would win) must be fetched before a choice can be made, in the
+        order they should be fetched; () = none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,3 +78,24 @@ class Selection:
     """To be written beside the tag; None = digests are not written (and an existing one is removed)."""
     reason: str = ""
     facts: Mapping[str, TagFacts] = field(default_factory=dict, repr=False, compare=False)
+
+
+class MoveKind(StrEnum):
+    """What writing a selection over a current value would be."""
+
+    CURRENT = "current"
+    UP = "up"
+    REPLACE = "replace"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Movement:
+    """What writing would mean, and why.
+
+    `current`: nothing to write; `up`: newer by the policy's order; `replace`: not comparable, or as new; `refused`: it
+    may not be written.
+    """
+
+    kind: MoveKind
+    reason: str

@@ -1,0 +1,105 @@
+"""`judge`: which tag wins, and why every other one does not.
+
+Pure. The choice is made at once and cheaply; verdicts are made when they are read. With `previous` only the tags that
+came and went are judged. `facts` must not change under a judgement that is still read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from image_updater.policy.model import Fate, Judgement, Selection, Verdict
+from image_updater.policy.tagset import TagSet
+
+if TYPE_CHECKING:
+    from image_updater.policy.compiled import CompiledPolicy
+    from image_updater.policy.contest import Facts, Outcome
+    from image_updater.policy.model import Chosen
+
+
+class Judged:
+    """The `Judgement` that `judge` makes."""
+
+    def __init__(self, compiled: CompiledPolicy, tags: TagSet, facts: Facts, now: datetime, standing: Any) -> None:
+        self.compiled = compiled
+        self.tags = tags
+        self.now = now
+        self._facts = facts
+        self._outcome: Outcome
+        self._outcome, self.standing = compiled.contest.resolve(standing, facts)
+
+    @property
+    def chosen(self) -> Chosen | None:
+        return self._outcome.chosen
+
+    @property
+    def reason(self) -> str:
+        return self._outcome.reason
+
+    @property
+    def needs_facts(self) -> Sequence[str]:
+        return self._outcome.needs
+
+    @property
+    def held(self) -> bool:
+        """Nothing is chosen, but something waits: for facts, or for a person to say what the dates cannot."""
+        return self._outcome.held
+
+    @cached_property
+    def verdicts(self) -> Sequence[Verdict]:
+        """The chosen, the eligible and the held best first, then the rejected in byte order."""
+        ranked: dict[Fate, list[tuple[Any, str, str]]] = {fate: [] for fate in Fate}
+        verdict = self.compiled.contest.verdict
+        for tag in self.tags.unique:
+            fate, rank, reason = verdict(tag, self._facts, self._outcome)
+            ranked[fate].append((rank, tag, reason))
+        rejected = ranked.pop(Fate.REJECTED)
+        rejected.sort(key=lambda row: row[1])
+        for rows in ranked.values():
+            rows.sort(key=lambda row: row[0], reverse=True)
+        return tuple(
+            Verdict(tag, fate, reason)
+            for fate, rows in (*ranked.items(), (Fate.REJECTED, rejected))
+            for _, tag, reason in rows
+        )
+
+
+def judge(
+    compiled: CompiledPolicy,
+    tags: Sequence[str] | TagSet,
+    facts: Facts,
+    *,
+    now: datetime,
+    previous: Judgement | None = None,
+) -> Judged:
+    """One judgement of a complete list. `previous`: an earlier one, of this policy or it is ignored."""
+    listed = TagSet.of(tags)
+    if isinstance(previous, Judged) and previous.compiled == compiled:
+        if listed is not previous.tags and listed.source is previous.tags.source:
+            listed = previous.tags
+        standing = compiled.contest.advance(previous.standing, listed)
+    else:
+        standing = compiled.contest.start(listed)
+    return Judged(compiled, listed, facts, now, standing)
+
+
+def select(compiled: CompiledPolicy, judgement: Judgement, facts: Facts) -> Selection | None:
+    """What is to be written; None when nothing is chosen. The digest stands beside the tag only if it is reflected."""
+    chosen = judgement.chosen
+    if chosen is None:
+        return None
+    known = facts.get(chosen.tag)
+    digest = chosen.digest or (None if known is None else known.digest)
+    if compiled.reflects and digest is None:
+        return None
+    return Selection(
+        policy=str(compiled.policy.key),
+        name=compiled.policy.image,
+        tag=chosen.tag,
+        digest=digest if compiled.reflects else None,
+        reason=judgement.reason,
+        facts={} if known is None else {chosen.tag: known},
+    )

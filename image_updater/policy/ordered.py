@@ -1,0 +1,118 @@
+"""The contest of the strategies that order tags by themselves: the winner is kept, a new tag is compared with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from image_updater.policy.contest import Bytes, Facts, Gate, Outcome, nothing
+from image_updater.policy.filters import Filters
+from image_updater.policy.model import Chosen, Fate
+from image_updater.policy.ordering import Key, Ordering
+from image_updater.policy.tagset import TagSet
+
+_MANY_NEW = 0.1
+"""Above this share of new tags the list is read anew: that is made for long lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The best tag of a list, `barred` ones left out (their bytes were refused)."""
+
+    tags: TagSet
+    barred: frozenset[str]
+    best: tuple[Key, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    filters: Filters
+    gate: Gate
+    ordering: Ordering
+    text: str
+
+    def start(self, tags: TagSet, barred: frozenset[str] = frozenset()) -> Standing:
+        filters = self.filters
+        if filters.expand is None:
+
+            def passes(tag: str) -> bool:
+                return tag not in barred and filters.passes(tag)
+
+            found = self.ordering.best(tags, passes)
+            return Standing(tags, barred, None if found is None else (found[0], max(found[1])))
+        by_value = filters.greatest_by_value((tag for tag in tags if tag not in barred) if barred else tags)
+        found = self.ordering.best(TagSet(tuple(by_value)), lambda _: True)
+        return Standing(tags, barred, None if found is None else (found[0], max(map(by_value.__getitem__, found[1]))))
+
+    def advance(self, standing: Standing, tags: TagSet) -> Standing:
+        added, removed = tags.changes(standing.tags)
+        best = standing.best
+        if (best is not None and best[1] in removed) or len(added) > len(tags.source) * _MANY_NEW + 8:
+            return self.start(tags, standing.barred)
+        for tag in added:
+            if tag not in standing.barred:
+                place = self._place(tag)
+                if not isinstance(place, str) and (best is None or (place, tag) > best):
+                    best = place, tag
+        return Standing(tags, standing.barred, best)
+
+    def resolve(self, standing: Standing, facts: Facts) -> tuple[Outcome, Standing]:
+        if standing.barred and standing.barred != self._barred(facts):
+            standing = self.start(standing.tags)
+        if standing.best is None:
+            return self._none(standing), standing
+        status, why = self.gate.check(facts.get(standing.best[1]))
+        if status is Bytes.REFUSED:
+            # At most once: now everything that is refused is barred.
+            return self.resolve(self.start(standing.tags, self._barred(facts)), facts)
+        tag = standing.best[1]
+        if status is Bytes.PENDING:
+            return Outcome(chosen=None, reason=f"{tag} would win, but {why}", needs=(tag,), held=True), standing
+        known = facts.get(tag)
+        chosen = Chosen(tag=tag, digest=None if known is None else known.digest)
+        return Outcome(chosen=chosen, reason=self.ordering.praise()), standing
+
+    def verdict(self, tag: str, facts: Facts, outcome: Outcome) -> tuple[Fate, Any, str]:
+        place = self._place(tag)
+        if isinstance(place, str):
+            return Fate.REJECTED, None, place
+        status, why = self.gate.check(facts.get(tag))
+        if status is Bytes.REFUSED:
+            return Fate.REJECTED, None, why
+        rank = place, tag
+        if outcome.chosen is None:
+            if tag in outcome.needs:
+                return Fate.HELD, rank, outcome.reason
+            return Fate.ELIGIBLE, rank, f"eligible, but {outcome.needs[0]} is {self._than(place, outcome.needs[0])}"
+        if tag == outcome.chosen.tag:
+            return Fate.CHOSEN, rank, outcome.reason
+        return Fate.ELIGIBLE, rank, f"eligible, but {outcome.chosen.tag} is {self._than(place, outcome.chosen.tag)}"
+
+    def compare_key(self, tag: str) -> Key | str:
+        """The place of any tag, also of one that may not win; or why it has none (never-down compares with it)."""
+        pattern, expand = self.filters.pattern, self.filters.expand
+        match = None if pattern is None else pattern.match(tag.encode())
+        if expand is not None and match is not None:
+            return self.ordering.key(expand(match))
+        if pattern is not None and match is None and (expand is not None or not self.ordering.has_shape):
+            return f"does not match filterTags.pattern '{pattern.text}'"
+        return self.ordering.key(tag)
+
+    def _place(self, tag: str) -> Key | str:
+        value, refusal = self.filters.read(tag)
+        if refusal is not None:
+            return refusal
+        key = self.ordering.key(value)
+        if isinstance(key, str):
+            return key if value == tag else f"{value!r} is {key}"
+        return self.ordering.refusal(key) or key
+
+    def _than(self, place: Key, winner: str) -> str:
+        return "as good, and greater in byte order" if self._place(winner) == place else self.ordering.better
+
+    def _barred(self, facts: Facts) -> frozenset[str]:
+        check = self.gate.check
+        return frozenset(tag for tag, known in facts.items() if check(known)[0] is Bytes.REFUSED)
+
+    def _none(self, standing: Standing) -> Outcome:
+        return Outcome(chosen=None, reason=nothing(standing.tags, self.text))

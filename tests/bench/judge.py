@@ -1,0 +1,156 @@
+"""Judge 100,000 tags: the first time, and after one new tag (design section 12). CPU time, best of five runs.
+
+`python tests/bench/judge.py` prints the table. Lists are built anew for each run, as an answer of a registry is: no
+string is shared, no hash is known.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from image_updater import policy
+from image_updater.api.model import (
+    AlphabeticalPolicy,
+    CalverPolicy,
+    FilterTags,
+    ImagePolicy,
+    Meta,
+    NewestPolicy,
+    NumericalPolicy,
+    ObjectKey,
+    SemverPolicy,
+    Strategy,
+)
+
+COUNT = 100_000
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+_MILLISECONDS = 1000.0
+
+
+def _mixed() -> list[str]:
+    """60 % releases with and without `v`, 20 % pre-releases, 10 % with a suffix, 10 % no versions."""
+    tags = []
+    for n in range(COUNT):
+        version = f"{n // 5000}.{n // 50 % 100}.{n % 50}"
+        match n % 10:
+            case 0 | 1 | 2:
+                tags.append(version)
+            case 3 | 4 | 5:
+                tags.append(f"v{version}")
+            case 6 | 7:
+                tags.append(f"{version}-rc.{n % 7}")
+            case 8:
+                tags.append(f"{version}-alpine")
+            case _:
+                tags.append(f"sha-{n * 7919:07x}")
+    return sorted(tags)
+
+
+def _one_minor() -> list[str]:
+    return sorted(f"1.0.{n}" for n in range(COUNT))
+
+
+def _branches() -> list[str]:
+    return sorted(f"main-{1_700_000_000 + n * 13}-{n * 7919:07x}" for n in range(COUNT))
+
+
+def _commits() -> list[str]:
+    return sorted(f"{n * 7919 * 104_729:040x}" for n in range(COUNT))
+
+
+def _numbers() -> list[str]:
+    return sorted(str(n) for n in range(COUNT))
+
+
+def _dates() -> list[str]:
+    return sorted(f"{2000 + n % 25}.{n // 25 % 12 + 1:02}.{n // 300}" for n in range(COUNT))
+
+
+_TIMESTAMP = FilterTags(pattern=r"^main-(?P<ts>\d+)-[0-9a-f]+$", extract="$ts")
+_CASES: list[tuple[str, Strategy, FilterTags, Callable[[], list[str]], str, int]] = [
+    ("semver ^12.3", SemverPolicy(range="^12.3"), FilterTags(), _mixed, "12.99.99", 60),
+    ("semver *", SemverPolicy(range="*"), FilterTags(), _mixed, "20.0.0", 60),
+    ("semver >=1.0.0-0", SemverPolicy(range=">=1.0.0-0"), FilterTags(), _mixed, "20.0.0", 60),
+    ("semver loose", SemverPolicy(range=">=1", loose=True), FilterTags(), _mixed, "20.0", 60),
+    ("semver, one minor", SemverPolicy(range="1.x"), FilterTags(), _one_minor, "1.0.100000", 60),
+    (
+        "semver, RE2 filter",
+        SemverPolicy(range="*"),
+        FilterTags(pattern=r"^v?\d", exclude=("-rc",)),
+        _mixed,
+        "20.0.0",
+        600,
+    ),
+    ("numerical, RE2 extract", NumericalPolicy(), _TIMESTAMP, _branches, "main-1800000000-abcdef0", 600),
+    ("numerical", NumericalPolicy(), FilterTags(), _numbers, "100000", 600),
+    ("alphabetical", AlphabeticalPolicy(), FilterTags(), _commits, "f" * 40, 600),
+    ("calver", CalverPolicy(format="YYYY.0M.MICRO"), FilterTags(), _dates, "2026.01.1", 600),
+]
+
+
+def _fresh(tags: list[str]) -> tuple[str, ...]:
+    """As parsed from an answer: new strings."""
+    return tuple(json.loads(json.dumps(tags)))
+
+
+def _best(runs: list[float]) -> float:
+    return round(min(runs) * _MILLISECONDS, 1)
+
+
+def bench(repeats: int = 5) -> list[tuple[str, str, str]]:
+    """Rows of (work, budget, measured)."""
+    rows = []
+    for name, strategy, filters, make, new, budget in _CASES:
+        compiled = policy.compile(
+            ImagePolicy(meta=Meta(key=ObjectKey("bench", "web")), image="web", strategy=strategy, filter_tags=filters)
+        )
+        tags = make()
+        more = sorted([*tags, new])
+        first, again = [], []
+        for _ in range(repeats):
+            before, after = _fresh(tags), _fresh(more)
+            gc.collect()
+            start = time.process_time()
+            judged = policy.judge(compiled, before, {}, now=NOW)
+            middle = time.process_time()
+            gc.collect()
+            resumed = time.process_time()
+            moved = policy.judge(compiled, after, {}, now=NOW, previous=judged)
+            end = time.process_time()
+            if judged.chosen is None or moved.chosen is None or moved.chosen.tag != new:
+                raise AssertionError(f"{name}: {judged.reason} / {moved.reason}")
+            first.append(middle - start)
+            again.append(end - resumed)
+        rows.append((f"judge {COUNT:,} tags, {name}: first", f"< {budget} ms", f"{_best(first)} ms"))
+        rows.append((f"judge {COUNT:,} tags, {name}: one new", "< 10 ms", f"{_best(again)} ms"))
+    rows.append(_newest(repeats))
+    return rows
+
+
+def _newest(repeats: int) -> tuple[str, str, str]:
+    compiled = policy.compile(
+        ImagePolicy(meta=Meta(key=ObjectKey("bench", "web")), image="web", strategy=NewestPolicy())
+    )
+    tags = _commits()
+    facts = {
+        tag: policy.TagFacts(created=datetime.fromtimestamp(1_700_000_000 + n, tz=UTC)) for n, tag in enumerate(tags)
+    }
+    runs = []
+    for _ in range(repeats):
+        listed = _fresh(tags)
+        start = time.process_time()
+        judged = policy.judge(compiled, listed, facts, now=NOW)
+        runs.append(time.process_time() - start)
+        if judged.chosen is None:
+            raise AssertionError(judged.reason)
+    return f"judge {COUNT:,} tags, newest, all dates known: first", "–", f"{_best(runs)} ms"
+
+
+if __name__ == "__main__":
+    for work, budget, measured in bench():
+        sys.stdout.write(f"{work:<62} {budget:>10} {measured:>10}\n")
