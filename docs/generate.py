@@ -6,6 +6,10 @@ The pages are committed, so that they can be read in the repository; the check k
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import importlib.util
+import pkgutil
+import re
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import image_updater
 from image_updater import errors
+from image_updater.api.annotations import FORMS, MEANING, PER_CONTAINER, PREFIX
 from image_updater.api.durations import format_duration
 from image_updater.api.fields import ListOf, MapOf, Struct
 from image_updater.api.kinds import KINDS, LATER_KINDS
@@ -34,7 +40,14 @@ def objects() -> Iterator[str]:
     """The kinds with every field."""
     yield "# Objects"
     yield f"`apiVersion: {API_VERSION}`. Unknown fields are errors. A field that is marked *not built yet* is refused"
-    yield "by name, so that a gate is never silently dropped; its inert values pass."
+    yield "by name, so that a gate is never silently dropped; its inert values pass. Every mistake of a file is told at"
+    yield "once, with its line and field.\n"
+    yield "- Durations are Go's: `30s`, `5m`, `1h30m`, `100ms`."
+    yield "- An object without namespace is in `default`. Two objects of one kind and name are an error."
+    yield "- A string that YAML reads as a number or a boolean (`1.10`, `on`) must be quoted."
+    yield "- `kind: List` is expanded; kinds of other groups are ignored, Flux's of the same names too."
+    yield "- `kind: Secret` (`v1`) is read: `data` in base64, `stringData` as text. Without it a `…SecretRef` is looked"
+    yield "  up in `--secrets DIR`: `DIR/<namespace>/<name>/<key>`, then `DIR/<name>/<key>`."
     for kind in KINDS.values():
         yield f"\n## {kind.name}\n\n{kind.doc}\n"
         yield "| field | type | default | meaning |\n|---|---|---|---|"
@@ -83,6 +96,34 @@ def _value(value: Any) -> str:
     return f"`{value}`"
 
 
+def on_workloads() -> Iterator[str]:
+    """What can be written on a workload in Git, and the markers."""
+    yield "# Annotations and markers"
+    yield "On a workload **in Git** (any kind with containers, and HelmRelease), below `metadata.annotations`."
+    yield "They make implicit policies: nothing else is needed.\n"
+    yield "| annotation | meaning |\n|---|---|"
+    for name, text in MEANING.items():
+        container = "[.<container>]" if name in PER_CONTAINER else ""
+        yield f"| `{PREFIX}{name}{container}` | {_cell(text)} |"
+    yield f"\n## Forms of `{PREFIX}policy`\n"
+    yield "| form | meaning | example |\n|---|---|---|"
+    for form in FORMS.values():
+        yield f"| `{_cell(form.text)}` | {form.doc} | `{form.example}` |"
+    yield "\n`ref` without a namespace means the workload's own. Unknown annotations behind the prefix are reported."
+    yield "\n## Markers\n"
+    yield "A comment behind a scalar, on its line. Flux's form is read as it stands, ours may be shorter:\n"
+    yield "```yaml"
+    yield 'image: ghcr.io/acme/web:1.2.3   # {"$imagepolicy": "apps:web"}'
+    yield 'tag: 1.2.3                      # {"$imagepolicy": "apps:web:tag"}'
+    yield "image: ghcr.io/acme/web:1.2.3   # image-policy: web"
+    yield "tag: 1.2.3                      # image-policy: web:tag"
+    yield "```\n"
+    yield "Without a part the whole reference is written; `:name`, `:tag` and `:digest` write that part alone."
+    yield "\n## Who claims an image\n"
+    yield "A marker, then a container's annotation, then the workload's, then an ImagePolicy with this image: a higher"
+    yield "one silences the lower ones. Two of the same rank are a conflict: reported, never resolved by chance."
+
+
 def settings() -> Iterator[str]:
     """Flags and variables."""
     yield "# Settings"
@@ -113,19 +154,38 @@ def reasons() -> Iterator[str]:
     yield "# Reasons"
     yield "The reason of a condition or an error says what happens next: *terminal* waits for its input to change,"
     yield "*transient* is tried again, *waiting* needs something to happen first.\n"
-    yield "| reason | next | meaning |\n|---|---|---|"
-    for kind in sorted(_leaves(errors.ImageUpdaterError), key=lambda each: each.reason):
+    yield "| reason | room | next | meaning |\n|---|---|---|---|"
+    for kind in sorted(_leaves(errors.ImageUpdaterError), key=lambda each: (each.reason, each.__module__)):
         state = next(
             base.__name__.lower()
             for base in (errors.Terminal, errors.Transient, errors.Waiting)
             if issubclass(kind, base)
         )
-        yield f"| `{kind.reason}` | {state} | {_cell((kind.__doc__ or '').split(chr(10))[0])} |"
+        room = kind.__module__.split(".")[1]
+        yield f"| `{kind.reason}` | {'' if room == 'errors' else room} | {state} | {_cell(_meaning(kind))} |"
+
+
+_BRANCH = re.compile(r"^[ │]*(?:[├└]── )?([\w, ]+?)(?: \(\w+\))? {2,}(\S.*)$", re.MULTILINE)
+"""A line of the tree that a module of errors opens with: the names, and what they mean."""
+
+
+def _meaning(kind: type[errors.ImageUpdaterError]) -> str:
+    """What the tree of its module says of an error; else its own description; else what is said of its parent."""
+    for names, text in _BRANCH.findall(sys.modules[kind.__module__].__doc__ or ""):
+        if kind.__name__ in names.split(", ") and not text.startswith("("):
+            return str(text).removesuffix(kind.reason).rstrip()
+    if kind.__doc__:
+        return kind.__doc__.split("\n\n")[0]
+    parent = kind.__base__
+    if parent is errors.Transient or not issubclass(parent or object, errors.ImageUpdaterError):
+        return "any other failure of this kind"
+    assert parent is not None
+    return _meaning(parent)
 
 
 def _leaves(kind: type[errors.ImageUpdaterError]) -> Iterator[type[errors.ImageUpdaterError]]:
     for each in kind.__subclasses__():
-        if "reason" in vars(each) and each.__module__.startswith("image_updater."):
+        if "reason" in vars(each) and each.__module__.endswith(".errors"):
             yield each
         yield from _leaves(each)
 
@@ -136,6 +196,7 @@ def _cell(text: str) -> str:
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "objects.md": objects,
+    "annotations.md": on_workloads,
     "settings.md": settings,
     "commands.md": commands,
     "reasons.md": reasons,
@@ -144,9 +205,9 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
 
 def load_rooms() -> None:
     """Import the modules with errors, so that the tree is whole."""
-    import image_updater.git.errors
-    import image_updater.registry.errors
-    import image_updater.render.errors  # noqa: F401
+    for room in pkgutil.iter_modules(image_updater.__path__):
+        if room.ispkg and importlib.util.find_spec(f"image_updater.{room.name}.errors") is not None:
+            importlib.import_module(f"image_updater.{room.name}.errors")
 
 
 def main(arguments: list[str]) -> int:
