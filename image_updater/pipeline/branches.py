@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from image_updater.api.model import Batch
-from image_updater.git import normalise
+from image_updater.git.urls import normalise
 from image_updater.pipeline.line import selected
 from image_updater.pipeline.scheduler import Window
 

@@ -157,7 +157,9 @@ class Daemon:
         """Work until `stop`; then let what is under way finish its push, or drop it between two steps."""
         await self._adopt(self.objects)
         for branch in self._branches.values():
-            self._dirty(branch)
+            # Where nothing is known yet, the first answer will wake it.
+            if not branch.policies or any(self._answer(name)[0] for name in branch.policies):
+                self._dirty(branch)
         background = [asyncio.create_task(self._poll()), asyncio.create_task(self._watch())]
         try:
             stopped = asyncio.create_task(stop.wait())
