@@ -3,7 +3,12 @@
 # All of it runs even when a part fails; the last line is the sum, "N passed, N failed".
 source "$(dirname "$0")/env.sh"
 out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
+tools=
+cleanup() {
+  [ -z "$tools" ] || kill "$tools" 2>/dev/null || true
+  rm -rf "$out"
+}
+trap cleanup EXIT
 trap 'exit 130' INT TERM
 export RESULTS=$out/checks
 started=$SECONDS
@@ -16,7 +21,10 @@ tools=$!
 
 .ci/check.sh || true
 .ci/suite.sh unit --junitxml="$out/unit.xml" || true
-if wait "$tools"; then
+built=0
+wait "$tools" || built=$?
+tools=
+if [ "$built" = 0 ]; then
   cat "$out/tools.log"
   .ci/suite.sh integration --junitxml="$out/integration.xml" || true
 else

@@ -6,6 +6,7 @@ source "$(dirname "$0")/env.sh"
 BIN=$CACHE/bin
 LOGS=$CACHE/logs
 mkdir -p "$BIN" "$LOGS"
+find "$CACHE" -maxdepth 1 -name 'build.??????' -mmin +180 -exec rm -rf {} + # of builds that were killed
 
 # name         package to build                                          version
 TOOLS="

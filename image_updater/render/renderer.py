@@ -58,6 +58,27 @@ class _Lease:
     users: int = 0
 
 
+class _Build:
+    """One build's child, which may be ended before it exists."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: Child | None = None
+        self._cancelled = False
+
+    def begin(self, child: Child) -> None:
+        with self._lock:
+            self._child = child
+            if self._cancelled:
+                child.kill()
+
+    def cancel(self) -> None:
+        with self._lock:
+            self._cancelled = True
+            if self._child is not None:
+                self._child.kill()
+
+
 @dataclass(slots=True)
 class _Flight:
     task: asyncio.Task[bytes]
@@ -89,7 +110,8 @@ class Renderer:
         self._allow_remote = allow_remote
         self._environment = dict(environment or {})
         self._workers = workers or available_cpus()
-        self._pool: ThreadPoolExecutor | None = None
+        self._pools: dict[bool, ThreadPoolExecutor] = {}  # by whether their children have a network
+        self._children: set[Child] = set()
         self._lock = threading.Lock()
         self._leases: OrderedDict[str, _Lease] = OrderedDict()
         self._flights: dict[str, _Flight] = {}
@@ -154,6 +176,8 @@ class Renderer:
         if root.kind is RootKind.PLAIN:
             return await asyncio.to_thread(concatenate, tree, root)
         self._check(root)
+        if callable(self._kustomize):
+            await asyncio.to_thread(lambda: self.kustomize)  # found once; it starts a process
         key = self.key(tree, root)
         moving = bool(root.remotes)  # what a remote base holds may change under one key
         if not moving:
@@ -164,21 +188,33 @@ class Renderer:
             failed = self._failures.get(key)
             if failed is not None:
                 self.counters.hits += 1
-                raise failed
+                # A new one: an exception that is raised again and again collects tracebacks.
+                raise BuildFailed(failed.message, where=failed.where, remedy=failed.remedy)
+        return await self._join(key, tree, root, keep=not moving)
+
+    async def _join(self, key: str, tree: Tree, root: Root, *, keep: bool) -> bytes:
+        """Wait for the one build of this key, started by whoever came first and ended when nobody waits any more."""
         flight = self._flights.get(key)
         if flight is None:
-            flight = _Flight(asyncio.create_task(self._fly(tree, root, None if moving else key)))
-            self._flights[key] = flight
-            flight.task.add_done_callback(lambda _: self._flights.pop(key, None))
+            flight = self._flights[key] = _Flight(asyncio.create_task(self._fly(tree, root, key if keep else None)))
+            flight.task.add_done_callback(lambda task: self._landed(key, task))
         flight.waiting += 1
         try:
             return await asyncio.shield(flight.task)
         except asyncio.CancelledError:
-            if flight.waiting == 1:
+            if flight.waiting == 1 and not flight.task.done():
+                del self._flights[key]  # who comes now must not join what is being ended
                 flight.task.cancel()
             raise
         finally:
             flight.waiting -= 1
+
+    def _landed(self, key: str, task: asyncio.Task[bytes]) -> None:
+        flight = self._flights.get(key)
+        if flight is not None and flight.task is task:
+            del self._flights[key]
+        if not task.cancelled():
+            task.exception()  # retrieved, should nobody be left to see it
 
     async def stream(self, tree: Tree, roots: Iterable[Root]) -> AsyncIterator[tuple[Root, bytes | RenderError]]:
         """Each root with its manifests or its error, as they come. Terminal errors (no renderer) end it."""
@@ -208,8 +244,13 @@ class Renderer:
 
     def close(self) -> None:
         """End the threads and remove the temporary folders."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
+        with self._lock:
+            pools = list(self._pools.values())
+            self._pools.clear()
+            children = list(self._children)
+        for child in children:
+            child.kill()
+        for pool in pools:
             pool.shutdown(wait=True, cancel_futures=True)
         with self._lock:
             leases = list(self._leases.values())
@@ -248,29 +289,33 @@ class Renderer:
         return output
 
     async def _start(self, tree: Tree, root: Root) -> bytes:
-        children: list[Child] = []
-        cancelled = threading.Event()
-        work = asyncio.get_running_loop().run_in_executor(self._threads(), self._run, tree, root, children, cancelled)
+        build = _Build()
+        pool = self._threads(network=self._reaches_out(root))
+        work = asyncio.get_running_loop().run_in_executor(pool, self._run, tree, root, build)
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            cancelled.set()
-            for child in children:
-                child.kill()
+            build.cancel()
             await asyncio.wait([work])
             if not work.cancelled():
                 work.exception()  # retrieved: nobody waits for it any more
             raise
 
-    def _threads(self) -> ThreadPoolExecutor:
-        if self._pool is None:
-            closed = not self._allow_remote
-            self._pool = ThreadPoolExecutor(
-                self._workers, thread_name_prefix="render", initializer=sandbox.close_network if closed else None
-            )
-        return self._pool
+    def _reaches_out(self, root: Root) -> bool:
+        return self._allow_remote and bool(root.remotes)
 
-    def _run(self, tree: Tree, root: Root, children: list[Child], cancelled: threading.Event) -> bytes:
+    def _threads(self, *, network: bool) -> ThreadPoolExecutor:
+        with self._lock:
+            pool = self._pools.get(network)
+            if pool is None:
+                pool = self._pools[network] = ThreadPoolExecutor(
+                    self._workers,
+                    thread_name_prefix="render",
+                    initializer=None if network else sandbox.close_network,
+                )
+            return pool
+
+    def _run(self, tree: Tree, root: Root, build: _Build) -> bytes:
         """One build, on a thread of the pool."""
         with self._workspace(tree) as workspace:
             target = workspace.prepare(root)
@@ -280,10 +325,10 @@ class Renderer:
                 environment=self._child_environment(root, workspace),
                 limits=self._limits,
             )
-            children.append(child)
-            if cancelled.is_set():
-                child.kill()
-            self.counters.builds += 1
+            build.begin(child)
+            with self._lock:
+                self._children.add(child)
+                self.counters.builds += 1
             try:
                 finished = child.run()
             except RenderError as exc:
@@ -291,6 +336,9 @@ class Renderer:
                 raise
             except OSError as exc:
                 raise RenderError(f"{self.kustomize.path} cannot be started: {exc.strerror}") from exc
+            finally:
+                with self._lock:
+                    self._children.discard(child)
             if finished.status != 0:
                 raise messages.failure(finished.messages, finished.status, workspace, root)
             return finished.output
@@ -305,7 +353,7 @@ class Renderer:
     def _child_environment(self, root: Root, workspace: Workspace) -> dict[str, str]:
         path = ""
         network = None
-        if self._allow_remote and root.remotes:
+        if self._reaches_out(root):
             path = self._environment.get("PATH", "")
             network = {name: value for name, value in self._environment.items() if name.upper() in _PROXIES}
         elif root.helm and self._helm is not None:

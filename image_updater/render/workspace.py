@@ -53,7 +53,7 @@ class Workspace:
         self._limits = limits
         self._like = tuple(like)
         self._lock = threading.Lock()
-        self._written: dict[str, str] = {}  # path → oid
+        self._sizes: dict[str, int] = {}  # what is laid out, in bytes
         self._by_oid: dict[str, str] = {}  # oid → a file that holds it
         self._folders: set[str] = set()
         self._wrappers = 0
@@ -72,35 +72,41 @@ class Workspace:
     def close(self) -> None:
         """Remove the folder with all that is in it."""
         with self._lock:
-            self._written.clear()
+            self._sizes.clear()
             self._by_oid.clear()
+            self._like = ()  # or each tree would keep all the trees before it
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def prepare(self, root: Root) -> str:
         """Write what is missing of a root; the folder to build. Raises Unbuildable, LimitExceeded, RenderError."""
-        files = self.tree.files()
+        where = Where(file=root.path)
         if len(root.closure) > self._limits.files:
-            raise LimitExceeded(
-                f"the build reads {len(root.closure):,} files, more than {self._limits.files:,}",
-                where=Where(file=root.path),
-            )
+            reads = f"{len(root.closure):,} files, more than {self._limits.files:,}"
+            raise LimitExceeded(f"the build reads {reads}", where=where)
         with self._lock:
-            total = 0
-            for path in sorted(root.closure):
-                entry = files.get(path)
-                if entry is None:
-                    continue  # kustomize says it better than we could
-                if self._written.get(path) == entry.oid:
-                    continue
-                total += self._write(path, entry, files)
-                if total > self._limits.input:
-                    raise LimitExceeded(
-                        f"the build reads more than {self._limits.input:,} bytes", where=Where(file=root.path)
-                    )
-            target = self._target(root.path)
-            if not os.path.isdir(target):
-                os.makedirs(target, exist_ok=True)
-            return self._wrap(root, target) if root.wrapper is not None else target
+            try:
+                return self._lay_out(root, where)
+            except OSError as exc:
+                raise RenderError(
+                    f"the build's temporary folder: {exc.strerror}", where=where, remedy="make room, or set TMPDIR"
+                ) from exc
+
+    def _lay_out(self, root: Root, where: Where) -> str:
+        files = self.tree.files()
+        total = 0
+        for path in sorted(root.closure):
+            entry = files.get(path)
+            if entry is None:
+                continue  # kustomize says it better than we could
+            if path not in self._sizes:
+                self._sizes[path] = self._write(path, entry, files)
+            total += self._sizes[path]
+            if total > self._limits.input:
+                raise LimitExceeded(f"the build reads more than {self._limits.input:,} bytes", where=where)
+        target = self._target(root.path)
+        if not os.path.isdir(target):
+            os.makedirs(target, exist_ok=True)
+        return self._wrap(root, target) if root.wrapper is not None else target
 
     def old_helm(self, helm: str) -> str:
         """A helm 4 that calls itself 3: kustomize before 5.8.1 asks `version -c` and insists (kustomize issue 6013).
@@ -135,21 +141,12 @@ class Workspace:
             text = os.fsdecode(self.tree.read(path))
             _check_link(path, files, self.tree)
             os.symlink(text, target)
-            self._written[path] = entry.oid
             return len(text)
         size = self._link(entry.oid, target)
         if size is None:
             data = self.tree.read(path)
             size = len(data)
-            try:
-                descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
-                with open(descriptor, "wb") as file:
-                    file.write(data)
-            except OSError as exc:
-                raise RenderError(
-                    f"cannot write to the temporary folder: {exc.strerror}", remedy="make room, or set TMPDIR"
-                ) from exc
-        self._written[path] = entry.oid
+            _create(target, data)
         self._by_oid[entry.oid] = target
         return size
 
@@ -195,6 +192,17 @@ _HELM_3 = """\
 if [ "$1" = version ]; then echo v3.19.0; exit; fi
 exec {helm} "$@"
 """
+
+
+def _create(target: str, data: bytes) -> None:
+    """A whole file or none: what a full disk cut short would be built as if it were the truth."""
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o444)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+    except OSError:
+        os.unlink(target)
+        raise
 
 
 def _place() -> str | None:

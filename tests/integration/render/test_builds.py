@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -256,3 +258,30 @@ async def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path:
             assert image(await renderer.build(tree, kustomize_root("prod", tree))) == f"nginx:{tag}"
         assert len(list(tmp_path.iterdir())) <= 2
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_build_that_is_being_ended_is_not_joined(program: Callable[[str], Kustomize], tmp_path: Path) -> None:
+    flag = tmp_path / "second"
+    script = f"if [ -e {flag} ]; then echo 'kind: Built'; else : >{flag}; exec /bin/sleep 60; fi"
+    root = kustomize_root("prod", TREE)
+    with Renderer(program(script)) as renderer:
+        first = asyncio.create_task(renderer.build(TREE, root))
+        while not flag.exists():
+            await asyncio.sleep(0.01)
+        first.cancel()
+        second = asyncio.create_task(renderer.build(TREE, root))
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert await second == b"kind: Built\n"
+
+
+async def test_trees_do_not_keep_the_trees_before_them(program: Callable[[str], Kustomize]) -> None:
+    seen = []
+    with Renderer(program("echo 'kind: Built'")) as renderer:
+        for n in range(12):
+            tree = TREE.changed({"n.yaml": f"n: {n}\n"})
+            seen.append(weakref.ref(tree))
+            await renderer.build(tree, kustomize_root("prod", tree))
+        del tree
+        gc.collect()
+        assert sum(ref() is not None for ref in seen) <= 5

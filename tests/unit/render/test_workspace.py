@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from image_updater.errors import RenderError
 from image_updater.render import LimitExceeded, Limits, Unbuildable, Workspace
 from tests.parts.trees import MemoryTree, kustomize_root
 
@@ -135,3 +137,26 @@ def test_a_folder_name_that_breaks_a_wrapper_is_refused(opened: list[Workspace])
     opened.append(space)
     with pytest.raises(Unbuildable, match="rename the folder"):
         space.prepare(kustomize_root("a, b", tree, wrapper="resources: [../ROOT]\n"))
+
+
+def test_a_limit_holds_on_a_second_try(opened: list[Workspace]) -> None:
+    tree = MemoryTree(FILES)
+    space = Workspace(tree, limits=Limits(input=60))
+    opened.append(space)
+    for _ in range(3):
+        with pytest.raises(LimitExceeded, match="more than 60 bytes"):
+            space.prepare(kustomize_root("prod", tree))
+
+
+def test_a_full_disk_leaves_no_half_file(opened: list[Workspace]) -> None:
+    space = Workspace(MemoryTree(FILES), limits=Limits())
+    opened.append(space)
+    root = kustomize_root("prod", space.tree)  # type: ignore[arg-type]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    try:
+        with pytest.raises(RenderError, match=r"temporary folder: File too large .*make room"):
+            space.prepare(root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    space.prepare(root)
+    assert laid_out(space) == FILES
