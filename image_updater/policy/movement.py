@@ -47,10 +47,11 @@ def _untagged(compiled: CompiledPolicy, selection: Selection, digest: str | None
     if digest in (selection.digest, None if known is None else known.digest):
         return _replace(f"only a digest is set; {selection.tag} has the same bytes")
     moves = [_moved(compiled, selection, tag, facts) for tag, one in sorted(facts.items()) if one.digest == digest]
-    for move in moves:
-        if move.kind is MoveKind.REFUSED:
-            return move
-    return moves[0] if moves else _replace("only a digest is set, of a tag that is not known")
+    if not moves:
+        return _replace("only a digest is set, of a tag that is not known")
+    # One tag of these bytes that is newer than ours is enough to stay.
+    weight = {MoveKind.REFUSED: 2, MoveKind.UP: 1}
+    return max(moves, key=lambda move: weight.get(move.kind, 0))
 
 
 def _moved(compiled: CompiledPolicy, selection: Selection, tag: str, facts: Facts) -> Movement:
