@@ -44,6 +44,8 @@ class GitAccess:
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     bearer: str | None = field(default=None, repr=False)
+    header: str | None = field(default=None, repr=False)
+    """A whole HTTP header, as CI systems leave it in a checkout's `http.<url>.extraheader`."""
     ssh_key: bytes | None = field(default=None, repr=False)
     ssh_passphrase: str | None = field(default=None, repr=False)
     ssh_agent: bool = False

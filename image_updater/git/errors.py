@@ -4,7 +4,8 @@
     ├── GitUnavailable              no connection, time-out, 5xx, cut in mid-push
     │   └── MirrorDamaged           our own cache lost an object: the next fetch makes it anew
     ├── PushRaced                   another writer was first: fetch and plan again
-    └── PushRefused                 the server said no, in its own words (hook, protected branch)
+    ├── PushRefused                 the server said no, in its own words (hook, protected branch)
+    └── FileTrouble                 a local file changed while it was read, or cannot be written (disk full, rights)
     AccessDenied (Terminal)         nothing helps until the credentials or rights change
     ├── GitAuthenticationFailed     no credentials, or the server refuses them
     ├── HostKeyMismatch             the server's SSH key is not the one that known_hosts names
@@ -45,6 +46,10 @@ class PushRefused(GitError):
     def __init__(self, message: str, *, words: str = "", remedy: str | None = None) -> None:
         super().__init__(message, remedy=remedy)
         self.words = words
+
+
+class FileTrouble(GitError):
+    reason = "FileTrouble"
 
 
 class GitAuthenticationFailed(AccessDenied):
@@ -100,6 +105,7 @@ __all__ = [
     "BranchNotFound",
     "CertificateUntrusted",
     "CheckoutError",
+    "FileTrouble",
     "GitAuthenticationFailed",
     "GitError",
     "GitInputError",

@@ -88,6 +88,10 @@ class SshSigner:
                 f"the SSH signing key {needs}", remedy="check identity and password of the Secret"
             ) from exc
         except (ValueError, UnsupportedAlgorithm) as exc:
+            if "bcrypt" in str(exc):
+                raise SigningFailed(
+                    "encrypted OpenSSH keys need the package bcrypt", remedy="install cryptography[ssh]"
+                ) from exc
             # `cryptography` never repeats key material in its messages.
             hint = "is encrypted" if "encrypt" in str(exc) and secret is None else "cannot be read (wrong passphrase?)"
             raise SigningFailed(

@@ -125,7 +125,12 @@ class Callbacks(pygit2.RemoteCallbacks):
         access = self.access
         if self.address.ssh:
             return access.ssh_key is not None or access.ssh_agent or bool(access.ssh_key_files)
-        return access.password is not None or access.bearer is not None or self.address.password is not None
+        return (
+            access.password is not None
+            or access.bearer is not None
+            or access.header is not None
+            or self.address.password is not None
+        )
 
     @property
     def _remedy(self) -> str:
@@ -143,7 +148,11 @@ class Callbacks(pygit2.RemoteCallbacks):
         return self.address.host or self.address.path
 
     def custom_headers(self) -> list[str] | None:
-        return [f"Authorization: Bearer {self.access.bearer}"] if self.access.bearer and not self.address.ssh else None
+        if self.address.ssh:
+            return None
+        if self.access.bearer:
+            return [f"Authorization: Bearer {self.access.bearer}"]
+        return [self.access.header] if self.access.header else None
 
     # -- certificates (hooks.CertificateJudge)
 

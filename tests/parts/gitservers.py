@@ -391,6 +391,7 @@ class TcpProxy:
     connections: int = 0
     _listener: socket.socket = field(default_factory=socket.socket)
     _stopped: bool = False
+    _clients: set[socket.socket] = field(default_factory=set)
 
     def __enter__(self) -> TcpProxy:
         self._listener.bind(("127.0.0.1", 0))
@@ -404,6 +405,9 @@ class TcpProxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        for client in list(self._clients):
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         while not self._stopped:
@@ -412,6 +416,7 @@ class TcpProxy:
             except OSError:
                 return
             self.connections += 1
+            self._clients.add(client)
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:

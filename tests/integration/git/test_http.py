@@ -196,9 +196,11 @@ async def test_wrong_credentials_end_at_once(
     basic: parts.HttpServer, tmp_path: Path, access: GitAccess, error: type[Exception]
 ) -> None:
     before = len(basic.requests())
-    with Mirror.open(tmp_path / "m", basic.url("org/app.git"), replace(access, ca=basic.ca)) as mirror:
-        with pytest.raises(error) as caught:
-            await mirror.fetch("main")
+    with (
+        Mirror.open(tmp_path / "m", basic.url("org/app.git"), replace(access, ca=basic.ca)) as mirror,
+        pytest.raises(error) as caught,
+    ):
+        await mirror.fetch("main")
     assert "wrong" not in str(caught.value)
     assert len(basic.requests()) - before <= 3
 
@@ -242,9 +244,11 @@ async def test_a_bearer_token_is_sent_on_reads_and_pushes(tmp_path: Path) -> Non
         parts.bare(server.root / "o/r.git", files={"a.yaml": "1"})
         with Mirror.open(tmp_path / "m", server.url("o/r.git"), replace(ACCESS, bearer="t0ken")) as mirror:
             await change(mirror)
-        with Mirror.open(tmp_path / "n", server.url("o/r.git"), replace(ACCESS, bearer="other")) as mirror:
-            with pytest.raises(GitAuthenticationFailed) as caught:
-                await mirror.fetch("main")
+        with (
+            Mirror.open(tmp_path / "n", server.url("o/r.git"), replace(ACCESS, bearer="other")) as mirror,
+            pytest.raises(GitAuthenticationFailed) as caught,
+        ):
+            await mirror.fetch("main")
         assert "other" not in str(caught.value)
 
 
@@ -256,18 +260,22 @@ async def test_a_proxy_is_used_with_its_own_credentials(basic: parts.HttpServer,
             await change(mirror, "via: proxy\n")
         assert set(proxy.seen) == {f"127.0.0.1:{basic.port}"}
         bad = replace(access, proxy=f"http://me:wr0ng@127.0.0.1:{proxy.port}")
-        with Mirror.open(tmp_path / "n", basic.url("org/app.git"), bad) as mirror:
-            with pytest.raises((GitAuthenticationFailed, GitUnavailable)) as caught:
-                await mirror.fetch("main")
+        with (
+            Mirror.open(tmp_path / "n", basic.url("org/app.git"), bad) as mirror,
+            pytest.raises((GitAuthenticationFailed, GitUnavailable)) as caught,
+        ):
+            await mirror.fetch("main")
         assert "wr0ng" not in str(caught.value)
 
 
 async def test_a_server_that_says_nothing_runs_into_the_time_limit(tmp_path: Path) -> None:
     with parts.TcpProxy(target=1, stall=True) as proxy:
         access = replace(ACCESS, timeout=timedelta(seconds=0.5))
-        with Mirror.open(tmp_path / "m", f"http://127.0.0.1:{proxy.port}/o/r", access) as mirror:
-            with pytest.raises(GitUnavailable):
-                await mirror.fetch("main")
+        with (
+            Mirror.open(tmp_path / "m", f"http://127.0.0.1:{proxy.port}/o/r", access) as mirror,
+            pytest.raises(GitUnavailable),
+        ):
+            await mirror.fetch("main")
 
 
 async def test_a_push_cut_before_the_server_has_it_leaves_the_branch(plain: parts.HttpServer, tmp_path: Path) -> None:

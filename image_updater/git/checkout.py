@@ -1,0 +1,434 @@
+"""A person's local work tree: read as it stands, committed to without touching anything that is not ours.
+
+A commit holds exactly the files named: what else is staged stays staged and uncommitted, what is modified stays
+modified, a dirty file is
+refused. The order is files, index, branch: a process killed in between leaves what looks like an edit, never a commit
+that the files deny.
+libgit2 runs neither hooks nor external filters (LFS, git-crypt) nor SSH aliases; where that matters the error says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pygit2
+from pygit2.enums import FileMode, FileStatus, RepositoryState
+
+from image_updater.api.model import Author
+from image_updater.git import commits, files, folder, pushing, transport, trees, urls
+from image_updater.git.access import GitAccess
+from image_updater.git.commits import CommitInfo, Signer
+from image_updater.git.errors import (
+    CheckoutError,
+    FileTrouble,
+    GitUnavailable,
+    PermissionDenied,
+    PushRaced,
+    RevisionNotFound,
+    TreeRefused,
+)
+from image_updater.git.folder import BlobIds, FileTree
+from image_updater.git.trees import GitTree, TreeCache
+from image_updater.kustomize.model import Entry, EntryKind
+
+_STAGED = (
+    FileStatus.INDEX_NEW
+    | FileStatus.INDEX_MODIFIED
+    | FileStatus.INDEX_DELETED
+    | FileStatus.INDEX_RENAMED
+    | FileStatus.INDEX_TYPECHANGE
+)
+_ON_DISK = (
+    FileStatus.WT_NEW
+    | FileStatus.WT_MODIFIED
+    | FileStatus.WT_TYPECHANGE
+    | FileStatus.WT_RENAMED
+    | FileStatus.WT_DELETED
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """Where a push goes: the remote's configured name, its URL (insteadOf and pushurl applied) and the branch there."""
+
+    remote: str
+    url: str
+    branch: str
+
+    def __repr__(self) -> str:
+        return f"Upstream({self.remote}, {urls.redact(self.url)}, {self.branch})"
+
+
+class Checkout:
+    """See the module. `root` is the work tree's top folder."""
+
+    def __init__(self, repository: pygit2.Repository, ids: BlobIds = folder.SHARED) -> None:
+        self._repository = repository
+        self._ids = ids
+        self._cache = TreeCache()
+        self.root = Path(repository.workdir).resolve()
+
+    @classmethod
+    def open(cls, path: Path) -> Checkout | None:
+        """The work tree that `path` is in; None outside Git. Raises CheckoutError (bare, unreadable), PermissionDenied
+        (another owner).
+        """
+        try:
+            found = pygit2.discover_repository(str(path))
+            if found is None:
+                return None
+            repository = pygit2.Repository(found)
+        except (pygit2.GitError, KeyError, ValueError) as exc:
+            text = str(exc.args[0]) if exc.args else str(exc)
+            if "not owned by current user" in text:
+                raise PermissionDenied(
+                    f"{path} belongs to another user",
+                    remedy=f"git config --global --add safe.directory {path}, if you trust it",
+                ) from exc
+            raise CheckoutError(f"{path} cannot be opened as a Git work tree: {text}", remedy="see git status") from exc
+        if repository.is_bare or not repository.workdir:
+            raise CheckoutError(
+                f"{path} is a bare repository", remedy=f"give it as a URL: file://{Path(path).resolve()}"
+            )
+        return cls(repository)
+
+    # -- where we are
+
+    @property
+    def branch(self) -> str | None:
+        """Short name of the branch checked out; None with a detached HEAD."""
+        if self._repository.head_is_detached:
+            return None
+        target = self._repository.references["HEAD"].target if "HEAD" in self._repository.references else None
+        text = str(target) if target is not None else self._repository.lookup_reference("HEAD").raw_target
+        name = text.decode() if isinstance(text, bytes) else str(text)
+        return name.removeprefix("refs/heads/")
+
+    @property
+    def head(self) -> str | None:
+        """Commit id of HEAD; None before the first commit."""
+        return None if self._repository.head_is_unborn else str(self._repository.head.target)
+
+    @property
+    def shallow(self) -> bool:
+        """A depth-limited clone: its history ends early."""
+        return bool(commits.shallow(self._repository)) or self._repository.is_shallow
+
+    def require_branch(self) -> str:
+        """The branch, or the reason why nothing can be committed here: CheckoutError."""
+        branch = self.branch
+        if branch is None:
+            raise CheckoutError(
+                "HEAD is detached: there is no branch to commit to",
+                remedy="git switch <branch> (in CI: check the branch out by name)",
+            )
+        state = self._repository.state()
+        if state != RepositoryState.NONE:
+            raise CheckoutError(
+                f"a {state.name.lower().replace('_', ' ')} is in progress", remedy="finish or abort it first"
+            )
+        return branch
+
+    # -- reading
+
+    def dirty(self) -> frozenset[str]:
+        """Paths that differ from HEAD: modified, staged, deleted, untracked (ignored ones are not)."""
+        return frozenset(
+            path
+            for path, flags in self._status().items()
+            if flags & (_STAGED | _ON_DISK) or flags & FileStatus.CONFLICTED
+        )
+
+    def _status(self) -> dict[str, int]:
+        try:
+            return self._repository.status(untracked_files="all", ignored=False)
+        except (pygit2.GitError, KeyError, ValueError) as exc:
+            raise CheckoutError(f"{self.root}: git status fails: {exc}", remedy="see git status") from exc
+
+    def tree(self) -> FileTree:
+        """The files as they stand: tracked and untracked ones that exist, ignored ones not. Ids are those of the bytes
+        on disk.
+        """
+        return FileTree(self.root, self._entries)
+
+    def _entries(self) -> Mapping[str, Entry]:
+        status = self._status()
+        index = self._repository.index
+        try:
+            index.read(False)
+        except (pygit2.GitError, OSError) as exc:
+            raise CheckoutError(f"the index cannot be read: {exc}", remedy="see git status") from exc
+        # Where Git converts contents (line ends, filters), the index's ids are not those of the bytes on disk.
+        plain = not self._converts(index)
+        sparse = self._flag("core.sparsecheckout")
+        found: dict[str, Entry] = {}
+        for item in index:
+            path = item.path
+            if item.mode == FileMode.COMMIT:
+                found[path] = Entry(str(item.id), EntryKind.SUBMODULE)
+                continue
+            flags = status.get(path, 0)
+            if flags & FileStatus.WT_DELETED or (sparse and not os.path.lexists(self.root / path)):
+                continue
+            if plain and not flags & (_ON_DISK | FileStatus.CONFLICTED):
+                found[path] = Entry(str(item.id), EntryKind.SYMLINK if item.mode == FileMode.LINK else EntryKind.FILE)
+                continue
+            self._add(found, path)
+        for path, flags in status.items():
+            # A path that ends in / is a repository inside this one: its files are not ours.
+            if path not in found and flags & FileStatus.WT_NEW and not path.endswith("/"):
+                self._add(found, path)
+        return found
+
+    def _add(self, found: dict[str, Entry], path: str) -> None:
+        entry = folder.stat_entry(path, str(self.root / path), self._ids)
+        if entry is not None:
+            found[path] = entry
+
+    def _converts(self, index: pygit2.Index) -> bool:
+        if (self._config("core.autocrlf") or "false").lower() not in ("false", "no", "off", "0"):
+            return True
+        if self._config("core.attributesfile") or (Path(self._repository.path) / "info" / "attributes").exists():
+            return True
+        common = os.path.expanduser("~/.config/git/attributes")
+        return os.path.exists(common) or any(
+            item.path == ".gitattributes" or item.path.endswith("/.gitattributes") for item in index
+        )
+
+    def _config(self, key: str) -> str | None:
+        try:
+            return self._repository.config[key]
+        except KeyError:
+            return None
+
+    def _flag(self, key: str) -> bool:
+        config = self._repository.config
+        return key in config and config.get_bool(key)
+
+    def head_tree(self) -> GitTree:
+        """The files of HEAD; empty before the first commit."""
+        head = self.head
+        if head is None:
+            return GitTree(self._repository, str(self._repository.TreeBuilder().write()), self._cache)
+        return self.revision_tree(head)
+
+    def revision_tree(self, revision: str) -> GitTree:
+        """The files of any revision that Git understands (`HEAD~1`, a tag, a branch). Raises RevisionNotFound."""
+        try:
+            found = self._repository.revparse_single(revision).peel(pygit2.Tree)
+        except (KeyError, ValueError, pygit2.GitError) as exc:
+            raise RevisionNotFound(f"{revision!r} is no revision of this repository", remedy="see git log") from exc
+        return GitTree(self._repository, str(found.id), self._cache)
+
+    def history(self, *, limit: int = 1000, stop: str | None = None) -> list[CommitInfo]:
+        """HEAD's commits, newest first; () before the first."""
+        head = self.head
+        return [] if head is None else commits.history(self._repository, head, limit=limit, stop=stop)
+
+    def tree_of(self, commit: str) -> GitTree:
+        """A commit's files."""
+        return GitTree(self._repository, str(commits.get(self._repository, commit).tree_id), self._cache)
+
+    # -- writing
+
+    def commit(
+        self,
+        changes: Mapping[str, bytes | None],
+        message: str,
+        author: Author,
+        signer: Signer | None = None,
+        when: datetime | None = None,
+    ) -> str:
+        """Write the files, stage them alone and move the branch to a commit of them alone. Returns its id.
+
+        Raises CheckoutError (detached, merge in progress, locked), TreeRefused (dirty, ignored, filtered, symlink),
+        FileTrouble, SigningFailed.
+        """
+        branch = self.require_branch()
+        repository = self._repository
+        parent = self.head
+        reference = repository.references[f"refs/heads/{branch}"] if parent is not None else None
+        for path in changes:
+            self._check_writable(path)
+        originals = {path: self._original(path) for path in changes}
+        # Before anything is touched: these refuse paths, authors and keys that cannot be.
+        commits.signature(author, when or datetime.now(UTC))
+        base = self.head_tree().id
+        trees.edited(repository, base, changes)
+        files.write_files(self.root, changes)
+        try:
+            index = repository.index
+            index.read(True)
+            for path, data in changes.items():
+                if data is None:
+                    index.remove(path)
+                else:
+                    index.add(path)
+            # What Git stores is not always what is on disk (line ends): it is read back from the index.
+            stored = {p: None if d is None else self._blob(index[p].id) for p, d in changes.items()}
+            tree = trees.edited(repository, base, stored)
+            made = commits.create(
+                repository,
+                tree=tree,
+                parents=(parent,) if parent else (),
+                message=message,
+                author=author,
+                when=when or datetime.now(UTC),
+                signer=signer,
+            )
+            index.write()
+        except BaseException as exc:
+            self._restore(originals)
+            if isinstance(exc, pygit2.GitError | OSError | KeyError | ValueError):
+                raise CheckoutError(
+                    f"the index cannot be written: {exc}", remedy="is another Git command running?"
+                ) from exc
+            raise
+        try:
+            self._move(reference, branch, made, message)
+        except (pygit2.GitError, ValueError, KeyError, OSError) as exc:
+            self._restore(originals)
+            self._unstage(changes)
+            raise CheckoutError(f"the branch {branch} moved meanwhile: {exc}", remedy="run again") from exc
+        return made
+
+    def _move(self, reference: pygit2.Reference | None, branch: str, made: str, message: str) -> None:
+        if reference is None:
+            self._repository.references.create(f"refs/heads/{branch}", made)
+        else:
+            # libgit2 compares with the value that was looked up: a commit made by a person meanwhile is not lost.
+            reference.set_target(made, "commit: " + message.split("\n", 1)[0])
+
+    def _blob(self, oid: pygit2.Oid) -> bytes:
+        return self._repository.read(oid)[1]
+
+    def _check_writable(self, path: str) -> None:
+        trees.check_path(path)
+        repository = self._repository
+        try:
+            flags = repository.status_file(path)
+        except KeyError:
+            flags = 0
+            if repository.path_is_ignored(path):
+                flags = int(FileStatus.IGNORED)
+        except (pygit2.GitError, ValueError) as exc:
+            raise TreeRefused(f"{path}: {exc}", remedy="name a file") from exc
+        if flags & FileStatus.IGNORED:
+            raise TreeRefused(f"{path} is ignored by Git", remedy="see git check-ignore -v")
+        if flags & (_STAGED | _ON_DISK | FileStatus.CONFLICTED):
+            raise TreeRefused(f"{path} has changes that are not committed", remedy="commit or stash them first")
+        if repository.get_attr(path, "filter"):
+            raise TreeRefused(
+                f"{path} passes through an external filter (LFS, git-crypt), which libgit2 cannot run",
+                remedy="edit it with git",
+            )
+
+    def _original(self, path: str) -> bytes | None:
+        place = self.root / path
+        if not os.path.lexists(place):
+            return None
+        if place.is_symlink() or not place.is_file():
+            raise TreeRefused(f"{path} is a symlink or no file", remedy="name the file itself")
+        return place.read_bytes()
+
+    def _restore(self, originals: Mapping[str, bytes | None]) -> None:
+        """Put the files back as they were; the error that made it necessary is on its way to the user."""
+        back = {p: d for p, d in originals.items() if d is not None or os.path.lexists(self.root / p)}
+        with contextlib.suppress(FileTrouble, TreeRefused):
+            files.write_files(self.root, back)
+
+    def _unstage(self, changes: Mapping[str, bytes | None]) -> None:
+        with contextlib.suppress(pygit2.GitError, OSError, KeyError):
+            index = self._repository.index
+            index.read(True)
+            for path in changes:
+                if os.path.lexists(self.root / path):
+                    index.add(path)
+                elif path in index:
+                    index.remove(path)
+            index.write()
+
+    # -- pushing
+
+    def upstream(self) -> Upstream:
+        """Where this branch is pushed (branch.*.pushRemote, remote.pushDefault, branch.*.remote; branch.*.merge).
+        Raises CheckoutError.
+        """
+        branch = self.require_branch()
+        own = self._config(f"branch.{branch}.remote")
+        name = self._config(f"branch.{branch}.pushremote") or self._config("remote.pushdefault") or own
+        if not name or (name == "." and own == "."):
+            raise CheckoutError(f"the branch {branch} has no upstream", remedy=f"git push -u origin {branch}")
+        merge = self._config(f"branch.{branch}.merge")
+        target = merge.removeprefix("refs/heads/") if merge and name == own else branch
+        if name not in set(self._repository.remotes.names()):
+            if "/" in name or ":" in name:
+                return Upstream(remote=name, url=name, branch=target)
+            raise CheckoutError(
+                f"the branch {branch} is to be pushed to {name}, which is no remote", remedy="see git remote -v"
+            )
+        remote = self._repository.remotes[name]
+        url = remote.push_url or remote.url
+        if not url:
+            raise CheckoutError(f"the remote {name} has no URL", remedy="see git remote -v")
+        return Upstream(remote=name, url=url, branch=target)
+
+    async def push(self, access: GitAccess) -> None:
+        """Push HEAD to the upstream branch, with a lease on what is there. Raises PushRaced when that holds what HEAD
+        does not.
+        """
+        upstream = self.upstream()
+        head = self.head
+        if head is None:
+            raise CheckoutError("there is no commit to push", remedy="commit first")
+        address = urls.parse(upstream.url)
+        link = transport.Link(address=address, access=self._with_header(address, access))
+        limit = access.timeout.total_seconds() * 2 + 2
+        work = asyncio.ensure_future(asyncio.to_thread(self._push, link, head, upstream))
+        done, _ = await asyncio.wait({work}, timeout=limit)
+        if not done:
+            raise GitUnavailable(
+                f"pushing to {urls.redact(upstream.url)} took longer than {limit:g} s",
+                remedy="see git status, run again",
+            )
+        work.result()
+
+    def _push(self, link: transport.Link, head: str, upstream: Upstream) -> None:
+        reference = f"refs/heads/{upstream.branch}"
+        with link.remote(self._repository) as (remote, callbacks, proxy):
+            remote.connect(callbacks=callbacks, proxy=proxy)
+            current = {h.name: str(h.oid) for h in remote.list_heads(connect=False)}.get(reference)
+        if current == head:
+            return
+        if current is not None and not commits.contains(self._repository, head, current):
+            raise PushRaced(
+                f"{upstream.remote}/{upstream.branch} holds commits that are not here",
+                remedy="git pull, then run again",
+            )
+        pushing.push(self._repository, link, head, upstream.branch, expected=current)
+        tracking = f"refs/remotes/{upstream.remote}/{upstream.branch}"
+        with contextlib.suppress(pygit2.GitError, ValueError, KeyError, OSError):
+            # Only what `git status` compares with; the push itself is done.
+            self._repository.references.create(tracking, head, force=True)
+
+    def _with_header(self, address: urls.Address, access: GitAccess) -> GitAccess:
+        """CI systems leave their token as `http.<url>.extraheader` in the checkout; it serves where nothing else is
+        given.
+        """
+        if address.ssh or address.local or access.password or access.bearer:
+            return access
+        best: tuple[int, str] | None = None
+        for entry in self._repository.config:
+            key = entry.name
+            if key.lower().startswith("http.") and key.lower().endswith(".extraheader") and entry.value:
+                scope = key[len("http.") : -len(".extraheader")].rstrip("/")
+                covers = address.bare == scope or address.bare.startswith(f"{scope}/")
+                if covers and (best is None or len(scope) > best[0]):
+                    best = (len(scope), entry.value)
+        return replace(access, header=best[1]) if best else access
