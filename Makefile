@@ -23,7 +23,7 @@ integration:  ## the suites on real parts
 	@.ci/suite.sh integration
 
 bench:  ## the budgets with measured figures
-	@.ci/venv.sh dev kustomize && .ci/tools.sh && $(VENV)/bin/python -m tests.bench
+	@.ci/bench.sh
 
 generate:  ## write the generated files anew
 	@.ci/venv.sh dev && $(VENV)/bin/python docs/generate.py
