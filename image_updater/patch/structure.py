@@ -135,7 +135,8 @@ def inserts(changes: Seq[Change], text: str, documents: Seq[Document], gone: Seq
             place = change.document, change.parent, key
             known = keyed.get(place)
             if known is None:
-                edits += [(len(change.parent), edit) for edit in inserter.add(key, value)]
+                already = any(other[:2] == place[:2] for other in keyed)
+                edits += [(len(change.parent), edit) for edit in inserter.add(key, value, already)]
                 keyed[place] = change
             elif dict(known.items)[key] != value:
                 raise _contradiction(known, change, file)
@@ -167,7 +168,7 @@ class _Inserter:
 
     # ------------------------------------------------------------------ a key into a mapping
 
-    def add(self, key: str, value: str) -> list[Edit]:
+    def add(self, key: str, value: str, already: bool) -> list[Edit]:
         node = self.node(self.change.parent)
         if not isinstance(node, Mapping):
             raise Refused("there is no mapping to insert into", where=self.where)
@@ -180,7 +181,7 @@ class _Inserter:
         items = ((path, value),)
         if node.flow:
             after = self.neighbour(node, key)
-            at, written = self.into_flow(node, after, [self.pair(node, key, value)])
+            at, written = self.into_flow(node, after, self.pair(node, key, value), already)
         else:
             after = self.neighbour(node, key)
             if after is None:
@@ -227,10 +228,8 @@ class _Inserter:
         if isinstance(node, Sequence):
             like = next((item for item in reversed(node.items) if isinstance(item, Mapping)), None)
             if node.flow:
-                pieces = [self.flow_entry(like)]
-                if already and not node.items:
-                    return node.start + 1, node.start + 1, ", " + pieces[0]
-                at, written = self.into_flow(node, node.items[-1] if node.items else None, pieces)
+                last = node.items[-1] if node.items else None
+                at, written = self.into_flow(node, last, self.flow_entry(like), already > 0)
                 return at, at, written
             place = self.behind(node.items[-1])
             gap = (
@@ -304,7 +303,7 @@ class _Inserter:
             self.only_one(already)
             json = quote == '"'
             piece = f"{quote}{key}{quote}: [{self.flow_entry(None, json=json)}]"
-            at, written = self.into_flow(parent, parent.items[-1][1] if parent.items else None, [piece])
+            at, written = self.into_flow(parent, parent.items[-1][1] if parent.items else None, piece, False)
             return at, at, written
         lines = self.block_entry(parent.column + indent, 1, None)
         if not already:
@@ -360,15 +359,29 @@ class _Inserter:
             start = self.document.start + self.text.startswith("\ufeff", self.document.start)
             return _Place(start, led=False)
         if root is not None:
+            if self.open_ended(root):
+                # A line break behind it would become part of the text: the new key goes before the last one.
+                assert isinstance(root, Mapping)
+                return _Place(layout.line_start(self.text, root.items[-1][0].start), led=False)
             place = self.behind(root)
             if place.at > at:
                 return place
         return _Place(at)
 
-    def into_flow(self, node: Mapping | Sequence, after: Node | None, pieces: list[str]) -> tuple[int, str]:
-        piece = ", ".join(pieces)
+    def open_ended(self, root: Node) -> bool:
+        """Does the file end inside a block scalar, without the line break that its value would have?"""
+        leaf = layout.last_leaf(root)
+        if not isinstance(root, Mapping) or not isinstance(leaf, Scalar) or not layout.is_block_scalar(leaf):
+            return False
+        header = self.text[leaf.start : layout.line_end(self.text, leaf.start)]
+        return (
+            leaf.end == len(self.text) and not self.text.endswith(("\n", "\r")) and "-" not in header.partition("#")[0]
+        )
+
+    def into_flow(self, node: Mapping | Sequence, after: Node | None, piece: str, already: bool) -> tuple[int, str]:
+        """Behind a member, or as the first one; `already`: another change has put one into the empty brackets."""
         if after is None:
-            return node.start + 1, piece
+            return node.start + 1, f", {piece}" if already else piece
         at = after.end
         rest = self.text[at : layout.line_end(self.text, at)]
         if "#" in rest and markers.mentions(rest):

@@ -279,6 +279,7 @@ NEW = (("name", "nx"), ("newTag", "1.10"))
         ("x: y\n---\nz: 1\n", 'x: y\nimages:\n- name: nx\n  newTag: "1.10"\n---\nz: 1\n'),
         ("x: |\n  t\n\n", 'x: |\n  t\nimages:\n- name: nx\n  newTag: "1.10"\n\n'),
         ("x: |+\n  t\n\n", 'x: |+\n  t\n\nimages:\n- name: nx\n  newTag: "1.10"\n'),
+        ("x: y\nz: |\n  t", 'x: y\nimages:\n- name: nx\n  newTag: "1.10"\nz: |\n  t'),
         ("x: |\n  t\n# c\n", 'x: |\n  t\n# c\nimages:\n- name: nx\n  newTag: "1.10"\n'),
         ("", 'images:\n- name: nx\n  newTag: "1.10"\n'),
         ("\ufeff", '\ufeffimages:\n- name: nx\n  newTag: "1.10"\n'),
