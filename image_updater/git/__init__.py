@@ -1,50 +1,47 @@
-"""Git: bare mirrors, commits made on trees, pushes with a lease, local checkouts, and the one writer of each branch.
+"""Git: mirrors, trees, commits, signatures, pushes with a lease, one writer a branch, and local work trees.
 
-Everything that speaks pygit2 is in this room; what leaves it are values, trees and errors of `errors.py`.
+Everything else of this room is an implementation detail; pygit2 is imported nowhere else.
 """
 
-from image_updater.git.access import GitAccess, access_for
-from image_updater.git.checkout import Checkout
+from __future__ import annotations
+
+from image_updater.git import urls
+from image_updater.git.access import GitAccess, GitHubApp, access_for
+from image_updater.git.checkout import Checkout, Upstream
 from image_updater.git.commits import CommitInfo, Signer
-from image_updater.git.errors import (
-    BranchNotFound,
-    GitAuthenticationFailed,
-    GitUnavailable,
-    PushRaced,
-    PushRefused,
-    RepositoryNotFound,
-)
 from image_updater.git.files import write_files
-from image_updater.git.folder import FolderTree
+from image_updater.git.folder import FileTree, FolderTree, blob_id
 from image_updater.git.mirror import Mirror, Tip
-from image_updater.git.queue import Attempt, Outcome, Planned, Work, WriterQueue
+from image_updater.git.queue import Attempt, Limits, NotLeader, Outcome, Planned, Work, WriterQueue
 from image_updater.git.signing import signer_from_secret
 from image_updater.git.trees import GitTree
-from image_updater.git.urls import normalise, redact
+from image_updater.git.verify import TrustedKeys, keys_from_secret, verify_commit
 
 __all__ = [
     "Attempt",
-    "BranchNotFound",
     "Checkout",
     "CommitInfo",
+    "FileTree",
     "FolderTree",
     "GitAccess",
-    "GitAuthenticationFailed",
+    "GitHubApp",
     "GitTree",
-    "GitUnavailable",
+    "Limits",
     "Mirror",
+    "NotLeader",
     "Outcome",
     "Planned",
-    "PushRaced",
-    "PushRefused",
-    "RepositoryNotFound",
     "Signer",
     "Tip",
+    "TrustedKeys",
+    "Upstream",
     "Work",
     "WriterQueue",
     "access_for",
-    "normalise",
-    "redact",
+    "blob_id",
+    "keys_from_secret",
     "signer_from_secret",
+    "urls",
+    "verify_commit",
     "write_files",
 ]
