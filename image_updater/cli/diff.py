@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import click
 
@@ -15,17 +16,13 @@ from image_updater.cli.failing import DONE, FAILED, Command
 @click.argument("revisions", nargs=-1, metavar="[REV [REV]]")
 @options.roots
 @options.output("text", "json")
-@options.color
-@options.rendering
+@options.settings("color", *options.RENDERING)
 def command(
     target: str | None,
     revisions: tuple[str, ...],
     roots: tuple[str, ...],
     output: str,
-    color: str,
-    kustomize: str | None,
-    helm: str | None,
-    allow_remote_bases: bool,
+    **flags: Any,
 ) -> int:
     """Compare what two revisions of PATH render: objects and images that differ.
 
@@ -39,11 +36,12 @@ def command(
     from image_updater.pipeline.rendering import diff
     from image_updater.pipeline.report import DiffRequest
 
+    settings = options.load_settings(flags)
     with progress("rendering") as say:
         report = asyncio.run(
             diff(
                 DiffRequest(
-                    settings=options.settings(kustomize=kustomize, helm=helm, allow_remote_bases=allow_remote_bases),
+                    settings=settings,
                     target=target,
                     old=revisions[0] if revisions else None,
                     new=revisions[1] if len(revisions) > 1 else None,
@@ -56,6 +54,6 @@ def command(
     if output == "json":
         print_json(report.as_json())
     else:
-        show_diff(report, color)
+        show_diff(report, settings.color)
     complain(report.problems, report.failures)
     return FAILED if report.failures else DONE

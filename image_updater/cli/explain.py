@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 @options.now
 @click.option("--all", "everything", is_flag=True, help="Text: every tag, not only the first 20 of each reason.")
 @options.output("text", "json")
-@options.color
-@options.state("none")
-@options.secrets
+@options.settings("color", "state", "secrets", *options.REGISTRY)
 def command(
     files: tuple[str, ...],
     policy: str | None,
@@ -41,9 +39,7 @@ def command(
     now: datetime | None,
     everything: bool,
     output: str,
-    color: str,
-    state: Path | None,
-    secrets: Path | None,
+    **flags: Any,
 ) -> int:
     """Say for every tag of every policy why it won, waits or lost.
 
@@ -54,6 +50,7 @@ def command(
     values = tuple(parse_current(text) for text in current)
     objects = options.load_objects(files)
     tags = options.load_tags(tags_file)
+    settings = options.load_settings(flags)
 
     from image_updater.cli.output import print_json, printable, progress
     from image_updater.pipeline.explain import explain
@@ -65,8 +62,8 @@ def command(
             explain(
                 ExplainRequest(
                     objects=objects,
-                    settings=options.settings(state=state, secrets=secrets),
-                    secrets=SecretStore(objects=objects.secrets, folder=secrets),
+                    settings=settings,
+                    secrets=SecretStore(objects=objects.secrets, folder=settings.secrets),
                     now=options.clock(now),
                     policy=policy,
                     tags=tags,
@@ -81,7 +78,7 @@ def command(
     else:
         from image_updater.cli.verdicts import show_policies
 
-        show_policies(reports, color, limit=None if everything else 20)
+        show_policies(reports, settings.color, limit=None if everything else 20)
     for report in reports:
         if report.error is not None:
             click.echo(f"error: {printable(report.policy)}: {printable(str(report.error))}", err=True)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
 from image_updater.cli import options
 from image_updater.cli.failing import DONE, Command
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @click.command(cls=Command)
@@ -19,18 +16,8 @@ if TYPE_CHECKING:
 @options.objects
 @options.roots
 @options.output("text", "json")
-@options.color
-@options.state("state.sqlite in the cache folder")
-@options.cache
-def command(
-    target: str | None,
-    files: tuple[str, ...],
-    roots: tuple[str, ...],
-    output: str,
-    color: str,
-    state: Path | None,
-    cache: Path | None,
-) -> int:
+@options.settings("color", "state", "cache")
+def command(target: str | None, files: tuple[str, ...], roots: tuple[str, ...], output: str, **flags: Any) -> int:
     """List every image site, the roots that render it, the policy that claims it.
 
     Without -f only annotations claim. No registry is asked.
@@ -39,12 +26,13 @@ def command(
     from image_updater.pipeline.images import images
     from image_updater.pipeline.report import ImagesRequest
 
+    settings = options.load_settings(flags)
     with progress("reading") as say:
         report = asyncio.run(
             images(
                 ImagesRequest(
                     objects=options.load_objects(files),
-                    settings=options.settings(state=state, cache=cache),
+                    settings=settings,
                     target=target,
                     roots=roots,
                     claims=bool(files),
@@ -58,5 +46,5 @@ def command(
     else:
         from image_updater.cli.views import show_images
 
-        show_images(report, color)
+        show_images(report, settings.color)
     return DONE

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from image_updater.errors import SpecError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from image_updater.api.model import Objects
     from image_updater.pipeline.tagsfile import TagsFile
@@ -57,16 +61,6 @@ def output(*formats: str) -> Callable[[F], F]:
     return decorate
 
 
-def color(function: F) -> F:
-    return click.option(
-        "--color",
-        type=click.Choice(["auto", "always", "never"]),
-        default="auto",
-        show_default=True,
-        help="Colour; auto = on a terminal, unless NO_COLOR is set.",
-    )(function)
-
-
 def roots(function: F) -> F:
     return click.option(
         "--root",
@@ -93,63 +87,48 @@ def now(function: F) -> F:
     )(function)
 
 
-def state(default: str) -> Callable[[F], F]:
+def settings(*names: str) -> Callable[[F], F]:
+    """The flags of these `Settings`, in this order; the command gets their values (None = not given) as keywords."""
+
     def decorate(function: F) -> F:
-        return click.option(
-            "--state",
-            type=click.Path(dir_okay=False, path_type=Path),
-            envvar="IMAGE_UPDATER_STATE",
-            metavar="FILE",
-            help=f"SQLite file with what was seen before (default: {default}).",
-        )(function)
+        from image_updater.settings import Settings
+
+        fields = {each.name: each for each in dataclasses.fields(Settings)}
+        for name in reversed(names):
+            function = _setting(fields[name])(function)
+        return function
 
     return decorate
 
 
-def secrets(function: F) -> F:
-    return click.option(
-        "--secrets",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        envvar="IMAGE_UPDATER_SECRETS",
-        metavar="DIR",
-        help="Secrets that are not in the objects: DIR/<name>/<key>.",
-    )(function)
+def _setting(field: dataclasses.Field[Any]) -> Callable[[F], F]:
+    flag, text, parse = (field.metadata[key] for key in ("flag", "help", "parse"))
+    if isinstance(field.default, bool):
+        return click.option(flag, field.name, is_flag=True, default=None, help=text)
+    if isinstance(field.default, StrEnum):
+        kind = type(field.default)
+        return click.option(
+            flag, field.name, type=click.Choice([str(each) for each in kind]), callback=_parser(kind), help=text
+        )
+    shown = "NUMBER" if isinstance(field.default, int | float) or "render_workers" in field.name else "VALUE"
+    metavar = {"state": "FILE", "cache": "DIR", "secrets": "DIR", "kustomize": "FILE", "helm": "FILE"}
+    return click.option(flag, field.name, metavar=metavar.get(field.name, shown), callback=_parser(parse), help=text)
 
 
-def cache(function: F) -> F:
-    return click.option(
-        "--cache",
-        type=click.Path(file_okay=False, path_type=Path),
-        envvar="IMAGE_UPDATER_CACHE",
-        metavar="DIR",
-        help="Folder for bare mirrors and renders (default: the user's cache folder).",
-    )(function)
+def _parser(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    def convert(_: click.Context, __: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r} {error}") from error
+
+    return convert
 
 
-def rendering(function: F) -> F:
-    """`--kustomize`, `--helm`, `--allow-remote-bases`."""
-    for option in (
-        click.option(
-            "--allow-remote-bases",
-            is_flag=True,
-            envvar="IMAGE_UPDATER_ALLOW_REMOTE_BASES",
-            help="Let kustomize fetch remote bases; without it such roots are not built.",
-        ),
-        click.option(
-            "--helm",
-            envvar="IMAGE_UPDATER_HELM",
-            metavar="FILE",
-            help="The helm binary for helmCharts (default: helm on PATH).",
-        ),
-        click.option(
-            "--kustomize",
-            envvar="IMAGE_UPDATER_KUSTOMIZE",
-            metavar="FILE",
-            help="The kustomize or kubectl binary (default: kustomize, then kubectl, on PATH).",
-        ),
-    ):
-        function = option(function)
-    return function
+RENDERING = ("kustomize", "helm", "allow_remote_bases", "render_workers", "render_timeout")
+REGISTRY = ("concurrency", "registry_rate", "max_pages")
 
 
 # ------------------------------------------------------------------------------------------- from flags to values
@@ -179,11 +158,16 @@ def load_tags(path: Path | None) -> TagsFile | None:
     return TagsFile.read(path)
 
 
-def settings(**flags: Any) -> Settings:
-    """The `Settings` of this call; flags that a command does not have keep their defaults."""
+def load_settings(flags: Mapping[str, Any]) -> Settings:
+    """The `Settings` of this call: flags, else variables, else defaults. Raises SpecError."""
     from image_updater.settings import Settings
 
-    return Settings(**{name: value for name, value in flags.items() if value is not None})
+    loaded = Settings.load(os.environ, **flags)
+    if loaded.secrets is not None and not loaded.secrets.is_dir():
+        raise SpecError(
+            f"--secrets {loaded.secrets} is no folder", remedy="expected DIR/<name>/<key>, one file a value"
+        )
+    return loaded
 
 
 def environment() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import click
 
@@ -14,14 +15,12 @@ from image_updater.cli.failing import DONE, FAILED, Command
 @click.argument("target", required=False, metavar="[PATH]")
 @options.roots
 @options.output("text", "json")
-@options.rendering
+@options.settings(*options.RENDERING)
 def command(
     target: str | None,
     roots: tuple[str, ...],
     output: str,
-    kustomize: str | None,
-    helm: str | None,
-    allow_remote_bases: bool,
+    **flags: Any,
 ) -> int:
     """Print the manifests of the roots, as the proof renders them.
 
@@ -32,11 +31,12 @@ def command(
     from image_updater.pipeline.rendering import render
     from image_updater.pipeline.report import RenderRequest
 
+    settings = options.load_settings(flags)
     with progress("rendering") as say:
         report = asyncio.run(
             render(
                 RenderRequest(
-                    settings=options.settings(kustomize=kustomize, helm=helm, allow_remote_bases=allow_remote_bases),
+                    settings=settings,
                     target=target,
                     roots=roots,
                     environment=options.environment(),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,41 +12,23 @@ from image_updater.cli import options
 from image_updater.cli.failing import DONE, Command
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from image_updater.settings import Settings
 
 
 @click.command(cls=Command)
 @options.objects
-@click.option(
-    "--listen",
-    default="127.0.0.1:8080",
-    show_default=True,
-    envvar="IMAGE_UPDATER_LISTEN",
-    metavar="HOST:PORT",
-    help="Where /healthz, /readyz and /metrics answer.",
+@options.settings(
+    "listen",
+    "log_format",
+    "log_level",
+    "state",
+    "cache",
+    "secrets",
+    *options.RENDERING,
+    *options.REGISTRY,
+    "stop_timeout",
 )
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
-)
-@options.state("run.sqlite in the cache folder")
-@options.cache
-@options.secrets
-@options.rendering
-def command(
-    files: tuple[str, ...],
-    listen: str,
-    log_format: str,
-    log_level: str,
-    state: Path | None,
-    cache: Path | None,
-    secrets: Path | None,
-    kustomize: str | None,
-    helm: str | None,
-    allow_remote_bases: bool,
-) -> int:
+def command(files: tuple[str, ...], **flags: Any) -> int:
     """Run as a daemon that reads its objects from files.
 
     The files are watched: a good edit is taken over at once, a bad one is reported and the last good one stays in use.
@@ -58,23 +41,20 @@ def command(
     from image_updater.cli.logs import setup
     from image_updater.settings import cache_folder
 
-    setup(log_format, log_level)
-    settings = options.settings(
-        state=state, cache=cache, secrets=secrets, kustomize=kustomize, helm=helm, allow_remote_bases=allow_remote_bases
-    )
-    if state is None:
-        from dataclasses import replace
-
+    settings = options.load_settings(flags)
+    setup(settings.log_format, settings.log_level)
+    if settings.state is None:
         settings = replace(settings, state=cache_folder(settings, options.environment()) / "run.sqlite")
-    return asyncio.run(serve(files, listen, settings))
+    return asyncio.run(serve(files, settings))
 
 
-async def serve(files: tuple[str, ...], listen: str, settings: Settings) -> int:
+async def serve(files: tuple[str, ...], settings: Settings) -> int:
     """Until a signal. Raises SpecErrors when the objects are invalid from the start."""
     import logging
     import random
     import signal
     import time
+    from contextlib import AsyncExitStack
     from datetime import UTC, datetime
     from pathlib import Path
 
@@ -83,10 +63,9 @@ async def serve(files: tuple[str, ...], listen: str, settings: Settings) -> int:
     from image_updater.pipeline.daemon import Daemon
     from image_updater.pipeline.metrics import Metrics
     from image_updater.pipeline.secrets import CurrentSecrets
-    from image_updater.pipeline.selection import Selector
+    from image_updater.pipeline.session import session
+    from image_updater.pipeline.selection import Selector, open_client
     from image_updater.pipeline.watching import ObjectFiles
-    from image_updater.registry import RegistryClient
-    from image_updater.store import Store
 
     log = logging.getLogger("image_updater.run")
     environment = options.environment()
@@ -101,10 +80,16 @@ async def serve(files: tuple[str, ...], listen: str, settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    with Store.open(settings.state, warn=log.warning) as store:
-        async with RegistryClient(clock=clock) as client:
+    with session(settings, environment) as opened:
+        async with open_client(settings, clock) as client:
             selector = Selector(
-                store=store, secrets=secrets, environment=environment, clock=clock, registry=client, durable=True
+                store=opened.store,
+                secrets=secrets,
+                environment=environment,
+                clock=clock,
+                registry=client,
+                durable=True,
+                at_once=settings.concurrency,
             )
             watched = ObjectFiles([Path(name) for name in files], selector.check)
             first = await asyncio.to_thread(watched.look)
@@ -129,6 +114,7 @@ async def serve(files: tuple[str, ...], listen: str, settings: Settings) -> int:
                 clock=clock,
                 monotonic=time.monotonic,
                 dice=random.random,
+                session=opened,
             )
             metrics.watch(
                 registry=client.metrics,
@@ -136,8 +122,10 @@ async def serve(files: tuple[str, ...], listen: str, settings: Settings) -> int:
                 facts_fetched=lambda: selector.fetched,
                 states=daemon.states,
             )
-            async with endpoints.serve(daemon, listen) as address:
-                log.info("listening on %s", address)
+            async with AsyncExitStack() as stack:
+                if settings.listen:
+                    address = await stack.enter_async_context(endpoints.serve(daemon, settings.listen))
+                    log.info("listening on %s", address)
                 await daemon.run(stop)
     log.info("stopped")
     return DONE

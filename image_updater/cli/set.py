@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import click
 
@@ -17,17 +18,13 @@ from image_updater.pipeline.report import SetImage
 @click.option("--path", default=".", metavar="DIR", show_default=True, help="The folder of the kustomization.")
 @click.option("--dry-run", "dry_run", is_flag=True, help="Prove and print, change nothing; exit 3 = there are changes.")
 @options.output("text", "json", "diff")
-@options.color
-@options.rendering
+@options.settings("color", *options.RENDERING)
 def command(
     assignments: tuple[str, ...],
     path: str,
     dry_run: bool,
     output: str,
-    color: str,
-    kustomize: str | None,
-    helm: str | None,
-    allow_remote_bases: bool,
+    **flags: Any,
 ) -> int:
     """Set an image in DIR's kustomization by hand, with the same care and the same proof.
 
@@ -42,12 +39,13 @@ def command(
     from image_updater.pipeline.setting import set_images
 
     mode = Mode.DRY_RUN if dry_run else Mode.WRITE
+    settings = options.load_settings(flags)
     with progress("reading") as say:
         report = asyncio.run(
             set_images(
                 SetRequest(
                     images=wanted,
-                    settings=options.settings(kustomize=kustomize, helm=helm, allow_remote_bases=allow_remote_bases),
+                    settings=settings,
                     folder=path,
                     dry_run=dry_run,
                     environment=options.environment(),
@@ -65,7 +63,7 @@ def command(
         case _:
             from image_updater.cli.views import show_update
 
-            show_update(report, mode, color)
+            show_update(report, mode, settings.color)
     return finish(report, mode, quiet=output == "text")
 
 

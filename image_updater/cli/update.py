@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,11 +40,7 @@ MODES = ("dry_run", "write", "commit", "push", "pull_request")
 @click.option("--pull-request", "pull_request", is_flag=True, hidden=True)
 @options.roots
 @options.output("text", "json", "diff")
-@options.color
-@options.state("none")
-@options.cache
-@options.secrets
-@options.rendering
+@options.settings("color", "state", "cache", "secrets", *options.RENDERING, *options.REGISTRY)
 @options.now
 def command(
     target: str | None,
@@ -53,15 +49,8 @@ def command(
     tags_file: Path | None,
     roots: tuple[str, ...],
     output: str,
-    color: str,
-    state: Path | None,
-    cache: Path | None,
-    secrets: Path | None,
-    kustomize: str | None,
-    helm: str | None,
-    allow_remote_bases: bool,
     now: datetime | None,
-    **flags: bool,
+    **flags: Any,
 ) -> int:
     """Move images in Git to the tags that the policies choose.
 
@@ -74,7 +63,7 @@ def command(
     from image_updater.pipeline.secrets import SecretStore
     from image_updater.pipeline.targets import is_url
 
-    modes = [name for name in MODES if flags.get(name)]
+    modes = [name for name in MODES if flags.pop(name)]
     if len(modes) > 1:
         raise click.UsageError(f"{' and '.join(_flag(name) for name in modes)} exclude each other: give one")
     if modes == ["pull_request"]:
@@ -90,9 +79,7 @@ def command(
     if target is None and not objects.automations:
         target = "."
     tags = options.load_tags(tags_file)
-    settings = options.settings(
-        state=state, cache=cache, secrets=secrets, kustomize=kustomize, helm=helm, allow_remote_bases=allow_remote_bases
-    )
+    settings = options.load_settings(flags)
 
     from image_updater.pipeline.update import update
 
@@ -107,7 +94,7 @@ def command(
                     mode=mode,
                     now=options.clock(now),
                     settings=settings,
-                    secrets=SecretStore(objects=objects.secrets, folder=secrets),
+                    secrets=SecretStore(objects=objects.secrets, folder=settings.secrets),
                     roots=roots,
                     environment=options.environment(),
                     progress=say,
@@ -124,7 +111,7 @@ def command(
         case _:
             from image_updater.cli.views import show_update
 
-            show_update(report, mode, color)
+            show_update(report, mode, settings.color)
     return finish(report, mode, quiet=output == "text")
 
 

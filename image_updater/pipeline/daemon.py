@@ -30,21 +30,18 @@ if TYPE_CHECKING:
     from image_updater.pipeline.outcome import Outcome
     from image_updater.pipeline.report import UpdateReport
     from image_updater.pipeline.secrets import CurrentSecrets
+    from image_updater.pipeline.session import Session
     from image_updater.pipeline.watching import ObjectFiles
     from image_updater.settings import Settings
 
 log = logging.getLogger("image_updater.run")
 
-WORKERS = 16
-"""Images that are polled together."""
 MAX_HINTS = 1000
 """Images that hints may wait for; more are dropped, the polls find their tags."""
 MAX_HINTED_TAGS = 3
 """Hinted tags of one image that are looked at one by one; more are one list."""
 LOOK_EVERY = 1.0
 """Seconds between looks at the objects files."""
-GRACE = 30.0
-"""Seconds that a push under way gets after SIGTERM."""
 
 Group = tuple[str, str]
 """Canonical image name and identity: one list."""
@@ -66,6 +63,7 @@ class Daemon:
         clock: Callable[[], datetime],
         monotonic: Callable[[], float],
         dice: Callable[[], float],
+        session: Session | None = None,
         apply: Callable[[UpdateRequest], Awaitable[UpdateReport]] = update,
     ) -> None:
         self._files = files
@@ -78,6 +76,7 @@ class Daemon:
         self._clock = clock
         self._monotonic = monotonic
         self._apply = apply
+        self._session = session
         self._polls: Schedule[Group] = Schedule(dice)
         self._looks: Schedule[str] = Schedule(dice)
         self._groups: dict[Group, tuple[ImagePolicy, ...]] = {}
@@ -88,7 +87,7 @@ class Daemon:
         """Policies that a hint is checking now."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._slots = asyncio.Semaphore(WORKERS)
+        self._slots = asyncio.Semaphore(settings.concurrency)
         self._bad: ImageUpdaterError | None = None
         self._invalid: dict[str, str] = {}
         self._stopping = False
@@ -182,9 +181,9 @@ class Daemon:
         for task in idle:
             task.cancel()
         if pushing:
-            _, late = await asyncio.wait(pushing, timeout=GRACE)
+            _, late = await asyncio.wait(pushing, timeout=self._settings.stop_timeout)
             for task in late:
-                log.warning("a push did not end within %.0f s and is abandoned", GRACE)
+                log.warning("a push did not end in time and is abandoned (--stop-timeout)")
                 task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -400,6 +399,7 @@ class Daemon:
                     mode=Mode.PUSH,
                     environment=self._environment,
                     selector=self._selector,
+                    session=self._session,
                     automations=frozenset(each.key for each in branch.automations),
                 )
             )

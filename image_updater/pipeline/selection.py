@@ -35,10 +35,8 @@ if TYPE_CHECKING:
     from image_updater.pipeline.tagsfile import TagsFile
     from image_updater.policy import CompiledPolicy
     from image_updater.policy.model import Judgement, TagFacts
+    from image_updater.registry import RegistryClient
     from image_updater.settings import Settings
-
-AT_ONCE = 32
-"""Policies that are judged together; what a host sees is bounded by the client's budgets."""
 
 
 class Selector:
@@ -54,9 +52,11 @@ class Selector:
         registry: Registry | None = None,
         tags: TagsFile | None = None,
         durable: bool = False,
+        at_once: int = 64,
         progress: Progress = silent,
     ) -> None:
-        """`durable`: the store outlives the process (`firstSeen` needs that)."""
+        """`durable`: the store outlives the process (`firstSeen` needs it). `at_once`: policies looked at together."""
+        self._at_once = at_once
         self._store = store
         self._secrets = secrets
         self._environment = environment
@@ -180,7 +180,7 @@ class Selector:
     # ------------------------------------------------------------------------------------------------- one policy
 
     async def _each(self, policies: Iterable[ImagePolicy], ask: Callable[[ImagePolicy], object]) -> dict[str, Outcome]:
-        gate = asyncio.Semaphore(AT_ONCE)
+        gate = asyncio.Semaphore(self._at_once)
         unique = {policy_name(policy): policy for policy in policies}
 
         async def one(name: str, policy: ImagePolicy) -> tuple[str, Outcome]:
@@ -365,6 +365,14 @@ class Selector:
         return replace(before, selection=None, error=error, reason=reason)
 
 
+def open_client(settings: Settings, clock: Callable[[], datetime]) -> RegistryClient:
+    """A registry client within the limits of the settings; an async context manager."""
+    from image_updater.registry import Limits, RegistryClient
+
+    limits = Limits(rate=settings.registry_rate, burst=max(1, int(settings.registry_rate * 2)))
+    return RegistryClient(clock=clock, limits=limits, max_pages=settings.max_pages)
+
+
 @asynccontextmanager
 async def open_selector(
     settings: Settings,
@@ -392,6 +400,7 @@ async def open_selector(
             registry=registry,
             tags=tags,
             durable=settings.state is not None,
+            at_once=settings.concurrency,
             progress=progress,
         )
 
@@ -399,9 +408,7 @@ async def open_selector(
         if tags is not None:
             yield make(None)
         else:
-            from image_updater.registry import RegistryClient
-
-            async with RegistryClient(clock=clock) as client:
+            async with open_client(settings, clock) as client:
                 yield make(client)
     finally:
         if own is not None:
@@ -428,4 +435,4 @@ async def make_selector(request: UpdateRequest, store: Store) -> AsyncIterator[S
         yield selector
 
 
-__all__ = ["Outcome", "Selector", "make_selector", "open_selector", "policy_name"]
+__all__ = ["Outcome", "Selector", "make_selector", "open_client", "open_selector", "policy_name"]
