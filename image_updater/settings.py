@@ -233,8 +233,8 @@ def check_environment(environment: Mapping[str, str]) -> None:
     for name in sorted(environment):
         if not name.startswith(PREFIX) or name in known or _SERVICE_LINK.search(name):
             continue
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-        remedy = f"did you mean {close[0]}?" if close else f"remove it; known are {', '.join(sorted(known))}"
+        close = difflib.get_close_matches(name.removeprefix(PREFIX), [each.removeprefix(PREFIX) for each in known], n=1)
+        remedy = f"did you mean {PREFIX}{close[0]}?" if close else f"remove it; known are {', '.join(sorted(known))}"
         raise SpecError("unknown variable", where=Where(field=name), remedy=remedy)
 
 

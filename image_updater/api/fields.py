@@ -21,7 +21,6 @@ from image_updater.api.durations import format_duration, parse_duration
 from image_updater.documents import Mapping as MappingNode
 from image_updater.documents import Node, Scalar, Sequence, plain, resolve
 from image_updater.documents.values import implicit_tag
-from image_updater.errors import DocumentError
 
 if TYPE_CHECKING:
     from image_updater.api.decode import Invalid
@@ -233,14 +232,11 @@ class MapOf(Type):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Anything(Type):
-    """Any value, as plain Python (inline patches, fields that the server looks at and we do not)."""
+class Ignored(Type):
+    """A field that others write and read (the server's metadata): not looked at."""
 
-    def read(self, node: Node, at: At) -> Any:
-        try:
-            return plain(node)
-        except DocumentError as exc:
-            return at.fail(exc.message, node=node, remedy=exc.remedy)
+    def read(self, node: Node, at: At) -> None:
+        return None
 
     def describe(self) -> str:
         return "any value"

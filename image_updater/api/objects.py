@@ -23,8 +23,8 @@ from image_updater.api.decode import (
     suggest,
 )
 from image_updater.api.fields import (
-    Anything,
     Field,
+    Ignored,
     MapOf,
     Struct,
     Text,
@@ -75,7 +75,7 @@ METADATA: Final = Struct(
             doc="annotations",
         ),
         *(
-            Field(name=name, type=Anything(), doc="written by the server, not used")
+            Field(name=name, type=Ignored(), doc="written by the server, not used")
             for name in (
                 "creationTimestamp",
                 "deletionGracePeriodSeconds",

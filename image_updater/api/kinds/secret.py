@@ -7,7 +7,7 @@ import binascii
 from typing import Final
 
 from image_updater.api.decode import INVALID, At, Invalid, is_text, kind_of
-from image_updater.api.fields import Anything, Field, Flag, MapOf, Struct, Text, Type, Values
+from image_updater.api.fields import Field, Flag, Ignored, MapOf, Struct, Text, Type, Values
 from image_updater.api.model import Meta, Secret
 from image_updater.documents import Node, Scalar, resolve
 
@@ -50,7 +50,7 @@ SECRET: Final = Struct(
         Field(name="data", type=MapOf(value=Base64()), default={}, doc="values in base64, by key"),
         Field(name="stringData", type=MapOf(value=Plain()), default={}, doc="values as text, by key; wins over data"),
         Field(name="immutable", type=Flag(), default=False, doc="not used"),
-        *(Field(name=name, type=Anything(), doc="read elsewhere") for name in ("apiVersion", "kind", "metadata")),
+        *(Field(name=name, type=Ignored(), doc="read elsewhere") for name in ("apiVersion", "kind", "metadata")),
     )
 )
 
