@@ -265,14 +265,20 @@ def _translated(error: Exception, shown: str, *, tls: bool, proxied: bool) -> Re
             f"{host} asks for a client certificate",
             remedy="put tls.crt and tls.key into the Secret of spec.certSecretRef",
         )
-    if isinstance(error, httpx.ProxyError) or (proxied and "proxy" in text.lower()):
+    # The transport's own mapping loses which connection error it was; the original is its cause.
+    origin = error.__cause__ or error
+    if isinstance(origin, aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError) or (
+        proxied and isinstance(origin, aiohttp.ClientConnectorError)
+    ):
         return ConnectionRefused(f"{host}: the proxy refuses or cannot be reached", remedy="check the proxy's settings")
-    known: dict[type[Exception], str] = {
-        httpx.ConnectError: "no connection",
-        httpx.ReadError: "the connection was cut in the middle of the answer",
-        httpx.ConnectTimeout: "the connection was closed",
-    }
-    what = known.get(type(error), f"the request failed ({type(error).__name__})")
+    if isinstance(origin, aiohttp.ClientConnectorError):
+        what = "no connection"
+    elif isinstance(origin, aiohttp.ServerDisconnectedError | ConnectionError):
+        what = "the connection was closed without an answer"
+    elif isinstance(origin, aiohttp.ClientPayloadError):
+        what = "the connection was cut in the middle of the answer"
+    else:
+        what = f"the request failed ({type(origin).__name__})"
     cause = next((part for part in _causes(error) if isinstance(part, OSError) and part.strerror), None)
     if cause is not None and cause.strerror and "Cannot connect" not in cause.strerror:
         what += f": {cause.strerror[:100]}"
