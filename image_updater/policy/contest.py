@@ -27,6 +27,8 @@ class Outcome:
     needs: tuple[str, ...] = ()
     held: bool = False
     """Something could win, but may not yet; `reason` says what it waits for."""
+    winner: tuple[Any, str] | None = None
+    """Of an ordering: the place and the tag that wins, or would win."""
 
 
 class Contest(Protocol):

@@ -23,7 +23,8 @@ class TagFacts:
     first_seen: datetime | None = None
     platforms: tuple[str, ...] | None = None
     created_known: bool = False
-    """The image was looked up: what is None then does not exist (or nobody will ever know it), not: nobody asked."""
+    """The dates were looked up, and the digest if one must be written: what is None then will never be known.
+    It does not mean that nobody asked."""
 
 
 class Fate(StrEnum):

@@ -105,9 +105,7 @@ class Newest:
         """The choice among the tags that share the newest date, greatest first."""
         known = [facts[tag] for tag in tags]
         if len(tags) > 1 and (None in (digests := {one.digest for one in known}) or len(digests) > 1):
-            needs = tuple(
-                tag for tag, one in zip(tags, known, strict=True) if one.digest is None and not one.created_known
-            )
+            needs = tuple(tag for tag, one in zip(tags, known, strict=True) if one.digest is None)
             shared = f"{len(tags):,} tags share the newest date {_text(date)} ({_some(tags)})"
             what = "and the digests of some are not known" if None in digests else "but not their bytes"
             return Outcome(

@@ -67,10 +67,12 @@ class Ordered:
             return self.resolve(self.start(standing.tags, self._barred(facts)), facts)
         tag = standing.best[1]
         if status is Bytes.PENDING:
-            return Outcome(chosen=None, reason=f"{tag} would win, but {why}", needs=(tag,), held=True), standing
+            return Outcome(
+                chosen=None, reason=f"{tag} would win, but {why}", needs=(tag,), held=True, winner=standing.best
+            ), standing
         known = facts.get(tag)
         chosen = Chosen(tag=tag, digest=None if known is None else known.digest)
-        return Outcome(chosen=chosen, reason=self.ordering.praise()), standing
+        return Outcome(chosen=chosen, reason=self.ordering.praise(), winner=standing.best), standing
 
     def verdict(self, tag: str, facts: Facts, outcome: Outcome) -> tuple[Fate, Any, str]:
         place = self._place(tag)
@@ -80,13 +82,11 @@ class Ordered:
         if status is Bytes.REFUSED:
             return Fate.REJECTED, None, why
         rank = place, tag
-        if outcome.chosen is None:
-            if tag in outcome.needs:
-                return Fate.HELD, rank, outcome.reason
-            return Fate.ELIGIBLE, rank, f"eligible, but {outcome.needs[0]} is {self._than(place, outcome.needs[0])}"
-        if tag == outcome.chosen.tag:
-            return Fate.CHOSEN, rank, outcome.reason
-        return Fate.ELIGIBLE, rank, f"eligible, but {outcome.chosen.tag} is {self._than(place, outcome.chosen.tag)}"
+        if outcome.winner is None or tag == outcome.winner[1]:
+            return Fate.CHOSEN if outcome.chosen is not None else Fate.HELD, rank, outcome.reason
+        best, winner = outcome.winner
+        than = "as good, and greater in byte order" if best == place else self.ordering.better
+        return Fate.ELIGIBLE, rank, f"eligible, but {winner} is {than}"
 
     def compare_key(self, tag: str) -> Key | str:
         """The place of any tag, also of one that may not win; or why it has none (never-down compares with it)."""
@@ -106,9 +106,6 @@ class Ordered:
         if isinstance(key, str):
             return key if value == tag else f"{value!r} is {key}"
         return self.ordering.refusal(key) or key
-
-    def _than(self, place: Key, winner: str) -> str:
-        return "as good, and greater in byte order" if self._place(winner) == place else self.ordering.better
 
     def _barred(self, facts: Facts) -> frozenset[str]:
         check = self.gate.check

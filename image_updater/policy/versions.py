@@ -17,6 +17,9 @@ Version: TypeAlias = tuple[int, int, int, Prerelease]
 RELEASE: Prerelease = (1,)
 """Sorts behind every pre-release, which begins with 0."""
 
+MAX_LENGTH = 256
+"""As in Masterminds; it also bounds what `int` is asked to read."""
+
 _MAX_NUMBER = 2**64 - 1
 _IDENTIFIERS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
 _TAIL = rf"(?:-({_IDENTIFIERS}))?(?:\+{_IDENTIFIERS})?"
@@ -29,6 +32,8 @@ _NOT_LOOSE = "not a version: needs one to three numeric parts"
 
 def parse_version(text: str, *, loose: bool = False) -> Version | str:
     """The version, or the reason why it is none."""
+    if len(text) > MAX_LENGTH:
+        return f"not a version: longer than {MAX_LENGTH} characters"
     match = (_LOOSE if loose else _STRICT).fullmatch(text)
     if match is None:
         if loose:

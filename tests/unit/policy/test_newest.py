@@ -241,3 +241,8 @@ def test_a_tag_that_was_denied_by_its_bytes_returns_with_other_bytes() -> None:
     assert chosen(bad) == "1.0.0"
     facts = {"1.0.0": TagFacts(digest=sha("a")), "1.1.0": TagFacts(digest=sha("c"))}
     assert chosen(judge(made, tags, facts, previous=bad)) == "1.1.0"
+
+
+def test_a_tie_asks_for_digests_even_where_the_dates_came_alone() -> None:
+    facts = {tag: TagFacts(first_seen=day(2), created_known=True) for tag in ("latest", "v1")}
+    assert judge(SEEN, list(facts), facts).needs_facts == ("v1", "latest")

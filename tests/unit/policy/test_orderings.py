@@ -152,7 +152,7 @@ _tag = st.builds(
     st.sampled_from(_RANGES),
     st.booleans(),
     st.booleans(),
-    st.lists(_tag | st.sampled_from(["latest", "", "a\nb"]), max_size=40),
+    st.lists(_tag | st.sampled_from(["latest", "", "a\nb", "9" * 5000 + ".1.1"]), max_size=40),
     st.integers(0, 2**32),
 )
 def test_the_shortcuts_for_long_lists_give_what_reading_every_tag_gives(

@@ -105,6 +105,9 @@ def test_a_hostile_range_is_refused_quickly() -> None:
         ("18446744073709551615.0.0", True, True),
         ("18446744073709551616.0.0", False, False),
         ("1.0.00000000000000000000000001", True, True),
+        (f"1.0.0-{'9' * 250}", True, True),
+        (f"1.0.0-{'9' * 5000}", False, False),
+        (f"{'9' * 5000}.0.0", False, False),
     ],
 )
 def test_strict_versions_have_three_numbers_and_loose_ones_up_to_three(text: str, strict: bool, loose: bool) -> None:
