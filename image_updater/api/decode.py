@@ -174,6 +174,8 @@ def kind_of(node: Node) -> str:
         return "nothing"
     if is_text(node):
         return "a string"
+    if node.tag is not None and node.tag.startswith("!"):
+        return f"the tag {node.tag}"
     kind = (node.tag or implicit_tag(node.value)).rpartition(":")[2]
     if kind == "bool":
         return f"the boolean {node.value}"

@@ -62,7 +62,9 @@ class Text(Type):
         if not isinstance(target, Scalar):
             return at.fail(f"must be a string, not {kind_of(node)}", node=node)
         if not is_text(target):
-            quoted = target.value.replace("'", "''")
+            tag = target.tag or ""
+            written = f"{tag} {target.value}".strip() if tag.startswith("!") else target.value
+            quoted = written.replace("'", "''")
             return at.fail(
                 f"must be a string, but YAML reads {kind_of(node)}", node=node, remedy=f"quote it: '{quoted}'"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Final
 
 from image_updater.api.decode import Report, SpecErrors
@@ -89,7 +90,7 @@ def _read_text(text: str, report: Report, *, folder: bool) -> list[AnyObject | E
     try:
         documents = parse(text, file=report.file)
     except DocumentError as exc:
-        report.add(exc.message, line=exc.where.line, remedy=exc.remedy)
+        report.add(exc.message, line=exc.where.line, remedy=exc.remedy or _needs_quotes(text, exc.where.line))
         return []
     found: list[AnyObject | Encrypted] = []
     for document in documents:
@@ -102,6 +103,18 @@ def _read_text(text: str, report: Report, *, folder: bool) -> list[AnyObject | E
             if result is not None:
                 found.append(result)
     return found
+
+
+_INDICATOR: Final = re.compile(r"\s*(?:- +)*[\w.-]+: +([*&>|@%`!])")
+"""A value that begins with a character that means something to YAML: `range: >=1.0` is the usual one."""
+
+
+def _needs_quotes(text: str, line: int | None) -> str | None:
+    lines = text.splitlines()
+    match = _INDICATOR.match(lines[line - 1]) if line is not None and line <= len(lines) else None
+    if match is None:
+        return None
+    return f"a value that begins with {match[1]} needs quotes"  # the value itself may be a secret
 
 
 def _assemble(found: Sequence[AnyObject | Encrypted], errors: list[SpecError]) -> Objects:

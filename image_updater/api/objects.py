@@ -259,7 +259,10 @@ def _misses_type(node: Mapping, report: Report, *, version: str | None, kind: st
         (key for key in keys if key not in _TOP and suggest(key, ["apiVersion", "kind"]) == missing and len(key) > 3),
         None,
     )
-    ours = kind in KINDS if version is None else (version or "").partition("/")[0] == GROUP
+    if version is not None:
+        ours = version.partition("/")[0] == GROUP
+    else:  # Kustomize lets its own file leave the apiVersion out
+        ours = kind in KINDS and (kind != "Kustomization" or "spec" in keys)
     if folder and not slip and not ours:
         return False
     label = kind if kind is not None else None

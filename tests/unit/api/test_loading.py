@@ -37,7 +37,7 @@ def test_a_folder_is_read_in_order_and_what_is_no_object_is_left(tmp_path: Path)
         "values.yaml": "image: {tag: x}\n",
         "list.yaml": "- 1\n",
         "word.yaml": "hello\n",
-        "kustomization.yaml": "resources: [a.yml]\n",
+        "kustomization.yaml": "kind: Kustomization\nresources: [a.yml]\n",
     }.items():
         (tmp_path / name).write_text(text)
     with pytest.raises(api.SpecErrors, match="must be a Kubernetes object, not a list"):

@@ -297,3 +297,28 @@ spec:
 """
     (policy,) = api.load_text(text).policies
     assert (policy.interval, policy.timeout) == (timedelta(minutes=7), timedelta(seconds=1))
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("*", "a value that begins with * needs quotes"),
+        (">=1.0 <2", "a value that begins with > needs quotes"),
+        ("|| 1", "a value that begins with | needs quotes"),
+        ("@x", "a value that begins with @ needs quotes"),
+        ("!=1.2", "quote it: '!=1.2'"),
+        ("1e3", "quote it: '1e3'"),
+        ("0x1F", "quote it: '0x1F'"),
+        ("yes", "quote it: 'yes'"),
+    ],
+)
+def test_a_range_that_yaml_reads_otherwise_says_to_quote_it(text: str, remedy: str) -> None:
+    error = error_of(f"image: nginx\npolicy:\n  semver:\n    range: {text}\n")
+    assert error.where.line == 8
+    assert error.remedy == remedy
+
+
+@pytest.mark.parametrize("text", ["^1.2", "~1.2", "1.x", "=1", "1.2.3", "!!str 1.2", "2024-01-01"])
+def test_a_range_that_is_a_string_to_every_reader_needs_no_quotes(text: str) -> None:
+    strategy = load(f"image: nginx\npolicy:\n  semver:\n    range: {text}\n").strategy
+    assert strategy == model.SemverPolicy(range=text.removeprefix("!!str "))
