@@ -306,7 +306,7 @@ def test_verify_names_what_it_found() -> None:
         (replace(edit, kind=EditKind.INSERT, start=4, text="\nc: w"), "would appear"),
         (replace(edit, text="'z'"), "quotes"),
         (replace(edit, text="1.10", new="1.10"), "something else than a string"),
-        (replace(edit, kind=EditKind.REMOVE, field="q", start=0, end=5, text=""), "would be gone"),
+        (replace(edit, kind=EditKind.REMOVE, field="q", start=0, end=5, text=""), "would appear"),
     ]:
         with pytest.raises(Refused, match=words):
             verify_parse(text, splice(text, [tampered]), [tampered], FILE)
