@@ -80,12 +80,13 @@ class _Walk:
             self.refuse(
                 f"the insert reads as {self.added.get(place)!r}, not {self.expected.get(place)!r}", None, place[1]
             )
-        self.inserted_text()
+        if any(edit.kind is EditKind.INSERT for edit in self.edits):
+            self.inserted_text(after)
 
-    def inserted_text(self) -> None:
+    def inserted_text(self, after: list[Document]) -> None:
         """Inserted text is scalars and the glue between them: no comment, no blanks at the ends of lines."""
         spans: list[tuple[int, int]] = []
-        for document in parse(self.new, file=self.file):
+        for document in after:
             _spans(document.root, spans)
         spans.sort()
         shift = 0
