@@ -161,6 +161,8 @@ class Engine:
         raise AssertionError("a build of all objects needs no others")
 
     def _run(self, build: Build, folder: str, path: str, tree: Map) -> None:
+        if not tree.keys() - {"apiVersion", "kind", "metadata"}:
+            self.fail(build, path, None, "the kustomization is empty")
         for key in ("resources", "bases"):
             for leaf in texts(tree.get(key)):
                 self.resource(build, folder, path, leaf)

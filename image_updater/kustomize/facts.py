@@ -12,7 +12,7 @@ import re
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from image_updater.documents import decode, parse
 from image_updater.errors import DocumentError
@@ -123,7 +123,8 @@ def load(data: bytes) -> Facts | None:
 
 
 def dump(facts: Facts) -> bytes:
-    return VERSION + marshal.dumps((facts.documents, facts.manifest, facts.error, facts.marked))
+    packed: Any = (facts.documents, facts.manifest, facts.error, facts.marked)
+    return VERSION + marshal.dumps(packed)
 
 
 def find_markers(data: bytes, file: str) -> list[Marker]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from image_updater.kustomize.values import NULL, Leaf, Map, Value, text_at
+from image_updater.kustomize.values import NULL, Leaf, Map, Value, made, text_at
 
 MERGE_KEYS = {
     "containers": "name",
@@ -78,25 +78,32 @@ def _merge(base: Value | None, patch: Value, name: str, schema: bool) -> Value |
                 result[key] = merged
         return result
     if isinstance(patch, list):
-        key = MERGE_KEYS.get(name) if schema else None
-        if key is None or not any(isinstance(item, Map) for item in patch):
+        merge_key = MERGE_KEYS.get(name) if schema else None
+        if merge_key is None or not any(isinstance(item, Map) for item in patch):
             return patch
-        if any(_directive(item) == "replace" and text_at(item, key) is None for item in patch):
-            kept = [item for item in patch if _directive(item) != "replace"]
-            return [added for item in kept if (added := _merge(None, item, "", schema)) is not None]
-        return _merge_list(base if isinstance(base, list) else [], patch, key, schema)
+        return _merge_list(base if isinstance(base, list) else [], patch, merge_key, schema)
     return patch
 
 
 def _merge_list(base: list[Value], patch: list[Value], key: str, schema: bool) -> list[Value]:
-    """Items of the patch come first, in its order, merged into those of the same key; then the others."""
+    """Items of the patch come first, in its order, merged into those of the same key; then the others.
+
+    `$patch: replace` as an item of its own drops the base. So does, in the binary, an item that lacks the key; an item with a key
+    and `$patch: replace` leaves that of the base as it is.
+    """
+    if any(_directive(item) == "replace" and text_at(item, key) is None for item in patch):
+        base = []
     by_key = {text_at(item, key): item for item in base}
     result: list[Value] = []
-    done = set()
+    done: set[str | None] = set()
     for item in patch:
-        name = text_at(item, key)
-        done.add(name)
-        merged = _merge(by_key.get(name), item, "", schema)
+        label = text_at(item, key)
+        if label is None:
+            base = []
+            continue
+        done.add(label)
+        old = by_key.get(label)
+        merged = old if old is not None and _directive(item) == "replace" else _merge(old, item, "", schema)
         if merged is not None:
             result.append(merged)
     result.extend(item for item in base if text_at(item, key) not in done)
@@ -135,7 +142,7 @@ def json6902(tree: Value, operations: list[Value]) -> Value:
             tree = _remove(tree, path)
         elif op in ("move", "copy"):
             source = _pointer(text_at(operation, "from"))
-            moved = _get(tree, source)
+            moved = _copied(tree, source) if op == "copy" else _get(tree, source)
             if op == "move":
                 tree = _remove(tree, source)
             tree = _set(tree, path, moved, insert=True)
@@ -181,14 +188,22 @@ def _get(value: Value, path: list[str]) -> Value:
     return value
 
 
+def _copied(tree: Value, path: list[str]) -> Value:
+    """The binary copies a missing member as null."""
+    holder = _get(tree, path[:-1])
+    if isinstance(holder, Map) and path[-1] not in holder:
+        null = made("null", holder)
+        null.bits = NULL
+        return null
+    return _get(tree, path)
+
+
 def _set(tree: Value, path: list[str], value: Value, *, insert: bool) -> Value:
     if not path:
         return value
     step = path[0]
     if isinstance(tree, Map):
         if len(path) > 1 and step not in tree:
-            raise PatchError(f"path {step} does not exist")
-        if not insert and len(path) == 1 and step not in tree:
             raise PatchError(f"path {step} does not exist")
         copy = tree.clone()
         copy[step] = value if len(path) == 1 else _set(tree[step], path[1:], value, insert=insert)

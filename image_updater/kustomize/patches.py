@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from image_updater.kustomize.merge import NeedAll, PatchError, has_schema, json6902, strategic
@@ -58,6 +59,9 @@ def apply_patch(engine: Engine, build: Build, folder: str, path: str, item: Map)
     options = map_at(item, "options")
     for document in engine.documents(build, path, leaf, file, ROLE):
         if isinstance(document, list):
+            if not _is_json(engine, leaf, file):
+                engine.fail(build, path, item.line, "a patch that begins with [ must be JSON")
+                return
             if target is None:
                 engine.fail(build, path, item.line, "a JSON 6902 patch needs a target")
                 return
@@ -69,30 +73,26 @@ def apply_patch(engine: Engine, build: Build, folder: str, path: str, item: Map)
 
 
 def json6902_list(engine: Engine, build: Build, folder: str, path: str, tree: Map) -> None:
-    """`patchesJson6902`: the target is one object, by its identity."""
+    """`patchesJson6902`: the target is a selector like that of `patches`, but must have a name."""
     for item in list_at(tree, "patchesJson6902"):
         if not isinstance(item, Map):
             continue
-        name, text = item.get("path"), item.get("patch")
-        if isinstance(text, Leaf) and text.value.strip():
-            leaf, file = text, None
-        elif isinstance(name, Leaf):
-            leaf, file = name, engine.file(build, folder, path, name)
-            if file is None:
-                continue
-        else:
-            engine.fail(build, path, item.line, "a patch needs `path` or `patch`")
+        if not text_at(item, "target", "name"):
+            engine.fail(build, path, item.line, "patchesJson6902 needs the name of its target")
             continue
-        target = map_at(item, "target")
-        wanted = {key: text_at(target, key) or "" for key in ("group", "version", "kind", "name", "namespace")}
-        api_version = f"{wanted['group']}/{wanted['version']}" if wanted["group"] else wanted["version"]
+        apply_patch(engine, build, folder, path, item)
 
-        def called(obj: Obj, api_version: str = api_version, wanted: dict[str, str] = wanted) -> bool:
-            return obj.is_called(api_version, wanted["kind"], wanted["name"], wanted["namespace"])
 
-        for document in engine.documents(build, path, leaf, file, ROLE):
-            if isinstance(document, list):
-                _json(engine, build, path, item.line, document, called)
+def _is_json(engine: Engine, leaf: Leaf, file: str | None) -> bool:
+    """A list of operations may be block YAML; once it begins with a bracket the binary reads it as JSON."""
+    text = leaf.value if file is None else engine.files.text(file)
+    if not text.startswith("["):
+        return True
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _json(engine: Engine, build: Build, path: str, line: int, operations: list[Value], chosen: object) -> None:

@@ -175,7 +175,7 @@ def rows(build: Build, root: str, writers: Writers, *, plain: bool = False) -> R
         _chart_rows(chart, root, writers, result)
     used = {id(writer) for writer, _ in result.uses}
     result.idle.extend(writer for entry in build.entries if id(writer := writers.entry(entry)) not in used)
-    result.idle.extend(writer for leaf in build.remotes if (writer := _remote(leaf)) is not None)
+    result.idle.extend(remote for leaf in build.remotes if (remote := _remote(leaf)) is not None)
     return result
 
 

@@ -93,6 +93,9 @@ def _config(
                 changed.name, changed.namespace = obj.name, obj.namespace
                 build.objects[i] = changed
         return
+    if any(obj.is_called("v1", kind, name, namespace) for obj in build.objects):
+        engine.fail(build, path, item.line, f"{kind} {name} exists already: its generator needs `behavior: merge` or `replace`")
+        return
     tree, metadata, members = empty_map(item), empty_map(item), empty_map(item)
     members.update(data)
     metadata["name"] = made(name, item)

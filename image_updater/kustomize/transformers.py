@@ -104,5 +104,5 @@ def _apply(engine: Engine, build: Build, folder: str, file: str, config: Value) 
 
 
 def _is_program(config: Map) -> bool:
-    annotations = map_at(config, "metadata", "annotations") or {}
-    return any(key in annotations for key in ("config.kubernetes.io/function", "config.k8s.io/function"))
+    annotations = map_at(config, "metadata", "annotations")
+    return annotations is not None and any(key in annotations for key in ("config.kubernetes.io/function", "config.k8s.io/function"))

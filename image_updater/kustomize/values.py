@@ -263,7 +263,8 @@ def unpack(packed: object, origin: Origin, document: int, path: Path = ()) -> Va
             else:
                 node[key] = unpack(member, origin, document, (*path, key))
         return node
-    return Leaf(*packed, origin, document, path)
+    value, start, end, line, style, bits = packed
+    return Leaf(value, start, end, line, style, bits, origin, document, path)
 
 
 # --- looking and changing -----------------------------------------------------------------------------------------------------
