@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from image_updater import __version__
-from image_updater.cli.failing import DEBUG, FAILED, USAGE, crashed
+from image_updater.cli.failing import DEBUG, FAILED, INTERRUPTED, USAGE, crashed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return USAGE if isinstance(error, click.UsageError | click.FileError) else FAILED
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing is left to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

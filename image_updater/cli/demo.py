@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from image_updater.cli import options
-from image_updater.cli.failing import DONE, FAILED, Command
+from image_updater.cli.failing import DONE, FAILED, INTERRUPTED, Command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,6 +62,9 @@ async def show(settings: Settings, pace: float) -> int:
         async with stage(settings, options.environment()) as scene:
             async with asyncio.timeout(PATIENCE * 4):
                 good = await play(out, scene, pace)
+    except asyncio.CancelledError:
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
     except TimeoutError as error:
         raise Transient(f"a step of the demo took longer than {PATIENCE:.0f} s") from error
     seconds = time.monotonic() - started
