@@ -90,6 +90,7 @@ class FactBook:
                     tag: TagFacts(
                         digest=digests.get(tag),
                         created=_created(known.facts.get(digest)),
+                        dateless=digest in known.facts and _created(known.facts[digest]) is None,
                         created_known=digest in known.facts and (tag in digests or not needs_digest),
                     )
                     for tag, digest in seen_last.items()

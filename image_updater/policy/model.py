@@ -22,6 +22,8 @@ class TagFacts:
     pushed: datetime | None = None
     first_seen: datetime | None = None
     platforms: tuple[str, ...] | None = None
+    dateless: bool = False
+    """The image itself was read and says no creation date: out of `newest` by created, whatever else is known of it."""
     created_known: bool = False
     """The dates were looked up, and the digest if one must be written: what is None then will never be known.
     It does not mean that nobody asked."""

@@ -158,6 +158,8 @@ class Newest:
         """Why a tag that the filters leave is out of the contest."""
         if self.by is NewestBy.FIRST_SEEN and date is None:
             return "it was there when the repository was first listed: only tags that came later have a first-seen date"
+        if self.by is NewestBy.CREATED and known is not None and known.dateless:
+            return "its image has no creation date"
         status, why = self.gate.check(known)
         return why if status is Bytes.REFUSED else None
 

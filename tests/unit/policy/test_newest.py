@@ -246,3 +246,10 @@ def test_a_tag_that_was_denied_by_its_bytes_returns_with_other_bytes() -> None:
 def test_a_tie_asks_for_digests_even_where_the_dates_came_alone() -> None:
     facts = {tag: TagFacts(first_seen=day(2), created_known=True) for tag in ("latest", "v1")}
     assert judge(SEEN, list(facts), facts).needs_facts == ("v1", "latest")
+
+
+def test_an_image_that_was_read_and_has_no_date_is_out_and_an_unknown_date_holds() -> None:
+    read = {"a": made_on(1), "b": TagFacts(created_known=True, dateless=True)}
+    assert pick(CREATED, ["a", "b"], read) == "a"
+    unknown = {"a": made_on(1), "b": TagFacts(created_known=True)}
+    assert pick(CREATED, ["a", "b"], unknown) is None
