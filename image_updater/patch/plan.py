@@ -460,10 +460,10 @@ class _Planner:
                 changes=changes,
             )
 
-        if claim.refusal is not None or claim.policy is None:
-            return row(State.REFUSED, claim.refusal or "the marker names no policy"), None, None
         if not self.scope.holds(site.file):
             return row(State.UNMANAGED, f"outside update.paths ({self.scope.describe()})"), None, None
+        if claim.refusal is not None or claim.policy is None:
+            return row(State.REFUSED, claim.refusal or "the marker names no policy"), None, None
         scalar = marker.scalar
         if scalar is None:
             return row(State.REFUSED, "the marker stands behind no value"), None, None

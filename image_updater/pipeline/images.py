@@ -71,10 +71,10 @@ def _images(request: ImagesRequest) -> ImagesReport:
 
 
 def _of_marker(site: Site, claim: MarkerClaim, scope: Scope) -> Decision:
-    if claim.refusal is not None:
-        return Decision(site=site, state=State.REFUSED, reason=claim.refusal, roots=site.roots)
     if not scope.holds(site.file):
         return Decision(site=site, state=State.UNMANAGED, reason="outside update.paths", roots=site.roots)
+    if claim.refusal is not None:
+        return Decision(site=site, state=State.REFUSED, reason=claim.refusal, roots=site.roots)
     return Decision(site=site, state=State.CURRENT, policy=claim.policy, roots=site.roots)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from image_updater.errors import ImageUpdaterError, SpecError
-from image_updater.git import Planned, Work, access_for, normalise, redact
+from image_updater.git import Planned, Work, access_for, urls
 from image_updater.git.verify import keys_from_secret
 from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.plan import Decision, State
@@ -71,13 +71,13 @@ def find_targets(request: UpdateRequest) -> list[Target]:
     """
     objects = request.objects
     repositories = {repository.key: repository for repository in objects.repositories}
-    wanted = normalise(request.target) if request.target is not None else None
+    wanted = urls.normalise(request.target) if request.target is not None else None
     if not objects.automations:
         if request.target is None:
             raise SpecError(
                 "no path, no URL, and no ImageUpdateAutomation", remedy="name a path, or give objects with -f"
             )
-        found = next((r for r in objects.repositories if normalise(r.url) == wanted), None)
+        found = next((r for r in objects.repositories if urls.normalise(r.url) == wanted), None)
         automation = default_automation(objects)
         return [_make(request, request.target, found, (automation,))]
     grouped: dict[tuple[str, str, str], tuple[GitRepository, list[ImageUpdateAutomation]]] = {}
@@ -93,7 +93,7 @@ def find_targets(request: UpdateRequest) -> list[Target]:
                 f" there is no GitRepository {automation.source_ref}",
                 remedy="add it to the objects, or name a path",
             )
-        key = normalise(repository.url)
+        key = urls.normalise(repository.url)
         if (wanted is not None and key != wanted) or repository.suspend:
             continue
         branch = request.branch or repository.ref.branch or ""
@@ -135,7 +135,7 @@ def _make(
 
 async def _target(request: UpdateRequest, line: Line, target: Target, mirrors: Mirrors, done: Done) -> None:
     try:
-        request.progress(f"fetching {redact(target.url)}")
+        request.progress(f"fetching {urls.redact(target.url)}")
         mirror = await mirrors.open(target.url, await authorised(target.access))
         branch = target.branch or await mirror.default_branch()
         target = replace(target, branch=branch)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from image_updater.git import Mirror, WriterQueue, normalise
+from image_updater.git import Mirror, WriterQueue, urls
 from image_updater.kustomize import NamedRoot
 from image_updater.render import Renderer
 from image_updater.render.cache import LayeredCache, MemoryCache
@@ -51,7 +51,7 @@ class Mirrors:
 
     async def open(self, url: str, access: GitAccess) -> Mirror:
         """The mirror of this URL for this identity, with the credentials given last (tokens are renewed)."""
-        name = hashlib.sha256(f"{normalise(url)}\0{access.identity}".encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{urls.normalise(url)}\0{access.identity}".encode()).hexdigest()[:32]
         async with self._lock:
             mirror = self._mirrors.get(name)
             if mirror is None:
