@@ -150,7 +150,9 @@ def load(data: bytes, *, where: Where, helpers: bool = False) -> DockerConfig:
     if not isinstance(value, dict):
         raise SpecError("the docker config is not a JSON object", where=where)
     modern = "auths" in value or any(key in value for key in ("credsStore", "credHelpers", "HttpHeaders", "proxies"))
-    auths = value.get("auths") or {} if modern or not _looks_legacy(value) else value
+    auths = value.get("auths", {}) if modern or not _looks_legacy(value) else value
+    if auths is None:
+        auths = {}
     if not isinstance(auths, dict):
         raise SpecError("`auths` of the docker config is not an object", where=where)
     entries = {key: found for key, entry in auths.items() if (found := _entry(key, entry, where)) is not None}

@@ -7,6 +7,7 @@ redirects, cookies and an auth flow that a registry needs in another form (clien
 from __future__ import annotations
 
 import asyncio
+import base64
 import functools
 import ssl
 import tempfile
@@ -15,7 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import aiohttp
 import certifi
@@ -163,10 +164,22 @@ class Http:
             skip_auto_headers=("Accept-Encoding", "User-Agent"),
             timeout=aiohttp.ClientTimeout(total=None),
         )
-        proxy = httpx.Proxy(wire.proxy) if wire.proxy else None
+        proxy = _proxy(wire.proxy) if wire.proxy else None
         transport = AiohttpTransport(verify=context, proxy=proxy, client=session)
         self._transports[wire, tls] = transport
         return transport
+
+
+def _proxy(url: str) -> httpx.Proxy:
+    """The transport's own way to log in to a proxy warns of its end. aiohttp turns this header of the proxy's into
+    Proxy-Authorization, for tunnels and for plain requests alike.
+    """
+    parts = urlsplit(url)
+    if parts.username is None:
+        return httpx.Proxy(url)
+    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    bare = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return httpx.Proxy(bare, headers={"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"})
 
 
 @functools.lru_cache(maxsize=4096)
