@@ -1,7 +1,8 @@
 """Changes of meaning to edits of text: the one place where characters are decided.
 
 `write` never dumps YAML. A scalar's span gets new text in its own style; inserts copy the layout around them
-(`structure`); removals take the whole line. Everything else of a file stays, byte by byte, and `verify` proves it.
+(`structure`); removals take the whole line (`removal`). Everything else of a file stays, byte by byte, and `verify`
+proves it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from image_updater.kustomize.model import ScalarRef
 from image_updater.patch.inline import open_block
 from image_updater.patch.model import Change, Edit, EditKind
 from image_updater.patch.quoting import is_legal_plain, replacement
-from image_updater.patch.structure import inserts, removal
+from image_updater.patch.removal import removal
+from image_updater.patch.structure import inserts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -36,7 +36,8 @@ STYLES = {
     "flow entry with a tag": 'images:\n- {name: nginx, newTag: "3"}\nresources: [d.yaml]',
     "unquoted number": "images:\n- name: nginx\n  newTag: 3\nresources: [d.yaml]\n",
     "patch at the end": (
-        "resources: [d.yaml]\npatches:\n- patch: |\n    - {op: add, path: /metadata/labels, value: {a: b}}\n  target: {kind: Pod}"
+        "resources: [d.yaml]\npatches:\n- target: {kind: Pod}\n"
+        "  patch: |\n    - {op: add, path: /metadata/labels, value: {a: b}}"
     ),
 }
 

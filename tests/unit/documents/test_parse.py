@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string as ascii_
 
 import pytest
@@ -43,7 +44,7 @@ def check_spans(text: str) -> list[Document]:
             assert inner.value == scalar.value, piece
             if scalar.style:
                 assert piece[0] == piece[-1] == scalar.style
-            line = len([c for c in text[: scalar.start].replace("\r\n", "\n") if c in "\r\n"]) + 1
+            line = len(re.findall("\r\n|[\r\n\x85\u2028\u2029]", text[: scalar.start])) + 1
             assert scalar.line == line
     return documents
 
@@ -86,6 +87,8 @@ CASES = {
     "merge keys": "a: &x {b: c}\nd:\n  <<: *x\n  e: f\n",
     "sequence in a sequence": "- - a\n  - b\n- - c\n",
     "colons and hashes": "a: b:c\nd: e#f\ng: 'h # i'\nj: http://k:1/l#m\n",
+    "next line and line separator": "a: 'x\u2028y'\nb: z\x85c: \"d\x85  e\"\nf: g # h\u2028i: j\n",
+    "byte order mark inside": "a: \ufeffx\nb: 'y\ufeff'\n",
     "trailing blanks": "a: x   \nb: y \t\n\n\n",
 }
 
