@@ -72,12 +72,14 @@ def find(text: str, documents: list[Document], file: str) -> list[Marker]:
     starts = [spot.start for spot in spots]
     found: list[Marker] = []
     done = -1  # end of the line that was judged last: one marker a comment
+    counted, line = 0, 1
     for hit in hits:
         if hit < done:
             continue
         inside = _inside(text, spots, starts, hit)
         begin, end = _line(text, hit)
-        line = _line_number(text, begin)
+        line += len(_BREAK.findall(text, counted, begin))
+        counted = begin
         if inside is not None:
             if isinstance(inside.node, Scalar) and inside.node.style in ("|", ">"):
                 shown = text[begin:end].strip()
@@ -142,10 +144,6 @@ def _line(text: str, at: int) -> tuple[int, int]:
     begin = max(text.rfind("\n", 0, at), text.rfind("\r", 0, at)) + 1
     match = _BREAK.search(text, at)
     return begin, match.start() if match else len(text)
-
-
-def _line_number(text: str, begin: int) -> int:
-    return len(_BREAK.findall(text, 0, begin)) + 1
 
 
 def _comment_start(text: str, spots: list[_Spot], starts: list[int], begin: int, end: int) -> int | None:
