@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from image_updater.errors import ImageUpdaterError, SpecError, Transient, Waiting
 from image_updater.images import parse_name
 from image_updater.pipeline.branches import branches_of
+from image_updater.pipeline.hints import Hints, Taken
 from image_updater.pipeline.report import Mode, UpdateRequest
 from image_updater.pipeline.scheduler import Schedule
 from image_updater.pipeline.selection import Selector, policy_name
+from image_updater.pipeline.tasks import Tasks, pause
 from image_updater.pipeline.update import update
 
 if TYPE_CHECKING:
@@ -36,10 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("image_updater.run")
 
-MAX_HINTS = 1000
-"""Images that hints may wait for; more are dropped, the polls find their tags."""
-MAX_HINTED_TAGS = 3
-"""Hinted tags of one image that are looked at one by one; more are one list."""
 LOOK_EVERY = 1.0
 """Seconds between looks at the objects files."""
 
@@ -82,10 +80,10 @@ class Daemon:
         self._groups: dict[Group, tuple[ImagePolicy, ...]] = {}
         self._names: dict[str, Group] = {}
         self._branches: dict[str, Branch] = {}
-        self._hinted: dict[str, set[str | None]] = {}
+        self._hints = Hints()
         self._checking: Counter[str] = Counter()
         """Policies that a hint is checking now."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._bad: ImageUpdaterError | None = None
@@ -108,16 +106,12 @@ class Daemon:
         if self._stopping or not any(group[0] == name for group in self._groups):
             self.metrics.hints.labels("unknown").inc()
             return False
-        waiting = self._hinted.get(name)
-        if waiting is None and len(self._hinted) >= MAX_HINTS:
+        taken = self._hints.put(name, tag)
+        if taken is Taken.STARTED:
+            self._tasks.start(self._check_hints(name), then=lambda: self._hints.end(name))
+        elif taken is Taken.DROPPED:
             self.metrics.hints.labels("dropped").inc()
-            return False
-        if waiting is not None:
-            waiting.add(tag)
-            return True
-        self._hinted[name] = {tag}
-        self._spawn(self._check_hints(name))
-        return True
+        return taken is not Taken.DROPPED
 
     def health(self) -> tuple[bool, Mapping[str, object]]:
         details: dict[str, object] = {
@@ -185,7 +179,7 @@ class Daemon:
             for task in late:
                 log.warning("a push did not end in time and is abandoned (--stop-timeout)")
                 task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.end()
 
     async def _poll(self) -> None:
         """Start what is due; sleep until the next."""
@@ -194,11 +188,11 @@ class Daemon:
             now = self._monotonic()
             while (group := self._polls.pop(now)) is not None:
                 await self._slots.acquire()
-                self._spawn(self._check(group), release=True)
+                self._tasks.start(self._check(group), then=self._slots.release)
             while (key := self._looks.pop(now)) is not None:
                 self._dirty(self._branches[key], routine=True)
             due = [at for at in (self._polls.next_due(), self._looks.next_due()) if at is not None]
-            await self._sleep(self._wake, min(due) - self._monotonic() if due else None)
+            await pause(self._wake, min(due) - self._monotonic() if due else None)
 
     async def _watch(self) -> None:
         while True:
@@ -310,25 +304,20 @@ class Daemon:
 
     async def _check_hints(self, name: str) -> None:
         """All hints of one image, those too that come while they are checked."""
-        try:
-            while tags := self._hinted[name]:
-                self._hinted[name] = set()
-                members = [member for group, each in self._groups.items() if group[0] == name for member in each]
-                names = [policy_name(member) for member in members]
-                asked: list[str | None] = [None] if len(tags) > MAX_HINTED_TAGS or None in tags else [*tags]
-                self._checking.update(names)
-                try:
-                    for tag in asked:
-                        before = {each: self._answer(each) for each in names}
-                        outcomes = await self._selector.hint(parse_name(name), tag, members)
-                        self.metrics.hints.labels("checked").inc()
-                        self._compare(before, outcomes)
-                finally:
-                    self._checking.subtract(names)
-                    for branch in self._branches.values():
-                        branch.wake.set()
-        finally:
-            del self._hinted[name]
+        while asked := self._hints.take(name):
+            members = [member for group, each in self._groups.items() if group[0] == name for member in each]
+            names = [policy_name(member) for member in members]
+            self._checking.update(names)
+            try:
+                for tag in asked:
+                    before = {each: self._answer(each) for each in names}
+                    outcomes = await self._selector.hint(parse_name(name), tag, members)
+                    self.metrics.hints.labels("checked").inc()
+                    self._compare(before, outcomes)
+            finally:
+                self._checking.subtract(names)
+                for branch in self._branches.values():
+                    branch.wake.set()
 
     def _answer(self, name: str) -> tuple[object, ...]:
         """What a change of the answer is measured by."""
@@ -364,7 +353,7 @@ class Daemon:
             branch.changed_at = now
         branch.wake.set()
         if branch.task is None or branch.task.done():
-            branch.task = self._spawn(self._branch(branch))
+            branch.task = self._tasks.start(self._branch(branch))
 
     def _busy(self, branch: Branch) -> bool:
         """Is a check under way that was hinted, or whose list changed, for a policy of this branch?"""
@@ -380,7 +369,7 @@ class Daemon:
             if wait is None:
                 return
             if wait > 0:
-                await self._sleep(branch.wake, wait)
+                await pause(branch.wake, wait)
                 continue
             branch.window.close()
             changed_at, branch.changed_at = branch.changed_at, None
@@ -444,32 +433,3 @@ class Daemon:
             branch.implicit = implicit
             await self._follow(answers[name].spec for name in implicit if name in answers)
         return bool(ours)
-
-    # ------------------------------------------------------------------------------------------------- small parts
-
-    def _spawn(self, work: Awaitable[None], *, release: bool = False) -> asyncio.Task[None]:
-        async def guarded() -> None:
-            try:
-                await work
-            except asyncio.CancelledError:
-                raise
-            except Exception:
-                log.exception("unexpected fault")
-            finally:
-                if release:
-                    self._slots.release()
-
-        task = asyncio.create_task(guarded())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _sleep(self, wake: asyncio.Event, seconds: float | None) -> None:
-        """Until `wake` is set or the time is over."""
-        if seconds is not None and seconds <= 0:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await wake.wait()
-        except TimeoutError:
-            return

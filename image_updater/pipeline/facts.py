@@ -136,7 +136,9 @@ class FactBook:
 
         def flush() -> None:
             if pending:
-                self._store.save_facts(source.repository, source.identity, dict(pending))
+                self._store.save_facts(
+                    source.repository, source.identity, {str(key): each for key, each in pending.items()}
+                )
                 pending.clear()
             if moved:
                 self._store.save_tag_digests(source.repository, source.identity, dict(moved))

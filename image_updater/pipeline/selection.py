@@ -188,7 +188,7 @@ class Selector:
                 try:
                     outcome = await ask(policy)  # type: ignore[misc]
                 except ImageUpdaterError as error:
-                    outcome = self._failed(policy, error)
+                    outcome = await self._failed(policy, error)
                 assert isinstance(outcome, Outcome)
                 self._answers[name] = outcome
                 return name, outcome
@@ -248,9 +248,7 @@ class Selector:
         source = self.source(policy)
         listing = self._listings.recent(source, policy.interval)
         if listing is None:
-            old = self._listings.known(source)
-            error = Waiting("not asked since the start")
-            return replace(self._failed(policy, error), listing=old)
+            return await self._failed(policy, Waiting("not asked since the start"))
         return await self._judge(policy, source, listing, ask=policy.reflection is DigestReflection.ALWAYS)
 
     async def _hint(self, policy: ImagePolicy, tag: str | None) -> Outcome:
@@ -353,16 +351,26 @@ class Selector:
             notes=listing.notes if listing is not None else (),
         )
 
-    def _failed(self, policy: ImagePolicy, error: ImageUpdaterError) -> Outcome:
-        """No answer: what was known before stays to be read, and selects nothing."""
+    async def _failed(self, policy: ImagePolicy, error: ImageUpdaterError) -> Outcome:
+        """No answer: what was known before, in this process or in the store, stays to be read, and selects nothing."""
         name = policy_name(policy)
         before = self._answers.get(name)
         if before is None or before.spec != policy:
+            before = await self._stored(policy) if not isinstance(error, SpecError) else None
+        if before is None:
             return Outcome(policy=name, spec=policy, reason=str(error), error=error)
         reason = str(error)
         if before.judgement is not None and before.judgement.chosen is not None:
             reason = f"{error}; the answer kept from before is {before.judgement.chosen.tag}"
         return replace(before, selection=None, error=error, reason=reason)
+
+    async def _stored(self, policy: ImagePolicy) -> Outcome | None:
+        """What the last complete list of the store says, without asking anyone; None when there is none."""
+        if self._tags is not None:
+            return None
+        source = self.source(policy)
+        listing = self._listings.known(source)
+        return await self._judge(policy, source, listing, ask=False) if listing is not None else None
 
 
 def open_client(settings: Settings, clock: Callable[[], datetime]) -> RegistryClient:

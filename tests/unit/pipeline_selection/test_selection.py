@@ -260,3 +260,15 @@ async def test_everything_invalid_is_found_before_anything_is_asked() -> None:
         )
     assert len(caught.value.errors) == 3
     assert not registry.calls
+
+
+async def test_without_the_registry_the_store_still_says_what_was_known(tmp_path: Path) -> None:
+    registry = FakeRegistry("1.0.0")
+    with Store.open(tmp_path / "state") as store:
+        await selector(registry, store=store).select([policy()])
+        registry.fail["tags"] = RegistryUnavailable("no route")
+        outcome = (await selector(registry, store=store).select([policy()]))["default/web"]
+    assert outcome.selection is None
+    assert outcome.judgement is not None
+    assert [verdict.tag for verdict in outcome.judgement.verdicts] == ["1.0.0"]
+    assert "kept from before is 1.0.0" in outcome.reason

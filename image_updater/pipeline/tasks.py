@@ -1,0 +1,56 @@
+"""Tasks that nobody awaits one by one: their faults are logged, never lost, and all of them end with their owner."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+log = logging.getLogger("image_updater.run")
+
+
+class Tasks:
+    """The tasks of one owner."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[asyncio.Task[None]]:
+        return iter(tuple(self._tasks))
+
+    def start(self, work: Awaitable[None], *, then: Callable[[], None] | None = None) -> asyncio.Task[None]:
+        """Run `work`; `then` is called however it ends."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("unexpected fault")
+            finally:
+                if then is not None:
+                    then()
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def end(self) -> None:
+        """Wait until all are done or cancelled."""
+        await asyncio.gather(*self, return_exceptions=True)
+
+
+async def pause(wake: asyncio.Event, seconds: float | None) -> None:
+    """Until `wake` is set or the time is over."""
+    if seconds is not None and seconds <= 0:
+        return
+    try:
+        async with asyncio.timeout(seconds):
+            await wake.wait()
+    except TimeoutError:
+        return
