@@ -452,7 +452,7 @@ class _Planner:
 
         def row(state: State, reason: str = "", changes: tuple[Change, ...] = ()) -> Decision:
             return Decision(
-                site=replace(site, line=marker.line) if site.kind is SiteKind.MARKER else site,
+                site=replace(site, line=marker.line, field=marker.scalar.field if marker.scalar else site.field),
                 state=state,
                 reason=reason,
                 policy=claim.policy,

@@ -235,7 +235,8 @@ class _Prover:
             self.refuse(self.reaching(root), f"{root.id}: {disagreement}")
             return RootProof(root=root.id, level="rendered", why="refused")
         helm = root.helm or any(site.kind is SiteKind.HELM for site, _ in self.old_uses.get(root.id, ()))
-        result = compare(old, new, tuple(self.intended.get(root.id, ())), helm=helm)
+        edited = [(edit.old, edit.new) for edit in self.reaching(root)]
+        result = compare(old, new, tuple(self.intended.get(root.id, ())), helm=helm, edited=edited)
         if result.unexpected:
             found = "; ".join(str(item) for item in result.unexpected[:3])
             more = f" and {len(result.unexpected) - 3} more" if len(result.unexpected) > 3 else ""
