@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from image_updater.documents import Mapping, Node, Scalar, Sequence
@@ -29,6 +29,7 @@ from image_updater.kustomize.values import (
 if TYPE_CHECKING:
     from image_updater.kustomize.engine import Build
 
+_SEVERAL = "the tag is put together from several values"
 _LOCAL = "config.kubernetes.io/local-config"
 
 
@@ -82,12 +83,13 @@ class Writers:
         leaves = [leaf for leaf, _, _ in found if leaf is not None]
         if not leaves:
             leaves = [leaf for _, leaf, _ in pieces(value) if leaf is not None]
-        leaf = leaves[0]
+        leaf = leaves[-1]  # of several the last one: a suffix, what a replacement put in
         if isinstance(leaf.owner, Entry):
-            return self.entry(leaf.owner)
+            entry = self.entry(leaf.owner)
+            return entry if len(found) == 1 or entry.frozen else replace(entry, frozen=_SEVERAL)
         frozen, part = None, Part.IMAGE
         if len(found) != 1 or found[0][0] is None:
-            frozen = "the tag is put together from several values"
+            frozen = _SEVERAL
         else:
             _, start, end = found[0]
             own_name, own_tag, own_digest = bounds(leaf.value)
@@ -242,6 +244,9 @@ def _helm_rows(
         return
     for image in images:
         parts = {part: _back(values, path, ref) for part, ref in image.parts.items()}
+        leaves = {part: at(values, *ref.path[len(path) :]) for part, ref in image.parts.items()}
+        tagged = leaves.get(Part.IMAGE) or leaves.get(Part.TAG) or leaves.get(Part.DIGEST)
+        patched = isinstance(tagged, Leaf) and tagged.origin.role == "patch"
         own = at(values, *image.path[len(path) :])
         box = own if isinstance(own, Map) else at(values, *image.holder.path[len(path) :])
         main = (
@@ -254,7 +259,7 @@ def _helm_rows(
         has_tag = any(part in parts for part in (Part.IMAGE, Part.TAG, Part.DIGEST))
         writer = Writer(
             id=f"{file}#{document}:{dotted(place)}",
-            kind=SiteKind.HELM,
+            kind=SiteKind.PATCH if patched else SiteKind.HELM,
             parts=parts,
             holder=holder,
             file=file,

@@ -598,10 +598,9 @@ class _Planner:
 
 def _merge_rows(rows: Iterable[Decision]) -> list[Decision]:
     """One row for each (state, reason, policy) of a site, with all the roots it holds for."""
-    merged: dict[tuple[str, State, str, str | None], Decision] = {}
+    merged: dict[tuple[str, int, str, State, str, str | None], Decision] = {}
     for row in rows:
-        reason = row.reason
-        key = (row.site.id, row.state, reason, row.policy)
+        key = (row.site.id, row.site.line, row.site.field, row.state, row.reason, row.policy)
         found = merged.get(key)
         if found is None:
             merged[key] = row
