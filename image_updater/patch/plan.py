@@ -143,7 +143,7 @@ class _Planner:
         self.sites = {site.id: site for site in provenance.sites}
         self.sharers: dict[tuple[str, int], list[str]] = defaultdict(list)
         for site in provenance.sites:
-            for scalar in site.parts.values():
+            for scalar in _written(site):
                 self.sharers[scalar.file, scalar.start].append(site.id)
 
     def run(self) -> Plan:
@@ -304,7 +304,7 @@ class _Planner:
         targets = {(move.selection.tag, move.selection.digest) for move in moves.values()}
         if len(targets) > 1:
             return "policies of different roots want different tags here"
-        for scalar in site.parts.values():
+        for scalar in _written(site):
             if scalar.frozen is not None:
                 return scalar.frozen
             for other in self.sharers[scalar.file, scalar.start]:
@@ -690,6 +690,11 @@ def set_parts(site: Site, selection: Selection, policy: str, choice: Choice) -> 
         else:
             add(("tag", selection.tag + (f"@{selection.digest}" if selection.digest else "")))
     return tuple(changes)
+
+
+def _written(site: Site) -> list[ScalarRef]:
+    """The scalars that an update of the site sets; a name stays, and may be another site's too."""
+    return [site.parts[part] for part in (Part.IMAGE, Part.TAG, Part.DIGEST) if part in site.parts]
 
 
 def _entry_place(entry: str) -> tuple[str, int, tuple[str | int, ...]]:
