@@ -224,11 +224,11 @@ class RegistryClient:
             self._within(image, len(bodies), total, deadline)
             seen.add(following)
             target = following
-        print_ = lists.fingerprint(bodies)
-        if previous is not None and previous.fingerprint == print_:
+        mark = lists.fingerprint(bodies)
+        if previous is not None and previous.fingerprint == mark:
             self.metrics.unchanged += 1
             return previous
-        return lists.read(bodies, print_=print_, shown=answer.url)
+        return lists.read(bodies, mark=mark, shown=answer.url)
 
     def _next(self, site: Site, answer: Answer, target: str) -> str | None:
         headers = answer.headers.get_list("link") if "link" in answer.headers else []
@@ -471,9 +471,11 @@ def _refused(answer: Answer, image: ImageName, reference: str | None) -> Excepti
                 remedy="check spec.image; private repositories need spec.secretRef",
             )
         return TagNotFound(f"{_named(image, reference)} is not in the registry{tail}")
-    return RegistryUnavailable(
-        f"{answer.url}: unexpected answer {answer.status}{tail}", remedy="the last good answer stays; it is asked again"
-    )
+    remedy = "the last good answer stays; it is asked again"
+    if answer.status == 400 and b"HTTPS" in answer.body[:4096] and answer.url.startswith("http:"):
+        # What Go's and nginx's servers say on a TLS port.
+        remedy = "the registry speaks TLS: take spec.insecure away"
+    return RegistryUnavailable(f"{answer.url}: unexpected answer {answer.status}{tail}", remedy=remedy)
 
 
 def _code(answer: Answer) -> str | None:
@@ -501,7 +503,10 @@ def _entries(answer: Answer) -> tuple[Descriptor, ...]:
 
 
 def _is_page_too_large(answer: Answer) -> bool:
-    return answer.status == 405 or (answer.status == 400 and b"PAGINATION_NUMBER_INVALID" in answer.body[:4096])
+    """ECR says 405, others 400 PAGINATION_NUMBER_INVALID, or 400 in words of their own: all are worth one smaller
+    page.
+    """
+    return answer.status in {400, 405}
 
 
 def _is_ecr(host: str) -> bool:

@@ -214,7 +214,8 @@ def tls_context(wire: Wire) -> ssl.SSLContext:
             file.write(wire.certificate.rstrip() + b"\n" + wire.key)
             file.flush()
             try:
-                context.load_cert_chain(file.name)
+                # Without an answer OpenSSL would ask the terminal for the password of an encrypted key.
+                context.load_cert_chain(file.name, password="")
             except (ssl.SSLError, OSError):
                 raise SpecError("tls.crt and tls.key are no PEM key pair", remedy="check the Secret") from None
     return context

@@ -39,7 +39,7 @@ def fingerprint(bodies: Sequence[bytes]) -> str:
     return total.hexdigest()
 
 
-def read(bodies: Sequence[bytes], *, print_: str, shown: str) -> TagList:
+def read(bodies: Sequence[bytes], *, mark: str, shown: str) -> TagList:
     """Parse all pages. Raises InvalidAnswer for anything but lists of legal tags: a half-understood list decides
     nothing.
     """
@@ -60,7 +60,7 @@ def read(bodies: Sequence[bytes], *, print_: str, shown: str) -> TagList:
             _dates(manifests, pushed, digests)
     # A tag that moved between two pages while they were read is listed twice.
     unique = tuple(dict.fromkeys(tags))
-    return TagList(tags=unique, fingerprint=print_, pushed=pushed, digests=digests)
+    return TagList(tags=unique, fingerprint=mark, pushed=pushed, digests=digests)
 
 
 def _page(body: bytes, shown: str) -> Mapping[str, object]:

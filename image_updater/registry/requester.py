@@ -268,8 +268,6 @@ class Requester:
             if (old.scheme, old.netloc) != (new.scheme, new.netloc):
                 foreign = new.hostname
                 headers = {key: value for key, value in headers.items() if key != "Authorization"}
-            elif foreign is None and new.netloc != urlsplit(site.origin).netloc:
-                foreign = new.hostname
             url = following
         else:
             raise InvalidAnswer(f"{site.host}: more than {_MAX_REDIRECTS} redirects")
