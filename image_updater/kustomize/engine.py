@@ -214,7 +214,7 @@ class Engine:
         if target is None:
             self.fail(build, path, leaf.line, f"{text} leaves the repository")
             return None
-        resolved = self.files.resolve(target)
+        resolved = self.files.resolve(target, build.files)
         build.files.add(target)
         if resolved is None:
             self.fail(build, path, leaf.line, f"{text} is a link that leads out of the repository")
@@ -236,7 +236,7 @@ class Engine:
         """An entry of `resources` or `bases`."""
         text = leaf.value
         target = None if is_remote(text) else join(folder, text)
-        resolved = None if target is None else self.files.resolve(target)
+        resolved = None if target is None else self.files.resolve(target, build.files)
         if resolved is not None and self.files.is_folder(resolved):
             child = self.build(resolved, everything=build.all)
             if child.component:
@@ -290,7 +290,7 @@ class Engine:
             build.unbuildable = build.unbuildable or f"{path}:{leaf.line}: remote {text}"
             return
         target = join(folder, text)
-        resolved = None if target is None else self.files.resolve(target)
+        resolved = None if target is None else self.files.resolve(target, build.files)
         if resolved is None:
             self.fail(build, path, leaf.line, f"{text} leaves the repository")
             return

@@ -64,13 +64,15 @@ class Files:
     def is_folder(self, path: str) -> bool:
         return path in self.children
 
-    def resolve(self, path: str) -> str | None:
-        """Where symlinks lead, inside the repository; None when they leave it, loop or dangle. Folder links are followed too."""
+    def resolve(self, path: str, links: set[str] | None = None) -> str | None:
+        """Where symlinks lead, inside the repository; None when they leave it, loop or dangle. `links` gets those followed."""
         for _ in range(16):
             if path in self.entries:
                 if self.entries[path].kind is not EntryKind.SYMLINK:
                     return path
                 target = join(folder_of(path), self.tree.read(path).decode("utf-8", "replace"))
+                if links is not None:
+                    links.add(path)
                 if target is None:
                     return None
                 path = target
@@ -83,6 +85,8 @@ class Files:
                 entry = self.entries.get(head)
                 if entry is not None and entry.kind is EntryKind.SYMLINK:
                     target = join(folder_of(head), self.tree.read(head).decode("utf-8", "replace"))
+                    if links is not None:
+                        links.add(head)
                     if target is None:
                         return None
                     path = join(target, "/".join(parts[i:])) or "."

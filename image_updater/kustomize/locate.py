@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import yaml
 
+from image_updater.errors import DocumentError
 from image_updater.kustomize import facts as facts_
 from image_updater.kustomize import roots as roots_
 from image_updater.kustomize import sites as sites_
@@ -29,9 +31,9 @@ from image_updater.kustomize.model import (
     Use,
 )
 from image_updater.kustomize.objects import objects_of
-from image_updater.kustomize.paths import KUSTOMIZATION_NAMES, folder_of, inside
+from image_updater.kustomize.paths import KUSTOMIZATION_NAMES, folder_of, inside, join
 from image_updater.kustomize.roots import NamedRoot, Naming
-from image_updater.kustomize.values import Map
+from image_updater.kustomize.values import Map, list_at, text_at
 
 _DEFAULT_CACHE = MemoryCache()
 
@@ -41,6 +43,8 @@ class _Result:
     root: Root
     rows: sites_.Rows
     build: Build
+    namer: str | None = None
+    """The file of the object that names the root: the answer depends on it, the build does not read it."""
 
 
 @dataclass(slots=True)
@@ -126,7 +130,7 @@ class _Run:
         self._kustomize_roots(names, referenced)
         for naming in names:
             self._named(naming, manifests)
-        covered = {path for result in self.state.results.values() for path in result.build.files}
+        covered = {path for result in self.state.results.values() for path in result.build.files - {result.namer}}
         for folder, paths in roots_.plain_folders(self.files, manifests, covered).items():
             self._plain(folder, paths)
         self._answer()
@@ -164,7 +168,7 @@ class _Run:
                 self._add(folder, folder, build)
 
     def _add(
-        self, identity: str, folder: str, build: Build, *, wrapper: str | None = None, generated: str | None = None
+        self, identity: str, folder: str, build: Build, *, wrapper: str | None = None, generated: str | None = None, namer: str | None = None
     ) -> None:
         old = self.previous.get(identity)
         if old is not None and old.build is build and old.root.wrapper == wrapper:
@@ -184,7 +188,7 @@ class _Run:
             remotes=tuple(dict.fromkeys(leaf.value for leaf in build.remotes)),
             helm=build.helm,
         )
-        self.state.results[identity] = _Result(root, sites_.rows(build, identity, self.state.writers), build)
+        self.state.results[identity] = _Result(root, sites_.rows(build, identity, self.state.writers), build, namer)
 
     def _named(self, naming: Naming, manifests: list[str]) -> None:
         folder = naming.path
@@ -207,13 +211,25 @@ class _Run:
             else:
                 self._add(folder, folder, base, generated=generated)
             return
-        wrapper = wrapper_text(naming.overlay)
+        own = [entry for entry in base.entries if entry.map.origin.file == base.kustomization]
+        overlay = roots_.follow_renames(naming.overlay, own)
+        wrapper = roots_.wrapper_text(overlay, self._patch_texts(overlay, folder))
         start = Build(folder, files=set(base.files), folders=set(base.folders))
         if naming.file is not None:
             start.files.add(naming.file)
         self.engine.memo.setdefault((folder, False), base)
-        build = self.engine.overlay(start, naming.overlay, naming.file or "", folder)
-        self._add(identity, folder, build, wrapper=wrapper, generated=generated)
+        build = self.engine.overlay(start, overlay, naming.file or "", folder)
+        self._add(identity, folder, build, wrapper=wrapper, generated=generated, namer=naming.file)
+
+    def _patch_texts(self, overlay: Map, folder: str) -> dict[str, str]:
+        found = {}
+        for item in list_at(overlay, "patches"):
+            name = text_at(item, "path")
+            path = None if name is None else join(folder, name)
+            if name is not None and path is not None and path in self.files.entries:
+                with contextlib.suppress(DocumentError):  # the build says what is wrong with it
+                    found[name] = self.files.text(path)
+        return found
 
     def _generated(self, naming: Naming, manifests: list[str]) -> tuple[Build, str | None]:
         """What Flux generates for a folder without a kustomization: its manifests, and sub-folders that have one."""
@@ -271,8 +287,8 @@ class _Run:
             self.problems.update(result.build.problems)
             for writer, use in result.rows.uses:
                 known = writers.setdefault(writer.id, writer)
-                if known.kind is SiteKind.SOURCE and writer.kind is SiteKind.CONTAINER:
-                    writers[writer.id] = writer
+                if known is not writer:
+                    writers[writer.id] = _joined(known, writer)
                 uses.setdefault(writer.id, []).append(use)
             for writer in result.rows.idle:
                 writers.setdefault(writer.id, writer)
@@ -363,8 +379,8 @@ def _is_template(path: str, charts: set[str]) -> bool:
     return any(step == "templates" and ("/".join(parts[:i]) or ".") in charts for i, step in enumerate(parts[:-1]))
 
 
-def wrapper_text(overlay: Map) -> str:
-    """The kustomization that lays a naming object's fields over its folder."""
-    tree = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": ["../ROOT"]}
-    tree.update(roots_.to_plain(overlay))
-    return str(yaml.safe_dump(tree, sort_keys=False))
+def _joined(one: sites_.Writer, other: sites_.Writer) -> sites_.Writer:
+    """One scalar in two roles: an image of its own goes before the source of another, and what freezes one freezes both."""
+    if other.kind is SiteKind.CONTAINER and one.kind is SiteKind.SOURCE:
+        one, other = other, one
+    return one if one.frozen or not other.frozen else replace(one, frozen=other.frozen)

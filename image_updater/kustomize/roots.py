@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from image_updater.documents import parse
-from image_updater.kustomize.imagetags import bounds
+from image_updater.kustomize.imagetags import Entry, bounds
 from image_updater.kustomize.paths import folder_of, inside, is_remote, join
 from image_updater.kustomize.values import (
     STRING,
@@ -20,6 +20,7 @@ from image_updater.kustomize.values import (
     Value,
     at,
     list_at,
+    made,
     map_at,
     pack,
     part_of,
@@ -241,3 +242,49 @@ def to_plain(value: Value) -> Any:
     if isinstance(value, Text) or value.bits & STRING:
         return value.value
     return yaml.safe_load(value.value) if value.value in ("true", "false", "null", "~", "") else value.value
+
+
+def wrapper_text(overlay: Map, patches: Mapping[str, str]) -> str:
+    """The kustomization that lays a naming object's fields over its folder, `../ROOT` for the renderer.
+
+    `patches` has the texts of patch files by the path written: a kustomization reads no files outside its own folder.
+    """
+    tree: dict[str, Any] = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": ["../ROOT"],
+    }
+    for key, value in to_plain(overlay).items():
+        if key == "components" and isinstance(value, list):
+            value = [item if is_remote(str(item)) else f"../ROOT/{item}" for item in value]
+        elif key == "patches" and isinstance(value, list):
+            value = [_inlined(item, patches) for item in value]
+        tree[key] = value
+    return str(yaml.safe_dump(tree, sort_keys=False))
+
+
+def _inlined(item: Any, patches: Mapping[str, str]) -> Any:
+    if not isinstance(item, dict) or item.get("path") not in patches:
+        return item
+    return {**{key: value for key, value in item.items() if key != "path"}, "patch": patches[item["path"]]}
+
+
+def follow_renames(overlay: Map, entries: list[Entry]) -> Map:
+    """Flux and Argo CD merge an image into the entry of the same name that the folder's kustomization has, so its rename stays.
+
+    Laid over the folder instead, the entry has to match what that one left.
+    """
+    renames = {entry.name: entry.new_name.value for entry in entries if entry.new_name is not None}
+    items = list_at(overlay, "images")
+    if not any(text_at(item, "name") in renames for item in items):
+        return overlay
+    images: list[Value] = []
+    for item in items:
+        name = text_at(item, "name")
+        if isinstance(item, Map) and name in renames:
+            item = item.clone()
+            item["name"] = made(renames[name], item)
+        images.append(item)
+    result = overlay.clone()
+    result["images"] = images
+    return result

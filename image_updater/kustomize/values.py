@@ -273,9 +273,9 @@ def unpack(packed: object, origin: Origin, document: int, path: Path = ()) -> Va
 def at(value: Value | None, *path: str | int) -> Value | None:
     """The value at `path`, or None."""
     for step in path:
-        if isinstance(value, Map):
-            value = value.get(step) if isinstance(step, str) else None
-        elif isinstance(value, list) and isinstance(step, int) and -len(value) <= step < len(value):
+        if type(value) is Map:
+            value = value.get(step)  # type: ignore[arg-type]  # an index is no key, and finds nothing
+        elif type(value) is list and type(step) is int and -len(value) <= step < len(value):
             value = value[step]
         else:
             return None
@@ -285,9 +285,9 @@ def at(value: Value | None, *path: str | int) -> Value | None:
 def text_at(value: Value | None, *path: str | int) -> str | None:
     """The text of the scalar at `path`; None for null and for anything else."""
     found = at(value, *path)
-    if isinstance(found, Leaf):
+    if type(found) is Leaf:
         return None if found.bits & NULL else found.value
-    return found.value if isinstance(found, Text) else None
+    return found.value if type(found) is Text else None
 
 
 def map_at(value: Value | None, *path: str | int) -> Map | None:
