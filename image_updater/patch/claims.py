@@ -1,10 +1,8 @@
 """Who may set which image: markers, annotations and ImagePolicies laid over the sites of a tree.
 
 The order is: marker, container annotation, workload annotation, ImagePolicy by image; a higher claim silences the
-lower ones
-of the same use, a near-miss marker silences them too (the value is left alone and the miss is reported). Two
-ImagePolicies of
-one automation that claim one image at the same rank are a conflict, never resolved by chance.
+lower ones of the same use, a near-miss marker silences them too (the value is left alone and the miss is reported).
+Two ImagePolicies of one automation that claim one image at the same rank are a conflict, never resolved by chance.
 """
 
 from __future__ import annotations
@@ -125,8 +123,7 @@ def resolve(
     """The claims of one automation in `namespace` whose selector gave `policies`.
 
     `known` are the keys of all ImagePolicies (to tell an unknown policy from one that is not selected). `anywhere`:
-    policies of
-    every namespace may be named (no automation was given: one over everything stands in).
+    policies of every namespace may be named (no automation was given: one over everything stands in).
     """
     resolver = _Resolver(namespace, policies, frozenset(known), strategy, anywhere)
     sites = tuple(resolver.site(site) for site in provenance.sites)

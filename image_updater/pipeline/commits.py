@@ -28,7 +28,7 @@ async def message_for(result: Run, *, revision: str | None, renderer: Renderer |
     text = None
     template = automation.commit.message_template
     if template is not None:
-        values = {
+        values: dict[str, object] = {
             "automation": {"namespace": automation.key.namespace, "name": automation.key.name},
             "values": dict(automation.commit.message_template_values),
             "changes": [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from image_updater.kustomize import locate
 from image_updater.kustomize.model import SiteKind
 from image_updater.patch.claims import resolve, with_unseen_uses
-from image_updater.patch.plan import Decision, State
+from image_updater.patch.decisions import Decision, State
 from image_updater.patch.scope import Scope
 from image_updater.pipeline.line import default_automation, selected
 from image_updater.pipeline.progress import focused, inside

@@ -15,8 +15,9 @@ from image_updater.kustomize import locate
 from image_updater.patch import splice, verify_parse, write
 from image_updater.patch.aliases import check_aliases
 from image_updater.patch.claims import Claims, resolve, with_unseen_uses
+from image_updater.patch.decisions import Choice, Decision, Plan, State
 from image_updater.patch.overlay import OverlayTree
-from image_updater.patch.plan import Choice, Decision, Plan, State, plan
+from image_updater.patch.plan import plan
 from image_updater.patch.scope import Scope
 from image_updater.pipeline.prove import Proof, prove
 from image_updater.policy import may_replace
@@ -100,8 +101,7 @@ async def run(
     """The line for `automation` on `tree`.
 
     `settled`: sites that another automation of this run moves, with the reason why they are not moved again. Raises
-    only what
-    makes the whole automation impossible; everything else is in the answer.
+    only what makes the whole automation impossible; everything else is in the answer.
     """
     policies = selected(automation, objects, anywhere=line.anywhere)
     provenance = locate(tree, named=line.named, cache=line.cache)

@@ -1,8 +1,7 @@
 """The commit message: a subject, one line a change, and the trailers that every later writer reads.
 
 A template may replace the text above the trailers; the trailers are always ours, because they are the record: who
-set which
-site, from what, by which policy, on which proof (design section 7).
+set which site, from what, by which policy, on which proof (design section 7).
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from image_updater.images.names import split
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from image_updater.patch.decisions import Choice, Decision
     from image_updater.patch.model import Edit
-    from image_updater.patch.plan import Choice, Decision
 
 MAX_LISTED = 200
 """Changes that the text lists; a storm of thousands ends in a count. Trailers are never cut."""

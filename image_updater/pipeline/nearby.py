@@ -1,8 +1,7 @@
 """The files that a kustomization on disk refers to, wherever they are: a tree for `set` where there is no Git.
 
 Only what the kustomizations name is read, never a whole home folder: every string in them that is an existing path
-counts. The
-top of the tree is the lowest folder that holds all of it.
+counts. The top of the tree is the lowest folder that holds all of it.
 """
 
 from __future__ import annotations

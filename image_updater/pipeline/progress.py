@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from image_updater.errors import ImageUpdaterError
+    from image_updater.patch.decisions import Decision
     from image_updater.patch.model import Edit
-    from image_updater.patch.plan import Decision
     from image_updater.pipeline.line import Run
 
 

@@ -2,10 +2,8 @@
 branch.
 
 The queue plans on the tip it fetched and plans again when somebody was faster, so the run that is reported is that
-of the plan
-that landed. A push branch that is not the planned branch is rebuilt from it each time, with a lease, and a person's
-commit on it
-stops us.
+of the plan that landed. A push branch that is not the planned branch is rebuilt from it each time, with a lease,
+and a person's commit on it stops us.
 """
 
 from __future__ import annotations
@@ -17,15 +15,14 @@ from typing import TYPE_CHECKING
 from image_updater.errors import ImageUpdaterError, SpecError
 from image_updater.git import Planned, Work, access_for, urls
 from image_updater.git.verify import keys_from_secret
+from image_updater.patch.decisions import Decision, State
 from image_updater.patch.overlay import OverlayTree
-from image_updater.patch.plan import Decision, State
 from image_updater.pipeline.commits import message_for, signer_for
 from image_updater.pipeline.line import default_automation, moved_sites, relabel, run
 from image_updater.pipeline.progress import Done
 from image_updater.pipeline.report import CommitReport, Mode
 
 if TYPE_CHECKING:
-
     from image_updater.api.model import GitRepository, ImageUpdateAutomation
     from image_updater.git import GitAccess, Mirror, Tip
     from image_updater.git.verify import TrustedKeys

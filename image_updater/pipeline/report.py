@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from image_updater.patch.plan import State
+from image_updater.patch.decisions import State
 
 if TYPE_CHECKING:
     from image_updater.api.model import ObjectKey, Objects, Secret

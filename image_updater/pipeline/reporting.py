@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from image_updater.patch.plan import State
+from image_updater.patch.decisions import State
 from image_updater.pipeline.report import EditReport, ProblemReport, SiteReport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from image_updater.kustomize.model import Problem, Provenance
+    from image_updater.patch.decisions import Decision
     from image_updater.patch.model import Edit
-    from image_updater.patch.plan import Decision
 
 _STRENGTH = {
     State.UPDATED: 0,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from image_updater.errors import ImageUpdaterError, SpecError
 from image_updater.git import access_for, write_files
+from image_updater.patch.decisions import State
 from image_updater.patch.overlay import OverlayTree
-from image_updater.patch.plan import State
 from image_updater.pipeline.commits import check_templates, committable, message_for, signer_for
 from image_updater.pipeline.line import Line, Run, default_automation, moved_sites, relabel, run
 from image_updater.pipeline.progress import Done
