@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ import pygit2
 from pygit2.enums import FileMode, FileStatus, RepositoryState
 
 from image_updater.api.model import Author
-from image_updater.git import commits, files, folder, pushing, transport, trees, urls
+from image_updater.git import commits, folder, pushing, transport, trees, urls
 from image_updater.git.access import GitAccess
 from image_updater.git.commits import CommitInfo, Signer
 from image_updater.git.errors import (
@@ -33,6 +34,7 @@ from image_updater.git.errors import (
     RevisionNotFound,
     TreeRefused,
 )
+from image_updater.git.files import write_files
 from image_updater.git.folder import BlobIds, FileTree
 from image_updater.git.trees import GitTree, TreeCache
 from image_updater.kustomize.model import Entry, EntryKind
@@ -63,6 +65,17 @@ class Upstream:
 
     def __repr__(self) -> str:
         return f"Upstream({self.remote}, {urls.redact(self.url)}, {self.branch})"
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[pygit2.Repository]:
+    """A repository of our own to look at a server from: nothing is written to the user's, and its settings do not
+    apply.
+    """
+    with tempfile.TemporaryDirectory(prefix="image-updater-") as place:
+        repository = pygit2.init_repository(place, bare=True)
+        transport.guard(repository)
+        yield repository
 
 
 class Checkout:
@@ -158,48 +171,56 @@ class Checkout:
         return FileTree(self.root, self._entries)
 
     def _entries(self) -> Mapping[str, Entry]:
+        """HEAD's files, but for the paths that status names: what it does not name is equal in HEAD, index and on disk."""
         status = self._status()
-        index = self._repository.index
-        try:
-            index.read(False)
-        except (pygit2.GitError, OSError) as exc:
-            raise CheckoutError(f"the index cannot be read: {exc}", remedy="see git status") from exc
-        # Where Git converts contents (line ends, filters), the index's ids are not those of the bytes on disk.
-        plain = not self._converts(index)
+        head = self.head_tree().files()
+        # Where Git converts contents (line ends, filters), its ids are not those of the bytes on disk.
+        every = self._converts(head, status)
         sparse = self._flag("core.sparsecheckout")
         found: dict[str, Entry] = {}
-        for item in index:
-            path = item.path
-            if item.mode == FileMode.COMMIT:
-                found[path] = Entry(str(item.id), EntryKind.SUBMODULE)
-                continue
-            flags = status.get(path, 0)
-            if flags & FileStatus.WT_DELETED or (sparse and not os.path.lexists(self.root / path)):
-                continue
-            if plain and not flags & (_ON_DISK | FileStatus.CONFLICTED):
-                found[path] = Entry(str(item.id), EntryKind.SYMLINK if item.mode == FileMode.LINK else EntryKind.FILE)
-                continue
-            self._add(found, path)
+        if every or sparse:
+            for path, entry in head.items():
+                if path in status or (sparse and not os.path.lexists(self.root / path)):
+                    continue
+                if every and entry.kind is EntryKind.FILE:
+                    self._add(found, path)
+                else:
+                    found[path] = entry
+        else:
+            found.update(head)
         for path, flags in status.items():
-            # A path that ends in / is a repository inside this one: its files are not ours.
-            if path not in found and flags & FileStatus.WT_NEW and not path.endswith("/"):
+            found.pop(path, None)
+            if path.endswith("/"):
+                # A repository inside this one: its files are not ours.
+                continue
+            submodule = self._submodule(path)
+            if submodule is not None:
+                found[path] = submodule
+            elif not (
+                flags & FileStatus.WT_DELETED or (flags & FileStatus.INDEX_DELETED and not flags & FileStatus.WT_NEW)
+            ):
                 self._add(found, path)
         return found
+
+    def _submodule(self, path: str) -> Entry | None:
+        index = self._repository.index
+        if not (self.root / path).is_dir() or path not in index or index[path].mode != FileMode.COMMIT:
+            return None
+        return Entry(str(index[path].id), EntryKind.SUBMODULE)
 
     def _add(self, found: dict[str, Entry], path: str) -> None:
         entry = folder.stat_entry(path, str(self.root / path), self._ids)
         if entry is not None:
             found[path] = entry
 
-    def _converts(self, index: pygit2.Index) -> bool:
+    def _converts(self, head: Mapping[str, Entry], status: Mapping[str, int]) -> bool:
         if (self._config("core.autocrlf") or "false").lower() not in ("false", "no", "off", "0"):
             return True
         if self._config("core.attributesfile") or (Path(self._repository.path) / "info" / "attributes").exists():
             return True
-        common = os.path.expanduser("~/.config/git/attributes")
-        return os.path.exists(common) or any(
-            item.path == ".gitattributes" or item.path.endswith("/.gitattributes") for item in index
-        )
+        if os.path.exists(os.path.expanduser("~/.config/git/attributes")):
+            return True
+        return any(p == ".gitattributes" or p.endswith("/.gitattributes") for paths in (head, status) for p in paths)
 
     def _config(self, key: str) -> str | None:
         try:
@@ -239,7 +260,7 @@ class Checkout:
 
     def commit(
         self,
-        changes: Mapping[str, bytes | None],
+        files: Mapping[str, bytes | None],
         message: str,
         author: Author,
         signer: Signer | None = None,
@@ -254,24 +275,24 @@ class Checkout:
         repository = self._repository
         parent = self.head
         reference = repository.references[f"refs/heads/{branch}"] if parent is not None else None
-        for path in changes:
+        for path in files:
             self._check_writable(path)
-        originals = {path: self._original(path) for path in changes}
+        originals = {path: self._original(path) for path in files}
         # Before anything is touched: these refuse paths, authors and keys that cannot be.
         commits.signature(author, when or datetime.now(UTC))
         base = self.head_tree().id
-        trees.edited(repository, base, changes)
-        files.write_files(self.root, changes)
+        trees.edited(repository, base, files)
+        write_files(self.root, files)
         try:
             index = repository.index
             index.read(True)
-            for path, data in changes.items():
+            for path, data in files.items():
                 if data is None:
                     index.remove(path)
                 else:
                     index.add(path)
             # What Git stores is not always what is on disk (line ends): it is read back from the index.
-            stored = {p: None if d is None else self._blob(index[p].id) for p, d in changes.items()}
+            stored = {p: None if d is None else self._blob(index[p].id) for p, d in files.items()}
             tree = trees.edited(repository, base, stored)
             made = commits.create(
                 repository,
@@ -294,7 +315,7 @@ class Checkout:
             self._move(reference, branch, made, message)
         except (pygit2.GitError, ValueError, KeyError, OSError) as exc:
             self._restore(originals)
-            self._unstage(changes)
+            self._unstage(files)
             raise CheckoutError(f"the branch {branch} moved meanwhile: {exc}", remedy="run again") from exc
         return made
 
@@ -341,13 +362,13 @@ class Checkout:
         """Put the files back as they were; the error that made it necessary is on its way to the user."""
         back = {p: d for p, d in originals.items() if d is not None or os.path.lexists(self.root / p)}
         with contextlib.suppress(FileTrouble, TreeRefused):
-            files.write_files(self.root, back)
+            write_files(self.root, back)
 
-    def _unstage(self, changes: Mapping[str, bytes | None]) -> None:
+    def _unstage(self, files: Mapping[str, bytes | None]) -> None:
         with contextlib.suppress(pygit2.GitError, OSError, KeyError):
             index = self._repository.index
             index.read(True)
-            for path in changes:
+            for path in files:
                 if os.path.lexists(self.root / path):
                     index.add(path)
                 elif path in index:
@@ -400,18 +421,14 @@ class Checkout:
         work.result()
 
     def _push(self, link: transport.Link, head: str, upstream: Upstream) -> None:
-        reference = f"refs/heads/{upstream.branch}"
-        with link.remote(self._repository) as (remote, callbacks, proxy):
-            remote.connect(callbacks=callbacks, proxy=proxy)
-            current = {h.name: str(h.oid) for h in remote.list_heads(connect=False)}.get(reference)
-        if current == head:
-            return
-        if current is not None and not commits.contains(self._repository, head, current):
-            raise PushRaced(
-                f"{upstream.remote}/{upstream.branch} holds commits that are not here",
-                remedy="git pull, then run again",
-            )
-        pushing.push(self._repository, link, head, upstream.branch, expected=current)
+        def lease(current: str) -> None:
+            if current != pushing.NULL and not commits.contains(self._repository, head, current):
+                raise PushRaced(
+                    f"{upstream.remote}/{upstream.branch} holds commits that are not here",
+                    remedy="git pull, then run again",
+                )
+
+        pushing.push(self._repository, link, head, upstream.branch, expected=None, lease=lease, scratch=_scratch)
         tracking = f"refs/remotes/{upstream.remote}/{upstream.branch}"
         with contextlib.suppress(pygit2.GitError, ValueError, KeyError, OSError):
             # Only what `git status` compares with; the push itself is done.

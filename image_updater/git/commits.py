@@ -66,7 +66,7 @@ def signature(author: Author, when: datetime) -> pygit2.Signature:
     if when.tzinfo is None:
         raise ValueError("a commit's time needs a zone")
     name, email = author.name.strip(), author.email.strip()
-    if not name or not email or any(c in "<>\n\r\0" for c in name + email):
+    if not name or not email or any(c in "<>\n\r\0" for c in name + email) or not trees.encodable(name + email):
         raise SpecError(
             f"the author {name!r} {email!r} cannot be written to a commit",
             remedy="no <, > or line breaks, and none of them empty",
@@ -87,8 +87,10 @@ def create(
     committer: Author | None = None,
 ) -> str:
     """Write a commit object and return its id. Raises SpecError (author, message), SigningFailed."""
-    if "\0" in message or not message.strip():
-        raise SpecError("the commit message is empty or holds a NUL", remedy="check messageTemplate")
+    if "\0" in message or not message.strip() or not trees.encodable(message):
+        raise SpecError(
+            "the commit message is empty, or holds a NUL or half a character", remedy="check messageTemplate"
+        )
     text = message if message.endswith("\n") else message + "\n"
     who, made_by = signature(author, when), signature(committer or author, when)
     if signer is None:

@@ -47,8 +47,14 @@ class BlobIds:
             known = self._known.get(key)
         if known is not None:
             return known
-        with open(path, "rb") as file:
-            made = blob_id(file.read())
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            data = os.read(descriptor, found.st_size + 1)
+            while len(data) < found.st_size and (more := os.read(descriptor, found.st_size)):
+                data += more
+        finally:
+            os.close(descriptor)
+        made = blob_id(data)
         if self._clock() - max(found.st_mtime_ns, found.st_ctime_ns) > _RACY:
             with self._lock:
                 if len(self._known) >= self._keep:

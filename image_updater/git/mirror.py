@@ -26,6 +26,7 @@ from typing import TypeVar
 import pygit2
 
 from image_updater.api.model import Author, VerifyMode
+from image_updater.errors import SpecError
 from image_updater.git import commits, pushing, transport, urls, verify
 from image_updater.git.access import GitAccess
 from image_updater.git.commits import CommitInfo, Signer
@@ -138,7 +139,7 @@ class Mirror:
     def _fresh(self) -> Path:
         taken = [int(p.name[11:]) for p in self.folder.glob("repository-*") if p.name[11:].isdigit()]
         path = self.folder / f"repository-{max(taken, default=0) + 1}"
-        pygit2.init_repository(str(path), bare=True)
+        transport.guard(pygit2.init_repository(str(path), bare=True))
         return path
 
     def _swap(self, path: Path) -> pygit2.Repository:
@@ -197,17 +198,17 @@ class Mirror:
         Raises BranchNotFound, RepositoryNotFound, GitUnavailable, AccessDenied. Damage of the mirror heals itself,
         once.
         """
-        return await self._fetch("refs/heads/" + branch, branch, depth, access)
+        return await self._fetch(_reference("heads", branch), branch, depth, access)
 
     async def fetch_tag(self, tag: str, *, access: GitAccess | None = None) -> Tip:
         """A tag's commit, with the tag object's id when it is annotated."""
-        return await self._fetch("refs/tags/" + tag, tag, None, access)
+        return await self._fetch(_reference("tags", tag), tag, None, access)
 
     async def _fetch(self, reference: str, name: str, depth: int | None, access: GitAccess | None) -> Tip:
         link = self._link(access)
 
         def work() -> Tip:
-            if self._damaged or self._crowded():
+            if self._damaged or self._cache.damaged or self._crowded():
                 self._swap(self._fresh())
             try:
                 return self._fetch_once(link, reference, name, depth)
@@ -336,6 +337,7 @@ class Mirror:
         Raises PushRaced, PushRefused, AccessDenied, GitUnavailable.
         """
         link = self._link(access)
+        _reference("heads", branch)
 
         def work() -> None:
             if expected is not None and not force and not commits.contains(self._repository, commit, expected):
@@ -364,6 +366,14 @@ class Mirror:
             return False
         self._commits = 0
         return sum(1 for _ in objects.glob("??/*")) > MAX_LOOSE
+
+
+def _reference(kind: str, name: str) -> str:
+    """The full name. Raises SpecError for what is no name: `a:b` or `x*` would be read as more than one reference."""
+    full = f"refs/{kind}/{name}"
+    if "*" in name or not pygit2.reference_is_valid_name(full):
+        raise SpecError(f"{name!r} is no name of a branch or tag", remedy="see git check-ref-format")
+    return full
 
 
 def _no_branch(url: str, name: str, heads: Mapping[str | None, str]) -> BranchNotFound:

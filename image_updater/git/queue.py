@@ -190,7 +190,12 @@ class WriterQueue:
         loop = asyncio.get_running_loop()
         kept = [w for w in self._standing.values() if w.who == who and w.key not in keys]
         self._standing.update({item.work.key: item.work for item in items})
-        return [*(_Item(work, loop.create_future()) for work in kept), *items]
+        again = [_Item(work, loop.create_future()) for work in kept]
+        for item in again:
+            # Nobody waits for these: their submitters were answered long ago, and hear of an error when
+            # they submit again.
+            item.future.add_done_callback(lambda future: future.cancelled() or future.exception())
+        return [*again, *items]
 
     # -- one group
 

@@ -61,6 +61,7 @@ def _write() -> None:
         _home = Path(tempfile.mkdtemp(prefix="image-updater-ssh-"))
         _owner = os.getpid()
         (_home / ".ssh").mkdir(mode=0o700)
+        _mirror_home(_home)
         atexit.register(_remove, _home, _owner)
         pygit2.settings.homedir = str(_home)
     lines = [
@@ -72,6 +73,16 @@ def _write() -> None:
     fresh = target.with_name("known_hosts.new")
     fresh.write_text("".join(lines))
     fresh.replace(target)
+
+
+def _mirror_home(home: Path) -> None:
+    """libgit2 expands `~` by this folder elsewhere too (core.excludesFile, includes): the person's own files stay
+    reachable there.
+    """
+    with contextlib.suppress(OSError, RuntimeError):
+        for entry in os.scandir(Path.home()):
+            if entry.name != ".ssh":
+                (home / entry.name).symlink_to(entry.path)
 
 
 def _remove(home: Path, owner: int) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pygit2
 from pygit2.enums import CredentialType
+from pygit2.ffi import C
 
 from image_updater.errors import ImageUpdaterError
 from image_updater.git import certificates, hooks, hostkeys, sshhome, urls
@@ -44,6 +45,11 @@ _DAMAGE = re.compile(
     r"|invalid.*(?:object|tree|header)|missing (?:blob|delta|tree)|failed to read|bad (?:object|offset|tree)",
     re.IGNORECASE,
 )
+
+
+def guard(repository: pygit2.Repository) -> None:
+    """A repository of ours whose connections never leave the host they were made for (see `Callbacks.fetch_options`)."""
+    repository.config["http.followRedirects"] = "false"
 
 
 def prepare(access: GitAccess) -> None:
@@ -84,6 +90,28 @@ class Callbacks(pygit2.RemoteCallbacks):
         self._said: list[str] = []
         self._offers = self._offered()
         self._asked = 0
+
+    # libgit2 follows a first redirect to any host and sends it our credentials. pygit2 stores each operation's
+    # options in these
+    # attributes just before it runs, which is the only way to switch that off; redirects within the host stay allowed.
+
+    @property
+    def fetch_options(self) -> Any:
+        return self._fetch_options
+
+    @fetch_options.setter
+    def fetch_options(self, options: Any) -> None:
+        options.follow_redirects = C.GIT_REMOTE_REDIRECT_NONE
+        self._fetch_options = options
+
+    @property
+    def push_options(self) -> Any:
+        return self._push_options
+
+    @push_options.setter
+    def push_options(self, options: Any) -> None:
+        options.follow_redirects = C.GIT_REMOTE_REDIRECT_NONE
+        self._push_options = options
 
     # -- credentials
 
@@ -288,6 +316,10 @@ def translate(exc: Exception, callbacks: Callbacks) -> ImageUpdaterError:
         return GitAuthenticationFailed(f"the SSH key cannot be read: {said}", remedy="check identity and its password")
     if type(exc).__name__ == "CertificateError":
         return CertificateUntrusted(f"{place}: {said}", remedy="name its CA: ca.crt of spec.certSecretRef")
+    if "cannot redirect" in low:
+        return RepositoryNotFound(
+            f"{place} sends us to another host, where our credentials do not belong: {text}", remedy="use the new URL"
+        )
     if "not present locally" in low or "non-fastforward" in low or "non-fast-forward" in low:
         return PushRaced("another writer pushed first", remedy="it is planned again on the new state")
     if "not owned by current user" in low:
@@ -308,7 +340,10 @@ def translate(exc: Exception, callbacks: Callbacks) -> ImageUpdaterError:
         return PermissionDenied(f"{place}: {said}", remedy="give the account write access to the repository")
     if isinstance(exc, KeyError) or (kind in _LOCAL_CLASSES and _DAMAGE.search(text)):
         return MirrorDamaged(f"the local mirror is damaged: {said}", remedy="it is made anew")
-    return GitUnavailable(f"{place}: {said}", remedy="it is tried again")
+    remedy = "it is tried again"
+    if "failed to resolve address" in low and callbacks.address.ssh:
+        remedy = "check the host's name; aliases of ~/.ssh/config are not known here"
+    return GitUnavailable(f"{place}: {said}", remedy=remedy)
 
 
 def _from_status(status: int, callbacks: Callbacks, said: str) -> ImageUpdaterError:

@@ -36,6 +36,8 @@ class TreeCache:
         self._keep = keep
         self._listings: OrderedDict[str, Listing] = OrderedDict()
         self._lock = threading.Lock()
+        self.damaged = False
+        """Something could not be read: the mirror looks here before its next fetch, and makes itself anew."""
 
     def listing(self, repository: pygit2.Repository, oid: str) -> Listing:
         with self._lock:
@@ -43,24 +45,25 @@ class TreeCache:
             if found is not None:
                 self._listings.move_to_end(oid)
                 return found
-        made = _parse(_read(repository, oid, ObjectType.TREE))
+        made = _parse(self.read(repository, oid, ObjectType.TREE))
         with self._lock:
             self._listings[oid] = made
             while len(self._listings) > self._keep:
                 self._listings.popitem(last=False)
         return made
 
-
-def _read(repository: pygit2.Repository, oid: str, kind: ObjectType) -> bytes:
-    try:
-        found, data = repository.read(oid)
-    except (KeyError, ValueError, pygit2.GitError) as exc:
-        raise MirrorDamaged(
-            f"object {oid} cannot be read: {exc.args[0] if exc.args else exc}", remedy="the mirror is made anew"
-        ) from exc
-    if found != kind:
-        raise MirrorDamaged(f"object {oid} is no {kind.name.lower()}", remedy="the mirror is made anew")
-    return data
+    def read(self, repository: pygit2.Repository, oid: str, kind: ObjectType) -> bytes:
+        """An object's bytes. Raises MirrorDamaged when it is absent, unreadable or of another kind."""
+        try:
+            found, data = repository.read(oid)
+        except (KeyError, ValueError, pygit2.GitError) as exc:
+            self.damaged = True
+            said = exc.args[0] if exc.args else exc
+            raise MirrorDamaged(f"object {oid} cannot be read: {said}", remedy="the mirror is made anew") from exc
+        if found != kind:
+            self.damaged = True
+            raise MirrorDamaged(f"object {oid} is no {kind.name.lower()}", remedy="the mirror is made anew")
+        return data
 
 
 def _parse(data: bytes) -> Listing:
@@ -127,7 +130,16 @@ class GitTree:
         entry = self.entry(path)
         if entry is None or entry.kind is EntryKind.SUBMODULE:
             raise KeyError(path)
-        return _read(self._repository, entry.oid, ObjectType.BLOB)
+        return self._cache.read(self._repository, entry.oid, ObjectType.BLOB)
+
+
+def encodable(text: str) -> bool:
+    """Whether it can be written as UTF-8 (a name read from disk may hold bytes that are none)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def check_path(path: str) -> tuple[str, ...]:
@@ -140,7 +152,7 @@ def check_path(path: str) -> tuple[str, ...]:
         or "\0" in part
         for part in parts
     )
-    if bad or "\\" in path:
+    if bad or "\\" in path or not encodable(path):
         raise TreeRefused(
             f"{path!r} is no path inside the repository", remedy="use a relative path with / and without .. or .git"
         )

@@ -15,12 +15,16 @@ import getpass
 import hashlib
 import ipaddress
 import os
+import secrets
 import select
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,7 +223,17 @@ class HttpServer:
         return f"{self.scheme}://{self.host}:{self.port}/{repository}"
 
     def requests(self) -> list[str]:
-        return self.access_log.read_text().splitlines() if self.access_log.exists() else []
+        """The access log's lines. nginx writes a line after the answer is out, so a marker is sent and waited for."""
+        mark = f"/mark-{secrets.token_hex(8)}"
+        context = ssl._create_unverified_context() if self.scheme == "https" else None
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.build_opener(
+                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+            ).open(f"{self.scheme}://{self.host}:{self.port}{mark}", timeout=10).close()
+        end = time.monotonic() + 10
+        while mark not in (text := self.access_log.read_text()):
+            assert time.monotonic() < end, "nginx logs nothing"
+        return [line for line in text.splitlines() if "/mark-" not in line]
 
 
 @contextlib.contextmanager

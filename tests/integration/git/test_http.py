@@ -4,7 +4,10 @@ oracle.
 
 from __future__ import annotations
 
+import base64
+import http.server
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,12 +16,15 @@ from pathlib import Path
 import pytest
 
 from image_updater.api.model import Author
+from image_updater.errors import SpecError
 from image_updater.git.access import GitAccess
+from image_updater.git.checkout import Checkout
 from image_updater.git.errors import (
     BranchNotFound,
     CertificateUntrusted,
     GitAuthenticationFailed,
     GitUnavailable,
+    MirrorDamaged,
     PermissionDenied,
     PushRaced,
     PushRefused,
@@ -92,10 +98,11 @@ async def test_history_starts_at_fifty_keeps_what_it_has_and_deepens(plain: part
         tip = await mirror.fetch("main")
         assert len(mirror.history(tip.commit)) == 51
         assert len(mirror.history(tip.commit, stop=found[0].id)) == 1
+        await change(mirror, "pushed from a shallow mirror")
         tip = await mirror.fetch("main", depth=70)
         assert len(mirror.history(tip.commit)) == 70
         tip = await mirror.fetch("main", depth=0)
-        assert len(mirror.history(tip.commit)) == 81
+        assert len(mirror.history(tip.commit)) == 82
         assert not mirror.history(tip.commit)[-1].boundary
 
 
@@ -124,6 +131,19 @@ async def test_what_is_not_there_is_named(plain: parts.HttpServer, tmp_path: Pat
         await mirror.fetch("main")
     with Mirror.open(tmp_path / "4", "http://127.0.0.1:1/x/y", ACCESS) as mirror, pytest.raises(GitUnavailable):
         await mirror.fetch("main")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x*", "main:refs/heads/other", "a..b", "-", "a\nb", "x.lock"])
+async def test_what_is_no_branch_name_is_refused_before_any_request(tmp_path: Path, name: str) -> None:
+    with Mirror.open(tmp_path / "m", "http://127.0.0.1:1/x/y", ACCESS) as mirror:
+        if name == "-":
+            with pytest.raises(GitUnavailable):
+                await mirror.fetch(name)
+            return
+        with pytest.raises(SpecError):
+            await mirror.fetch(name)
+        with pytest.raises(SpecError):
+            await mirror.push("1" * 40, name, expected=None)
 
 
 async def test_a_new_branch_is_made_only_where_none_is(plain: parts.HttpServer, tmp_path: Path) -> None:
@@ -366,3 +386,100 @@ async def test_file_urls_and_paths_work_too(tmp_path: Path) -> None:
         with Mirror.open(tmp_path / f"m{n}", url, ACCESS) as mirror:
             commit = await change(mirror, f"x: {n}\n")
         assert parts.git("rev-parse", "main", cwd=bare) == commit
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[tuple[str, str, list[tuple[str, str | None]]]]:
+    """Two servers: the first redirects to the other host or to another path of its own; `seen` lists host and
+    Authorization.
+    """
+    seen: list[tuple[str, str | None]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            host = self.headers["Host"].partition(":")[0]
+            seen.append((f"{host}{self.path}", self.headers.get("Authorization")))
+            if self.path.startswith("/away"):
+                self.send_response(302)
+                self.send_header("Location", f"http://localhost:{port}/stolen" + self.path[5:])
+            elif self.path.startswith("/old"):
+                self.send_response(301)
+                self.send_header("Location", "/new" + self.path[4:])
+            else:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="x"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *args: object) -> None:
+            """Quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    port = server.server_port
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{port}/away/r", f"http://127.0.0.1:{port}/old/r", seen
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "access", [replace(ACCESS, username="u", password="p"), replace(ACCESS, bearer="t")], ids=["basic", "bearer"]
+)
+async def test_a_redirect_never_carries_credentials_to_another_host(
+    elsewhere: tuple[str, str, list[tuple[str, str | None]]], tmp_path: Path, access: GitAccess
+) -> None:
+    away, moved, seen = elsewhere
+    with Mirror.open(tmp_path / "m", away, access) as mirror:
+        with pytest.raises(RepositoryNotFound, match="another host"):
+            await mirror.fetch("main")
+        parts.bare(tmp_path / "own.git", files={"a": "1"})
+        with Mirror.open(tmp_path / "own", str(tmp_path / "own.git"), access) as own:
+            tip = await own.fetch("main")
+        with pytest.raises(RepositoryNotFound, match="another host"):
+            await mirror.push(tip.commit, "main", expected=None)
+    parts.git("clone", "-q", tmp_path / "own.git", tmp_path / "work")
+    parts.git("remote", "set-url", "origin", away, cwd=tmp_path / "work")
+    checkout = Checkout.open(tmp_path / "work")
+    assert checkout is not None
+    with pytest.raises(RepositoryNotFound, match="another host"):
+        await checkout.push(access)
+    assert not [where for where, _ in seen if where.startswith("localhost")]
+    with Mirror.open(tmp_path / "n", moved, access) as mirror, pytest.raises(GitAuthenticationFailed):
+        await mirror.fetch("main")
+    assert any(where.startswith("127.0.0.1/new") for where, _ in seen)
+
+
+async def test_a_blob_that_rots_is_reported_and_fetched_again(plain: parts.HttpServer, tmp_path: Path) -> None:
+    parts.bare(plain.root / "org/rot.git", files={"a.yaml": "1", "b.yaml": "2"})
+    with Mirror.open(tmp_path / "m", plain.url("org/rot.git"), ACCESS) as mirror:
+        tip = await mirror.fetch("main")
+        commit = await mirror.commit(tip.commit, {"a.yaml": b"new"}, "x", ME, None, NOW)
+        oid = mirror.tree(commit).files()["a.yaml"].oid
+        loose = next((tmp_path / "m").glob(f"repository-*/objects/{oid[:2]}/{oid[2:]}"))
+        loose.chmod(0o644)
+        loose.write_bytes(b"rot")
+        with pytest.raises(MirrorDamaged):
+            mirror.tree(commit).read("a.yaml")
+        tip = await mirror.fetch("main")
+        assert tip.tree.read("a.yaml") == b"1"
+        assert (tmp_path / "m" / "current").read_text().startswith("repository-2")
+
+
+async def test_a_checkout_in_ci_pushes_with_the_header_it_was_left(tmp_path: Path) -> None:
+    with parts.http_server(tmp_path / "s", user="x-access-token", password="t0ken") as server:
+        bare = parts.bare(server.root / "o/r.git", files={"a.yaml": "1"})
+        parts.git("clone", "-q", bare, tmp_path / "work")
+        parts.git("remote", "set-url", "origin", server.url("o/r.git"), cwd=tmp_path / "work")
+        checkout = Checkout.open(tmp_path / "work")
+        assert checkout is not None
+        made = checkout.commit({"a.yaml": b"2"}, "Two", ME, when=NOW)
+        with pytest.raises(GitAuthenticationFailed, match="GIT_USERNAME"):
+            await checkout.push(ACCESS)
+        login = base64.b64encode(b"x-access-token:t0ken").decode()
+        key = f"http.{server.scheme}://{server.host}:{server.port}/.extraheader"
+        parts.git("config", key, f"AUTHORIZATION: basic {login}", cwd=tmp_path / "work")
+        await checkout.push(ACCESS)
+        assert parts.git("rev-parse", "main", cwd=bare) == made

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from image_updater.api.model import Author
-from image_updater.git import hooks, hostkeys, transport
+from image_updater.api.model import Author, VerifyMode
+from image_updater.git import hooks, hostkeys, sshsig, transport
 from image_updater.git.access import GitAccess
 from image_updater.git.errors import (
     GitAuthenticationFailed,
@@ -20,8 +20,10 @@ from image_updater.git.errors import (
     HostKeyMismatch,
     PushRefused,
     RepositoryNotFound,
+    SignatureInvalid,
 )
 from image_updater.git.mirror import Mirror
+from image_updater.git.verify import TrustedKeys
 from tests.parts import gitservers as parts
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -245,3 +247,37 @@ async def test_two_repositories_with_different_keys_of_one_host_at_once(
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+async def test_keys_of_the_agent(
+    server: parts.SshServer, access: GitAccess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key").write_bytes(server.identity)
+    (tmp_path / "key").chmod(0o600)
+    socket = str(tmp_path / "agent")
+    agent = subprocess.Popen([parts.binary("ssh-agent"), "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    try:
+        while not Path(socket).exists():
+            assert agent.poll() is None
+        monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+        subprocess.run([parts.binary("ssh-add"), "-q", str(tmp_path / "key")], check=True, stdin=subprocess.DEVNULL)
+        with Mirror.open(
+            tmp_path / "m", server.url("app.git"), replace(access, ssh_key=None, ssh_agent=True)
+        ) as mirror:
+            await mirror.fetch("main")
+    finally:
+        parts.stop(agent)
+
+
+async def test_a_signed_tag_is_fetched_and_verified(server: parts.SshServer, access: GitAccess, tmp_path: Path) -> None:
+    _, public = parts.keypair(tmp_path / "sign")
+    parts.git("clone", "-q", server.root / "app.git", tmp_path / "w")
+    sign = ["-c", "gpg.format=ssh", "-c", f"user.signingkey={tmp_path / 'sign'}"]
+    parts.git(*sign, "tag", "-s", "v1", "-m", "one", cwd=tmp_path / "w")
+    parts.git("push", "-q", "origin", "v1", cwd=tmp_path / "w")
+    keys = TrustedKeys(ssh=sshsig.public_keys(public.encode()))
+    with Mirror.open(tmp_path / "m", server.url("app.git"), access) as mirror:
+        tip = await mirror.fetch_tag("v1")
+        assert mirror.verify(tip, keys, VerifyMode.TAG)
+        with pytest.raises(SignatureInvalid, match="not signed"):
+            mirror.verify(tip, keys, VerifyMode.TAG_AND_HEAD)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -314,3 +316,73 @@ def test_a_plain_folder_is_a_tree_too(tmp_path: Path) -> None:
     assert FolderTree(tmp_path / "f").id != same
     with pytest.raises(KeyError):
         tree.read("none")
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from image_updater.api.model import Author
+from image_updater.git.checkout import Checkout
+
+checkout = Checkout.open(Path(sys.argv[1]))
+checkout._move = lambda *a: os.kill(os.getpid(), 9)
+checkout.commit({"a.yaml": b"a: 2\\n"}, "Ours", Author())
+"""
+
+
+def test_a_process_killed_before_the_branch_moves_leaves_an_edit_not_a_lie(work: Path) -> None:
+    head = git("rev-parse", "HEAD", cwd=work)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(work)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    git("fsck", "--strict", cwd=work)
+    assert git("rev-parse", "HEAD", cwd=work) == head
+    assert git("status", "--porcelain", cwd=work) == "M  a.yaml"
+    assert not list(work.rglob("*.tmp"))
+    checkout = opened(work)
+    assert checkout.tree().read("a.yaml") == b"a: 2\n"
+    with pytest.raises(TreeRefused):
+        checkout.commit({"a.yaml": b"a: 3\n"}, "x", ME, when=NOW)
+
+
+def test_a_person_who_commits_meanwhile_keeps_the_commit(work: Path) -> None:
+    checkout = opened(work)
+    move = checkout._move
+
+    def late(*args: object) -> None:
+        git("commit", "-q", "--allow-empty", "-m", "Person", cwd=work)
+        move(*args)  # type: ignore[arg-type]
+
+    checkout._move = late  # type: ignore[method-assign, assignment]
+    with pytest.raises(CheckoutError, match="moved meanwhile"):
+        checkout.commit({"d/b.yaml": b"b: 2\n"}, "Ours", ME, when=NOW)
+    assert git("log", "-1", "--format=%s", cwd=work) == "Person"
+    assert (work / "d/b.yaml").read_bytes() == b"b: 1\r\n"
+
+
+def test_what_is_staged_as_removed_and_ignored_is_not_there(work: Path) -> None:
+    (work / "x.log").write_text("x")
+    git("add", "-f", "x.log", cwd=work)
+    git("commit", "-qm", "log", cwd=work)
+    assert "x.log" in opened(work).tree().files()
+    git("rm", "-q", "--cached", "x.log", cwd=work)
+    assert "x.log" not in opened(work).tree().files()
+    git("rm", "-q", "--cached", "a.yaml", cwd=work)
+    assert "a.yaml" in opened(work).tree().files()
+
+
+def test_names_that_are_no_utf8_are_listed_and_left_alone(work: Path) -> None:
+    for name in (b"bad\xff.yaml", b"tracked\xfe.yaml"):
+        with open(os.fsencode(work) + b"/" + name, "wb") as file:
+            file.write(b"x")
+    subprocess.run([b"git", b"add", b"tracked\xfe.yaml"], cwd=work, check=True)
+    git("commit", "-qm", "bytes", cwd=work)
+    checkout = opened(work)
+    assert os.fsdecode(b"bad\xff.yaml") in checkout.dirty()
+    tree = checkout.tree()
+    assert tree.read(os.fsdecode(b"bad\xff.yaml")) == b"x"
+    assert tree.read(os.fsdecode(b"tracked\xfe.yaml")) == b"x"
+    assert tree.id
+    checkout.commit({"a.yaml": b"2\n"}, "Two", ME, when=NOW)
+    assert os.fsdecode(b"tracked\xfe.yaml") in checkout.head_tree().files()
+    with pytest.raises(TreeRefused):
+        checkout.commit({os.fsdecode(b"tracked\xfe.yaml"): b"2\n"}, "Two", ME, when=NOW)

@@ -80,6 +80,7 @@ def test_an_edit_keeps_modes_and_everything_else(repository: pygit2.Repository) 
         {"git~1/x": b""},
         {"a\\b": b""},
         {"a\0b": b""},
+        {"a\udcff": b""},
         {"a/link": b""},
         {"a/link/x": b""},
         {"sub": b""},
