@@ -68,7 +68,7 @@ def show_update(report: UpdateReport, mode: Mode, color: str) -> None:
 def _summary(report: UpdateReport, mode: Mode) -> str:
     counted = Counter(site.state for site in report.sites)
     states = ", ".join(f"{counted[state]} {state}" for state in State if counted[state])
-    tail = f" · {states}" if states else " · no image sites"
+    tail = f" · {states}" if states else "" if report.changed else " · no image sites"
     if not report.changed:
         return f"up to date{tail}" if not report.failures else f"nothing changed{tail}"
     files = len({edit.file for edit in report.edits})
