@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from image_updater.git.verify import TrustedKeys
     from image_updater.pipeline.line import Line, Run
     from image_updater.pipeline.message import Message
+    from image_updater.pipeline.mirrors import Mirrors
     from image_updater.pipeline.report import UpdateReport, UpdateRequest
-    from image_updater.pipeline.session import Mirrors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ def _make(
 async def _target(request: UpdateRequest, line: Line, target: Target, mirrors: Mirrors, done: Done) -> None:
     try:
         request.progress(f"fetching {urls.redact(target.url)}")
-        mirror = await mirrors.open(target.url, await authorised(target.access))
+        mirror = await mirrors.open(target.url, target.access)
         branch = target.branch or await mirror.default_branch()
         target = replace(target, branch=branch)
         if request.mode is Mode.DRY_RUN:
@@ -144,15 +144,6 @@ async def _target(request: UpdateRequest, line: Line, target: Target, mirrors: M
         raise
     except ImageUpdaterError as exc:
         done.fail(str(target.repository.key) if target.repository is not None else target.url, exc)
-
-
-async def authorised(access: GitAccess) -> GitAccess:
-    """A GitHub App's access with a token of its installation; any other as it is."""
-    if access.app is None:
-        return access
-    from image_updater.forge import installation_token
-
-    return access.with_token(await installation_token(access.app))
 
 
 async def _dry_run(request: UpdateRequest, line: Line, target: Target, mirror: Mirror, done: Done) -> None:

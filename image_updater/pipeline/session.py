@@ -4,14 +4,12 @@ and the rooms.
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from image_updater.git import Mirror, WriterQueue, urls
 from image_updater.kustomize import NamedRoot
+from image_updater.pipeline.mirrors import Mirrors
 from image_updater.render import Renderer
 from image_updater.render.cache import LayeredCache, MemoryCache
 from image_updater.settings import cache_folder
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from image_updater.api.model import Objects
-    from image_updater.git import GitAccess
     from image_updater.settings import Settings
 
 
@@ -38,41 +35,6 @@ class BlobSpace:
 
     def put(self, key: str, data: bytes) -> None:
         self.store.put_blob(self.space, key, data)
-
-
-class Mirrors:
-    """The mirrors and writer queues of this process: one mirror a repository and identity, one queue a branch."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._mirrors: dict[str, Mirror] = {}
-        self._queues: dict[tuple[str, str, str], WriterQueue] = {}
-        self._lock = asyncio.Lock()
-
-    async def open(self, url: str, access: GitAccess) -> Mirror:
-        """The mirror of this URL for this identity, with the credentials given last (tokens are renewed)."""
-        name = hashlib.sha256(f"{urls.normalise(url)}\0{access.identity}".encode()).hexdigest()[:32]
-        async with self._lock:
-            mirror = self._mirrors.get(name)
-            if mirror is None:
-                mirror = await asyncio.to_thread(Mirror.open, self._folder / name, url, access)
-                self._mirrors[name] = mirror
-            mirror.access = access
-            return mirror
-
-    def queue(self, mirror: Mirror, branch: str, *, base: str) -> WriterQueue:
-        """The one writer of that branch; where `base` is another one, the branch is rebuilt from it."""
-        key = (str(mirror.folder), branch, base)
-        queue = self._queues.get(key)
-        if queue is None:
-            queue = self._queues[key] = WriterQueue(mirror, branch, base=base)
-        return queue
-
-    def close(self) -> None:
-        self._queues.clear()
-        while self._mirrors:
-            _, mirror = self._mirrors.popitem()
-            mirror.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
