@@ -84,7 +84,7 @@ class Checkout:
     def __init__(self, repository: pygit2.Repository, ids: BlobIds = folder.SHARED) -> None:
         self._repository = repository
         self._ids = ids
-        self._cache = TreeCache()
+        self._cache = TreeCache(remedy="see git fsck; what a partial clone lacks comes with git fetch --refetch")
         self.root = Path(repository.workdir).resolve()
 
     @classmethod
@@ -412,6 +412,8 @@ class Checkout:
         link = transport.Link(address=address, access=self._with_header(address, access))
         limit = access.timeout.total_seconds() * 2 + 2
         work = asyncio.ensure_future(asyncio.to_thread(self._push, link, head, upstream))
+        # An abandoned push ends by its own deadline; nobody is left to hear of its error.
+        work.add_done_callback(lambda task: task.cancelled() or task.exception())
         done, _ = await asyncio.wait({work}, timeout=limit)
         if not done:
             raise GitUnavailable(

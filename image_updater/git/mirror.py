@@ -169,7 +169,8 @@ class Mirror:
         """
         limit = budget.total_seconds() + 2.0
         try:
-            await asyncio.wait_for(self._busy.acquire(), limit)
+            async with asyncio.timeout(limit):
+                await self._busy.acquire()
         except TimeoutError as exc:
             raise GitUnavailable(
                 f"{self.url}: {what} waited {limit:g} s for another operation", remedy="it is tried again"
@@ -326,7 +327,6 @@ class Mirror:
         expected: str | None,
         access: GitAccess | None = None,
         force: bool = False,
-        options: tuple[str, ...] = (),
     ) -> None:
         """Move the branch from `expected` (None: it must not exist) to `commit`, or raise and leave it.
 
@@ -342,7 +342,7 @@ class Mirror:
         def work() -> None:
             if expected is not None and not force and not commits.contains(self._repository, commit, expected):
                 raise PushRaced(f"{commit[:12]} does not follow {expected[:12]}", remedy="fetch and plan again")
-            pushing.push(self._repository, link, commit, branch, expected=expected, options=options)
+            pushing.push(self._repository, link, commit, branch, expected=expected)
             with contextlib.suppress(pygit2.GitError, OSError, ValueError):
                 # Only spares the next fetch a look; the server has the commit whatever happens here.
                 self._repository.references.create(f"refs/mirror/heads/{branch}", commit, force=True)

@@ -53,7 +53,6 @@ def push(
     branch: str,
     *,
     expected: str | None,
-    options: tuple[str, ...] = (),
     lease: Callable[[str], None] | None = None,
     scratch: Callable[[], AbstractContextManager[pygit2.Repository]] | None = None,
 ) -> None:
@@ -72,9 +71,7 @@ def push(
         with link.remote(repository, lease=lease or compare) as (remote, callbacks, proxy):
             try:
                 # `+`: whether this is an overwrite is judged by the lease, not by what happens to be here.
-                remote.push(
-                    [f"+{commit}:{reference}"], callbacks=callbacks, proxy=proxy, push_options=list(options) or None
-                )
+                remote.push([f"+{commit}:{reference}"], callbacks=callbacks, proxy=proxy)
             finally:
                 started = callbacks.started
     except GitUnavailable:

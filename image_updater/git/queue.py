@@ -108,8 +108,7 @@ class WriterQueue:
 
     `base`: plan on this branch and rebuild `branch` from it (leased; stops when `ours` says that a commit on it is a
     person's).
-    `may_push`: asked before each push; False ends the work with NotLeader. `quiet`: seconds to wait for more work
-    before the first fetch.
+    `may_push`: asked before each push; False ends the work with NotLeader.
     """
 
     def __init__(

@@ -128,7 +128,7 @@ class Callbacks(pygit2.RemoteCallbacks):
                 yield pygit2.Keypair(name, None, file, access.ssh_passphrase or "")
             return
         if access.password is not None and access.bearer is None:
-            yield pygit2.UserPass(access.username or "git", access.password)
+            yield pygit2.UserPass(access.username or address.user or "git", access.password)
         elif address.password is not None:
             yield pygit2.UserPass(address.user or "git", address.password)
 
@@ -300,7 +300,8 @@ def translate(exc: Exception, callbacks: Callbacks) -> ImageUpdaterError:
     said = f"{text}: {words}" if words else text
     if status := _STATUS.search(text):
         return _from_status(int(status[1]), callbacks, said)
-    low = said.lower()
+    # What a hook printed during a push is for people, not for judging what broke.
+    low = (text if callbacks.started else said).lower()
     if (
         type(exc).__name__ == "AuthError"
         or "authenticat" in low

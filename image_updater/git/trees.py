@@ -32,8 +32,9 @@ Listing = tuple[tuple[tuple[str, Entry], ...], tuple[tuple[str, str], ...]]
 class TreeCache:
     """Parsed tree objects by id, least recently used go first. Shared by all trees of a mirror; safe between threads."""
 
-    def __init__(self, keep: int = _KEEP) -> None:
+    def __init__(self, keep: int = _KEEP, *, remedy: str = "the mirror is made anew") -> None:
         self._keep = keep
+        self._remedy = remedy
         self._listings: OrderedDict[str, Listing] = OrderedDict()
         self._lock = threading.Lock()
         self.damaged = False
@@ -59,10 +60,10 @@ class TreeCache:
         except (KeyError, ValueError, pygit2.GitError) as exc:
             self.damaged = True
             said = exc.args[0] if exc.args else exc
-            raise MirrorDamaged(f"object {oid} cannot be read: {said}", remedy="the mirror is made anew") from exc
+            raise MirrorDamaged(f"object {oid} cannot be read: {said}", remedy=self._remedy) from exc
         if found != kind:
             self.damaged = True
-            raise MirrorDamaged(f"object {oid} is no {kind.name.lower()}", remedy="the mirror is made anew")
+            raise MirrorDamaged(f"object {oid} is no {kind.name.lower()}", remedy=self._remedy)
         return data
 
 

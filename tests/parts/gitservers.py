@@ -156,8 +156,8 @@ class Authority:
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, host: str, *, authority: bool = False) -> Authority:
-        return _certificate(host, issuer=self, authority=authority)
+    def issue(self, host: str, *, authority: bool = False, days: int = 30) -> Authority:
+        return _certificate(host, issuer=self, authority=authority, days=days)
 
     @property
     def key_pem(self) -> bytes:
@@ -170,7 +170,7 @@ def authority(name: str = "Test CA") -> Authority:
     return _certificate(name, issuer=None, authority=True)
 
 
-def _certificate(name: str, *, issuer: Authority | None, authority: bool) -> Authority:
+def _certificate(name: str, *, issuer: Authority | None, authority: bool, days: int = 30) -> Authority:
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -181,8 +181,8 @@ def _certificate(name: str, *, issuer: Authority | None, authority: bool) -> Aut
         .issuer_name(issuer.certificate.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=30))
+        .not_valid_before(now - datetime.timedelta(days=100))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
