@@ -5,6 +5,7 @@ is asked.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ def _images(request: ImagesRequest) -> ImagesReport:
         for claimed in claims.sites:
             site = claimed.site
             if claimed.markers:
-                decisions += [_of_marker(site, marker, scope) for marker in claimed.markers]
+                decisions += [_of_marker(site, marker, scope, known=request.claims) for marker in claimed.markers]
                 continue
             decisions += [
                 _of_use(provenance, site, use, claim, scope, patches=automation.update.patches)
@@ -70,7 +71,14 @@ def _images(request: ImagesRequest) -> ImagesReport:
     )
 
 
-def _of_marker(site: Site, claim: MarkerClaim, scope: Scope) -> Decision:
+def _of_marker(site: Site, claim: MarkerClaim, scope: Scope, *, known: bool) -> Decision:
+    """`known`: the objects were given; without them a marker's policy cannot be looked up."""
+    marker = claim.marker
+    site = replace(site, line=marker.line, field=marker.scalar.field if marker.scalar else site.field)
+    if not known and marker.problem is None:
+        named = f"{marker.namespace}:{marker.name}" if marker.namespace else marker.name
+        reason = f"its marker names {named}; without -f there are no policies"
+        return Decision(site=site, state=State.UNMANAGED, reason=reason, roots=site.roots)
     if not scope.holds(site.file):
         return Decision(site=site, state=State.UNMANAGED, reason="outside update.paths", roots=site.roots)
     if claim.refusal is not None:
@@ -109,9 +117,9 @@ def _without_uses(site: Site) -> Decision:
 
 
 def _merged(decisions: list[Decision]) -> list[Decision]:
-    merged: dict[tuple[str, State, str, str | None], Decision] = {}
+    merged: dict[tuple[str, int, State, str, str | None], Decision] = {}
     for each in decisions:
-        key = (each.site.id, each.state, each.reason, each.policy)
+        key = (each.site.id, each.site.line, each.state, each.reason, each.policy)
         found = merged.get(key)
         roots = each.roots if found is None else tuple(dict.fromkeys((*found.roots, *each.roots)))
         merged[key] = Decision(site=each.site, state=each.state, reason=each.reason, policy=each.policy, roots=roots)
