@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -74,6 +75,10 @@ def cli() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code. Never raises, except what ends the interpreter itself."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # An arrow on a terminal that only knows ASCII is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
     try:
         result: Any = cli.main(
             args=None if arguments is None else list(arguments), prog_name="image-updater", standalone_mode=False

@@ -337,6 +337,10 @@ class Selector:
             selection = policies_room.select(compiled, judgement, facts)
             if selection is not None and selection.policy != name:
                 selection = replace(selection, policy=name)
+        if error is None and self._durable and self._tags is None:
+            chosen = judgement.chosen
+            tag, digest = (chosen.tag, chosen.digest) if chosen is not None else (None, None)
+            self._store.save_decision(name, tag, digest, judgement.reason, self._clock())
         reason = judgement.reason if error is None else f"{error.message}; {judgement.reason}"
         return Outcome(
             policy=name,
