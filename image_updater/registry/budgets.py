@@ -102,16 +102,21 @@ class Budget:
         self._filled_at = timing.monotonic()
         self._blocked_until = 0.0
         self._changed_at = self._filled_at
+        self._halved_at: float | None = None
         self._counted_at: float | None = None
         self._active = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     # ------------------------------------------------------------------------------------------ before a request
 
-    async def enter(self, *, counted: bool = False) -> None:
-        """Wait for the turn, then hold a slot. Raises RateLimited where the wait would be longer than `max_wait`."""
+    async def enter(self, *, counted: bool = False) -> float:
+        """Wait for the turn, then hold a slot; gives the time on the monotonic clock.
+
+        Raises RateLimited where a wait that the registry caused would be longer than `max_wait`.
+        """
+        await self._reserve()
         while True:
-            pause = self._pause(counted)
+            pause = max(self.blocked_for, self._counted_pause() if counted else 0.0)
             if pause > self.limits.max_wait:
                 raise self._refusal(pause)
             if pause > 0:
@@ -122,11 +127,25 @@ class Budget:
                 break
             await self._wait_for_slot()
         self._active += 1
-        self._level -= 1
         if counted:
             self._counted_at = self._timing.monotonic()
             if self.allowance is not None and self.allowance.remaining > 0:
                 self.allowance.remaining -= 1
+        return self._timing.monotonic()
+
+    async def _reserve(self) -> None:
+        """Take one request from the bucket, which may go below zero: each waiter then has a time of its own."""
+        now = self._timing.monotonic()
+        self._recover(now)
+        self._level = min(float(self.limits.burst), self._level + (now - self._filled_at) * self.rate) - 1
+        self._filled_at = now
+        if self._level >= 0:
+            return
+        pause = -self._level / self.rate
+        if pause > self.limits.max_wait and self.rate < self.limits.rate:
+            self._level += 1
+            raise self._refusal(pause)
+        await self._timing.sleep(pause)
 
     async def calm(self) -> None:
         """Wait until the host may be asked again after a 429, so that a token is not made before a long wait."""
@@ -155,25 +174,14 @@ class Budget:
                 self.leave()
             raise
 
-    def _pause(self, counted: bool) -> float:
-        now = self._timing.monotonic()
-        pause = self._blocked_until - now
-        self._recover(now)
-        self._level = min(float(self.limits.burst), self._level + (now - self._filled_at) * self.rate)
-        self._filled_at = now
-        if self._level < 1:
-            pause = max(pause, (1 - self._level) / self.rate)
-        if counted:
-            pause = max(pause, self._counted_pause(now))
-        return pause
-
-    def _counted_pause(self, now: float) -> float:
+    def _counted_pause(self) -> float:
         """Slow down before the registry says 429: with a tenth left, one request each `window / limit`; with none,
         none.
         """
         allowance = self.allowance
         if allowance is None:
             return 0.0
+        now = self._timing.monotonic()
         if now - allowance.seen_at >= allowance.window:
             self.allowance = None
             return 0.0
@@ -202,18 +210,25 @@ class Budget:
 
     # ------------------------------------------------------------------------------------------ after an answer
 
-    def limited(self, header: str | None, attempt: int, operation: Operation) -> None:
-        """A 429: stay away from the whole host as long as it says, or for an own pause. `attempt` counts from 0."""
+    def limited(self, header: str | None, attempt: int, operation: Operation, *, sent_at: float | None = None) -> None:
+        """A 429: stay away from the whole host as long as it says, or for an own pause. `attempt` counts from 0.
+
+        The rate is halved once an operation, and not for requests that were on their way when it was halved last:
+        sixteen
+        answers to one burst are one sign, not sixteen.
+        """
         now = self._timing.monotonic()
         pause = retry_after(header, now=self._timing.now())
         if pause is None:
             ceiling = min(self.limits.max_wait, self.limits.backoff * 2.0**attempt)
             pause = ceiling * (0.5 + self._timing.random() / 2)
         self._blocked_until = max(self._blocked_until, now + pause)
-        if not operation.halved:
-            operation.halved = True
+        known = sent_at is not None and self._halved_at is not None and sent_at <= self._halved_at
+        if not operation.halved and not known:
+            self._halved_at = now
             self.rate = max(_FLOOR, self.rate / 2)
             self._level = min(self._level, max(1.0, self.rate))
+        operation.halved = True
         self._changed_at = now
 
     def refusal(self) -> RateLimited:

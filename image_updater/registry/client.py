@@ -7,7 +7,6 @@ here.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random as random_module
 import time
@@ -21,38 +20,44 @@ from typing import Self, TypeVar
 from image_updater.errors import RegistryError
 from image_updater.images import Digest, ImageName
 from image_updater.images.names import is_digest
-from image_updater.registry import lists, manifests, pagination
+from image_updater.registry import manifests
 from image_updater.registry.access import Access
 from image_updater.registry.budgets import Budgets, Limits, Operation, Timing
 from image_updater.registry.errors import (
     AuthenticationFailed,
     InvalidAnswer,
-    ListIncomplete,
     NotARegistry,
-    PermissionDenied,
-    RegistryUnavailable,
     RepositoryNotFound,
     TagNotFound,
     UnsupportedManifest,
 )
 from image_updater.registry.http import Answer, Http, Metrics
+from image_updater.registry.listing import Caps, Lister
 from image_updater.registry.lists import TagList
 from image_updater.registry.manifests import Descriptor, ImageFacts, Manifest
+from image_updater.registry.refusals import named, refused
 from image_updater.registry.requester import Requester, Site
-from image_updater.registry.tokens import words
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_LIST_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip"}
 _MANIFEST_HEADERS = {"Accept": manifests.ACCEPT, "Accept-Encoding": "identity"}
 _BLOB_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
-_SMALL_PAGE = 1000
-_MAX_PAGE_BYTES = 32 << 20
 _MAX_MANIFEST = 4 << 20
 _MAX_CONFIG = 8 << 20
 _RECENT = 20_000
 _SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """Where the requests of one question go, and the operation that they are counted under."""
+
+    site: Site
+    image: ImageName
+    access: Access
+    repository: str
+    operation: Operation
 
 
 @dataclass(slots=True)
@@ -95,11 +100,10 @@ class RegistryClient:
         self._http = Http(monotonic=monotonic, per_host=(limits or Limits()).concurrency)
         self._requester = Requester(self._http, self.budgets, timing, attempts=attempts)
         self._monotonic = monotonic
-        self._page_size = page_size
-        self._max_pages, self._max_bytes, self._max_seconds = max_pages, max_list_bytes, max_list_seconds
+        caps = Caps(page_size=page_size, pages=max_pages, size=max_list_bytes, seconds=max_list_seconds)
+        self._lister = Lister(self._requester, caps, monotonic)
         self._flights: dict[tuple[ImageName, str], _Flight] = {}
         self._recent: OrderedDict[tuple[ImageName, str], _Recent] = OrderedDict()
-        self._warned: set[tuple[str, str]] = set()
 
     @property
     def metrics(self) -> Metrics:
@@ -177,88 +181,9 @@ class RegistryClient:
         site = self._requester.site(image, access)
 
         async def pages(repository: str) -> TagList:
-            return await self._pages(site, image, access, repository, previous)
+            return await self._lister.read(site, image, access, repository, previous)
 
         return await self._anywhere(site, image, access, pages)
-
-    async def _pages(
-        self, site: Site, image: ImageName, access: Access, repository: str, previous: TagList | None
-    ) -> TagList:
-        size = site.page_size or min(self._page_size, _SMALL_PAGE if _is_ecr(site.host) else self._page_size)
-        target = f"/v2/{repository}/tags/list?n={size}"
-        operation = Operation()
-        deadline = self._monotonic() + self._max_seconds
-        seen = {target}
-        bodies: list[bytes] = []
-        total = 0
-        while True:
-            answer = await self._requester.send(
-                "GET",
-                site,
-                access,
-                repository,
-                target,
-                operation=operation,
-                limit=_MAX_PAGE_BYTES,
-                headers=_LIST_HEADERS,
-                timeout=min(access.timeout, max(deadline - self._monotonic(), 0.001)),
-            )
-            if not bodies and size > _SMALL_PAGE and _is_page_too_large(answer):
-                # ECR and proxies before it; also seen on registries with a lower maximum of their own.
-                site.page_size = size = _SMALL_PAGE
-                target = f"/v2/{repository}/tags/list?n={size}"
-                continue
-            if answer.status != 200:
-                raise _refused(answer, image, None)
-            bodies.append(answer.body)
-            total += len(answer.body)
-            following = self._next(site, answer, target)
-            if following is None:
-                break
-            if following in seen:
-                raise InvalidAnswer(
-                    f"{answer.url}: the Link of page {len(bodies)} leads back to a page that was read: "
-                    "the list cannot be known to be complete",
-                    remedy="the registry, or a proxy before it, breaks the pages of lists",
-                )
-            self._within(image, len(bodies), total, deadline)
-            seen.add(following)
-            target = following
-        mark = lists.fingerprint(bodies)
-        if previous is not None and previous.fingerprint == mark:
-            self.metrics.unchanged += 1
-            return previous
-        return lists.read(bodies, mark=mark, shown=answer.url)
-
-    def _next(self, site: Site, answer: Answer, target: str) -> str | None:
-        headers = answer.headers.get_list("link") if "link" in answer.headers else []
-        if not headers:
-            return None
-        artifactory = "x-jfrog-version" in answer.headers or "x-artifactory-id" in answer.headers
-        found = pagination.next_page(headers, origin=site.origin, target=target, artifactory=artifactory)
-        if found is None:
-            return None
-        if found.foreign is not None and (site.host, found.foreign) not in self._warned:
-            self._warned.add((site.host, found.foreign))
-            log.warning(
-                "%s sends Links to %s; its pages are asked for at %s itself", site.host, found.foreign, site.host
-            )
-        return found.target
-
-    def _within(self, image: ImageName, pages: int, total: int, deadline: float) -> None:
-        """Raise ListIncomplete where another page would be beyond a cap: a part of a list is worth nothing."""
-        if pages >= self._max_pages:
-            cap = f"the cap of {self._max_pages:,} pages"
-        elif total > self._max_bytes:
-            cap = f"the cap of {self._max_bytes:,} bytes"
-        elif self._monotonic() >= deadline:
-            cap = f"the cap of {self._max_seconds:g} s"
-        else:
-            return
-        raise ListIncomplete(
-            f"{image}: {cap} was hit after {pages:,} pages of the tag list; more would follow, so none of it is used",
-            remedy="remove old tags from the repository, or raise the cap",
-        )
 
     # ------------------------------------------------------------------------------------------ manifests
 
@@ -269,14 +194,15 @@ class RegistryClient:
         site = self._requester.site(image, access)
 
         async def ask(repository: str) -> Digest:
-            answer = await self._send(site, access, repository, f"manifests/{reference}", method="HEAD")
+            call = _Call(site, image, access, repository, Operation())
+            answer = await self._send(call, f"manifests/{reference}", method="HEAD")
             if answer.status == 200:
                 digest = answer.headers.get("docker-content-digest", "").strip()
                 if is_digest(digest):
                     return Digest(digest)
             elif answer.status not in {405, 501}:
-                raise _refused(answer, image, reference)
-            return (await self._manifest(site, image, access, repository, reference)).digest
+                raise refused(answer, image, reference)
+            return (await self._manifest(call, reference)).digest
 
         return await self._anywhere(site, image, access, ask)
 
@@ -284,19 +210,22 @@ class RegistryClient:
         """What is true of an image: up to three GETs (index, manifest, config). Ask once per digest, and keep the
         answer.
         """
+        return await self._describe(image, reference, access, Operation())
+
+    async def _describe(self, image: ImageName, reference: str, access: Access, operation: Operation) -> ImageFacts:
         site = self._requester.site(image, access)
 
         async def ask(repository: str) -> ImageFacts:
-            outer = await self._manifest(site, image, access, repository, reference)
+            call = _Call(site, image, access, repository, operation)
+            outer = await self._manifest(call, reference)
             inner = outer
             if outer.is_index:
-                entry = manifests.representative(outer)
-                inner = await self._manifest(site, image, access, repository, entry.digest)
+                inner = await self._manifest(call, manifests.representative(outer).digest)
                 if inner.is_index:
-                    raise UnsupportedManifest(f"{image}:{reference}: an index in an index is not supported")
+                    raise UnsupportedManifest(f"{named(image, reference)}: an index in an index is not supported")
             config: bytes | None = None
             if manifests.has_config(inner) and inner.config is not None:
-                config = await self._blob(site, image, access, repository, inner.config)
+                config = await self._blob(call, inner.config)
             return manifests.facts(outer, inner, config)
 
         facts = await self._anywhere(site, image, access, ask)
@@ -320,12 +249,13 @@ class RegistryClient:
         what was kept is then a part, and must not be used for a choice.
         """
         waiting = iter(references)
+        operation = Operation()
         failure: list[BaseException] = []
 
         async def work() -> None:
             for reference in waiting:
                 try:
-                    keep(reference, await self.describe(image, reference, access))
+                    keep(reference, await self._describe(image, reference, access, operation))
                 except (TagNotFound, UnsupportedManifest, InvalidAnswer) as error:
                     keep(reference, error)
                 except BaseException as error:
@@ -349,17 +279,18 @@ class RegistryClient:
         site = self._requester.site(image, access)
 
         async def ask(repository: str) -> tuple[Descriptor, ...]:
-            answer = await self._send(site, access, repository, f"referrers/{digest}")
+            call = _Call(site, image, access, repository, Operation())
+            answer = await self._send(call, f"referrers/{digest}")
             if answer.status == 200:
                 index = manifests.media_type(answer.headers.get("content-type"))
                 if index == manifests.OCI_INDEX:
                     return _entries(answer)
             elif answer.status not in {400, 404, 405}:
-                raise _refused(answer, image, digest)
+                raise refused(answer, image, digest)
             tag = digest.replace(":", "-", 1)
-            answer = await self._send(site, access, repository, f"manifests/{tag}", counted=True)
+            answer = await self._send(call, f"manifests/{tag}", counted=True)
             found = _entries(answer) if answer.status == 200 else ()
-            signature = await self._send(site, access, repository, f"manifests/{tag}.sig", method="HEAD")
+            signature = await self._send(call, f"manifests/{tag}.sig", method="HEAD")
             named = signature.headers.get("docker-content-digest", "")
             if signature.status == 200 and is_digest(named):
                 kind = manifests.media_type(signature.headers.get("content-type"))
@@ -368,12 +299,10 @@ class RegistryClient:
 
         return await self._anywhere(site, image, access, ask)
 
-    async def _manifest(
-        self, site: Site, image: ImageName, access: Access, repository: str, reference: str
-    ) -> Manifest:
-        answer = await self._send(site, access, repository, f"manifests/{reference}", counted=True)
+    async def _manifest(self, call: _Call, reference: str) -> Manifest:
+        answer = await self._send(call, f"manifests/{reference}", counted=True)
         if answer.status != 200:
-            raise _refused(answer, image, reference)
+            raise refused(answer, call.image, reference)
         said = answer.headers.get("docker-content-digest", "").strip()
         kind = answer.headers.get("content-type")
         if ":" in reference:
@@ -382,41 +311,38 @@ class RegistryClient:
             digest = manifests.digest_of(answer.body)
             # A signed schema 1 manifest is not hashed as it is sent; parse() refuses it below with better words.
             if is_digest(said) and said != digest and "+prettyjws" not in (kind or ""):
-                manifests.check_digest(answer.body, said)
-                digest = Digest(said)
+                digest = manifests.check_digest(answer.body, said)
         try:
             return manifests.parse(answer.body, content_type=kind, digest=digest)
         except UnsupportedManifest as error:
-            raise UnsupportedManifest(f"{_named(image, reference)}: {error.message}", remedy=error.remedy) from None
+            raise UnsupportedManifest(f"{named(call.image, reference)}: {error.message}", remedy=error.remedy) from None
 
-    async def _blob(self, site: Site, image: ImageName, access: Access, repository: str, blob: Descriptor) -> bytes:
-        answer = await self._requester.send(
-            "GET",
-            site,
-            access,
-            repository,
-            f"/v2/{repository}/blobs/{blob.digest}",
-            operation=Operation(),
-            limit=_MAX_CONFIG,
-            headers=_BLOB_HEADERS,
-        )
+    async def _blob(self, call: _Call, blob: Descriptor) -> bytes:
+        answer = await self._send(call, f"blobs/{blob.digest}", headers=_BLOB_HEADERS, limit=_MAX_CONFIG)
         if answer.status != 200:
-            raise _refused(answer, image, blob.digest)
+            raise refused(answer, call.image, blob.digest)
         manifests.check_digest(answer.body, blob.digest)
         return answer.body
 
     async def _send(
-        self, site: Site, access: Access, repository: str, path: str, *, method: str = "GET", counted: bool = False
+        self,
+        call: _Call,
+        path: str,
+        *,
+        method: str = "GET",
+        counted: bool = False,
+        headers: Mapping[str, str] = _MANIFEST_HEADERS,
+        limit: int = _MAX_MANIFEST,
     ) -> Answer:
         return await self._requester.send(
             method,
-            site,
-            access,
-            repository,
-            f"/v2/{repository}/{path}",
-            operation=Operation(),
-            limit=_MAX_MANIFEST,
-            headers=_MANIFEST_HEADERS,
+            call.site,
+            call.access,
+            call.repository,
+            f"/v2/{call.repository}/{path}",
+            operation=call.operation,
+            limit=limit,
+            headers=headers,
             counted=counted,
         )
 
@@ -431,6 +357,9 @@ class RegistryClient:
         try:
             return await ask(repository)
         except (RepositoryNotFound, TagNotFound) as error:
+            if isinstance(error, RepositoryNotFound):
+                # What was found under library/ once has gone: the next call starts with the plain name again.
+                site.library.pop(image.repository, None)
             if "/" not in repository:
                 try:
                     answer = await ask(f"library/{repository}")
@@ -456,41 +385,6 @@ class RegistryClient:
         return answer.status != 404
 
 
-def _refused(answer: Answer, image: ImageName, reference: str | None) -> Exception:
-    """The error that a status means; the server's own words are in it, cut."""
-    said = words(answer.body)
-    tail = f": {said}" if said else ""
-    if answer.status == 403:
-        return PermissionDenied(
-            f"{image}: the registry denies access{tail}", remedy="the login lacks the right to pull this repository"
-        )
-    if answer.status == 404:
-        if reference is None or _code(answer) == "NAME_UNKNOWN":
-            return RepositoryNotFound(
-                f"{image}: the repository does not exist, or may not be seen{tail}",
-                remedy="check spec.image; private repositories need spec.secretRef",
-            )
-        return TagNotFound(f"{_named(image, reference)} is not in the registry{tail}")
-    remedy = "the last good answer stays; it is asked again"
-    if answer.status == 400 and b"HTTPS" in answer.body[:4096] and answer.url.startswith("http:"):
-        # What Go's and nginx's servers say on a TLS port.
-        remedy = "the registry speaks TLS: take spec.insecure away"
-    return RegistryUnavailable(f"{answer.url}: unexpected answer {answer.status}{tail}", remedy=remedy)
-
-
-def _code(answer: Answer) -> str | None:
-    try:
-        errors = json.loads(answer.body[:65536])["errors"]
-        code = errors[0]["code"]
-    except (ValueError, KeyError, TypeError, IndexError):
-        return None
-    return code if isinstance(code, str) else None
-
-
-def _named(image: ImageName, reference: str) -> str:
-    return f"{image}@{reference}" if ":" in reference else f"{image}:{reference}"
-
-
 def _entries(answer: Answer) -> tuple[Descriptor, ...]:
     kind = answer.headers.get("content-type")
     digest = manifests.digest_of(answer.body)
@@ -500,14 +394,3 @@ def _entries(answer: Answer) -> tuple[Descriptor, ...]:
         if b'"manifests"' in answer.body:
             return ()
         raise InvalidAnswer(f"{answer.url}: {error.message}") from None
-
-
-def _is_page_too_large(answer: Answer) -> bool:
-    """ECR says 405, others 400 PAGINATION_NUMBER_INVALID, or 400 in words of their own: all are worth one smaller
-    page.
-    """
-    return answer.status in {400, 405}
-
-
-def _is_ecr(host: str) -> bool:
-    return host == "public.ecr.aws" or (".dkr.ecr" in host and ".amazonaws.com" in host)

@@ -128,12 +128,12 @@ class Http:
         tls = url.startswith("https:")
         shown = url.partition("?")[0]
         transport = self._transports.get((wire, tls)) or self._open(wire, tls)
-        parsed = _parse(url) if "/tags/list?" in url else httpx.URL(url)
-        request = httpx.Request(method, parsed, headers={"User-Agent": USER_AGENT, **headers}, content=content)
-        host = parsed.netloc.decode()
         started = self._monotonic()
-        outcome = "error"
+        outcome, host = "error", shown
         try:
+            parsed = _parse(url) if "/tags/list?" in url else httpx.URL(url)
+            host = parsed.netloc.decode()
+            request = httpx.Request(method, parsed, headers={"User-Agent": USER_AGENT, **headers}, content=content)
             async with asyncio.timeout(timeout):
                 response = await transport.handle_async_request(request)
                 try:

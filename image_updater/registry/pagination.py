@@ -40,13 +40,19 @@ def next_page(headers: list[str], *, origin: str, target: str, artifactory: bool
     if link is None:
         return None
     path = target.partition("?")[0]
-    absolute = urlsplit(urljoin(origin + target, link))
     own = urlsplit(origin)
+    try:
+        absolute = urlsplit(urljoin(origin + target, link))
+        place = (absolute.hostname, absolute.port or _port(absolute.scheme))
+    except ValueError:
+        raise InvalidAnswer(
+            "the Link to the next page is no URL", remedy="the registry sends a broken header"
+        ) from None
     if artifactory and absolute.path != path:
         # Artifactory drops the repository's prefix from the path (RTFACT-18971): only `last` can be believed.
         return Next(_with_last(target, absolute.query))
     found = f"{absolute.path}?{absolute.query}" if absolute.query else absolute.path
-    if (absolute.hostname, absolute.port or _port(absolute.scheme)) == (own.hostname, own.port or _port(own.scheme)):
+    if place == (own.hostname, own.port or _port(own.scheme)):
         return Next(found)
     if absolute.path != path:
         raise InvalidAnswer(

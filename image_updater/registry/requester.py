@@ -117,7 +117,7 @@ class Requester:
             await budget.calm()
             authorization = await self._authorization(site, access, repository) if site.scheme else _NOTHING
             sent = {**headers, "Authorization": authorization.header} if authorization.header else headers
-            await budget.enter(counted=counted)
+            sent_at = await budget.enter(counted=counted)
             try:
                 answer = await self._follow(method, url, sent, site, access, limit, timeout or access.timeout)
             except RegistryUnavailable as error:
@@ -139,7 +139,7 @@ class Requester:
                 raise RegistryUnavailable(f"{answer.foreign}, where {site.host} redirects to, answers {status}")
             if status == 429:
                 self.http.metrics.rate_limited[site.host] += 1
-                budget.limited(answer.headers.get("retry-after"), limited, operation)
+                budget.limited(answer.headers.get("retry-after"), limited, operation, sent_at=sent_at)
                 limited += 1
                 if limited >= budget.limits.attempts or budget.blocked_for > budget.limits.max_wait:
                     raise budget.refusal()
@@ -259,9 +259,13 @@ class Requester:
             if answer.status not in _REDIRECTS:
                 break
             location = answer.headers.get("location", "")
-            following = urljoin(url, location)
-            old, new = urlsplit(url), urlsplit(following)
-            if not location or new.scheme not in {"http", "https"} or not new.netloc:
+            try:
+                following = urljoin(url, location)
+                old, new = urlsplit(url), urlsplit(following)
+                leads = bool(location and new.hostname) and new.scheme in {"http", "https"}
+            except ValueError:
+                leads = False
+            if not leads:
                 raise InvalidAnswer(f"{answer.url}: a redirect ({answer.status}) that leads nowhere")
             if new.scheme == "http" and old.scheme == "https":
                 raise InvalidAnswer(f"{answer.url}: a redirect from https to plain http ({new.netloc}) is not followed")
@@ -313,7 +317,7 @@ class _Fetcher:
         operation = Operation()
         limited = failed = 0
         while True:
-            await budget.enter()
+            sent_at = await budget.enter()
             try:
                 answer = await requester.http.exchange(
                     method, url, headers, wire=wire, timeout=timeout, limit=_MAX_TOKEN_ANSWER, content=body
@@ -328,7 +332,7 @@ class _Fetcher:
                 budget.leave()
             if answer is not None and answer.status == 429:
                 requester.http.metrics.rate_limited[parts.netloc] += 1
-                budget.limited(answer.headers.get("retry-after"), limited, operation)
+                budget.limited(answer.headers.get("retry-after"), limited, operation, sent_at=sent_at)
                 limited += 1
                 if limited >= budget.limits.attempts or budget.blocked_for > budget.limits.max_wait:
                     raise budget.refusal()
