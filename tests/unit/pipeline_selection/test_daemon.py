@@ -14,14 +14,14 @@ from image_updater.errors import GitError, SpecError
 from image_updater.pipeline.daemon import Daemon
 from image_updater.pipeline.endpoints import parse_listen, serve
 from image_updater.pipeline.metrics import Metrics
-from image_updater.pipeline.report import CommitReport, FailureReport, Mode, UpdateReport
+from image_updater.pipeline.report import CommitReport, FailureReport, Mode, SiteReport, State, UpdateReport
 from image_updater.pipeline.secrets import CurrentSecrets
 from image_updater.pipeline.selection import Selector
 from image_updater.pipeline.watching import ObjectFiles
 from image_updater.registry.http import Metrics as RegistryMetrics
 from image_updater.settings import Settings
 from image_updater.store import Store
-from tests.unit.pipeline_selection.fakes import IMAGE, Clock, FakeRegistry
+from tests.unit.pipeline_selection.fakes import IMAGE, Clock, FakeRegistry, policy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -286,3 +286,33 @@ def test_listen_addresses() -> None:
     assert parse_listen("127.0.0.1:80") == ("127.0.0.1", 80)
     assert parse_listen("[::1]:80") == ("::1", 80)
     assert parse_listen(":80") == ("0.0.0.0", 80)
+
+
+class AnnotationLine(Line):
+    """Finds its policy in Git, as an annotation: the daemon learns of it from the report."""
+
+    name = f"annotation:{IMAGE}:semver *"
+
+    async def __call__(self, request: UpdateRequest) -> UpdateReport:
+        assert request.selector is not None
+        implicit = policy(name=self.name)
+        selection = (await request.selector.select([implicit]))[self.name].selection
+        assert selection is not None
+        self.written.append(selection.tag)
+        site = SiteReport(
+            file="a.yaml", line=1, field="image", image=IMAGE, policy=self.name, state=State.UPDATED, roots=(".",)
+        )
+        return UpdateReport(sites=(site,))
+
+
+async def test_a_policy_that_stands_only_in_git_is_followed_too(tmp_path: Path) -> None:
+    registry, line = FakeRegistry("1.0.0"), AnnotationLine()
+    text = objects().split("---", 1)[1]
+    async with running(tmp_path, registry, line, text) as (daemon, _):
+        await until(lambda: line.written == ["1.0.0"] and daemon.health()[1]["policies"] == 1)
+        registry.push("1.1.0")
+        assert daemon.hint(IMAGE, "1.1.0")
+        await until(lambda: line.written[-1] == "1.1.0")
+        (tmp_path / "objects.yaml").write_text(text + "\n# edited\n")
+        await until(lambda: b'reloads_total{result="good"} 1.0' in daemon.metrics_text())
+        assert daemon.health()[1]["policies"] == 1
