@@ -22,7 +22,7 @@ import pygit2
 from pygit2.enums import FileMode, FileStatus, RepositoryState
 
 from image_updater.api.model import Author
-from image_updater.git import commits, folder, pushing, transport, trees, urls
+from image_updater.git import commits, dating, folder, pushing, transport, trees, urls
 from image_updater.git.access import GitAccess
 from image_updater.git.commits import CommitInfo, Signer
 from image_updater.git.errors import (
@@ -251,6 +251,10 @@ class Checkout:
         """HEAD's commits, newest first; () before the first."""
         head = self.head
         return [] if head is None else commits.history(self._repository, head, limit=limit, stop=stop)
+
+    def when_written(self, commit: str, path: str, value: str) -> datetime | None:
+        """Since when `path` holds `value`; None where the history here does not tell."""
+        return dating.when_written(self._repository, commit, path, value)
 
     def tree_of(self, commit: str) -> GitTree:
         """A commit's files."""

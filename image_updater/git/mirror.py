@@ -27,7 +27,7 @@ import pygit2
 
 from image_updater.api.model import Author, VerifyMode
 from image_updater.errors import SpecError
-from image_updater.git import commits, pushing, transport, urls, verify
+from image_updater.git import commits, dating, pushing, transport, urls, verify
 from image_updater.git.access import GitAccess
 from image_updater.git.commits import CommitInfo, Signer
 from image_updater.git.errors import BranchNotFound, GitUnavailable, MirrorDamaged, PushRaced, RevisionNotFound
@@ -293,6 +293,10 @@ class Mirror:
     def contains(self, tip: str, commit: str) -> bool:
         """Whether `commit` is part of `tip`'s history."""
         return commits.contains(self._repository, tip, commit)
+
+    def when_written(self, commit: str, path: str, value: str) -> datetime | None:
+        """Since when `path` holds `value`; None where the fetched history does not tell."""
+        return dating.when_written(self._repository, commit, path, value)
 
     def verify(self, tip: Tip, keys: verify.TrustedKeys, mode: VerifyMode) -> tuple[str, ...]:
         """Who signed what `mode` asks for. Raises SignatureInvalid."""

@@ -18,6 +18,7 @@ import os
 import secrets
 import select
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -70,12 +71,18 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes], log: Path, *, sec
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server that was started in a session of its own, with the children that it forked (fcgiwrap's outlive it
+    otherwise).
+    """
     process.terminate()
     try:
         process.wait(10)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait(10)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if os.getpgid(0) != process.pid:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def git(
@@ -108,6 +115,8 @@ def bare(path: Path, *, files: dict[str, str] | None = None, branch: str = "main
     path.parent.mkdir(parents=True, exist_ok=True)
     git("init", "-q", "--bare", "-b", branch, path)
     git("config", "http.receivepack", "true", cwd=path)
+    # A detached `git gc` would outlive the test.
+    git("config", "gc.auto", "0", cwd=path)
     if files is not None:
         commit(path, files, branch=branch, message="Start")
     if hook is not None:
@@ -302,11 +311,11 @@ http {{
     with (run / "out.log").open("wb") as log:
         cgi = subprocess.Popen(
             [binary("fcgiwrap"), "-c", "4", "-s", f"unix:{run}/fcgi.sock"], env=environment, stdout=log, stderr=log,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         web = subprocess.Popen(
             [binary("nginx"), "-c", str(conf), "-p", str(run), "-e", str(run / "error.log")], stdout=log, stderr=log,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         try:
             wait_for_port(port, web, run / "error.log")
@@ -378,7 +387,11 @@ def ssh_server(
     )
     with (run / "log").open("wb") as log:
         server = subprocess.Popen(
-            [binary("sshd"), "-D", "-e", "-f", str(conf)], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            [binary("sshd"), "-D", "-e", "-f", str(conf)],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             wait_for_port(port, server, run / "log")

@@ -255,7 +255,9 @@ async def test_keys_of_the_agent(
     (tmp_path / "key").write_bytes(server.identity)
     (tmp_path / "key").chmod(0o600)
     socket = str(tmp_path / "agent")
-    agent = subprocess.Popen([parts.binary("ssh-agent"), "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    agent = subprocess.Popen(
+        [parts.binary("ssh-agent"), "-D", "-a", socket], stdout=subprocess.DEVNULL, start_new_session=True
+    )
     try:
         while not Path(socket).exists():
             assert agent.poll() is None

@@ -16,7 +16,8 @@ from image_updater.git.trees import GitTree, TreeCache
 NAMES = st.sampled_from(["a", "b", "c-d", "c", "c.d", "ü"])
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 FILES = st.dictionaries(PATHS, st.binary(max_size=3), max_size=8)
-REPOSITORY = pygit2.init_repository(tempfile.mkdtemp(prefix="image-updater-laws-"), bare=True)
+FOLDER = tempfile.TemporaryDirectory(prefix="image-updater-laws-")
+REPOSITORY = pygit2.init_repository(FOLDER.name, bare=True)
 EMPTY = str(REPOSITORY.TreeBuilder().write())
 
 
