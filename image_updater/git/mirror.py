@@ -205,6 +205,24 @@ class Mirror:
         """A tag's commit, with the tag object's id when it is annotated."""
         return await self._fetch(_reference("tags", tag), tag, None, access)
 
+    async def default_branch(self, *, access: GitAccess | None = None) -> str:
+        """The branch that the server's HEAD names. Raises BranchNotFound: an empty repository, or a HEAD that names
+        none; else as `fetch`.
+        """
+        link = self._link(access)
+
+        def work() -> str:
+            with link.remote(self._repository) as (remote, callbacks, proxy):
+                remote.connect(callbacks=callbacks, proxy=proxy)
+                advertised = remote.list_heads(connect=False)
+            for head in advertised:
+                target = head.symref_target if head.name == "HEAD" else None
+                if target and target.startswith("refs/heads/"):
+                    return target.removeprefix("refs/heads/")
+            raise _no_default(self.url, {head.name: str(head.oid) for head in advertised})
+
+        return await self._run(work, link.access.timeout, "asking for the default branch")
+
     async def _fetch(self, reference: str, name: str, depth: int | None, access: GitAccess | None) -> Tip:
         link = self._link(access)
 
@@ -224,6 +242,7 @@ class Mirror:
         local = "refs/mirror/" + reference.removeprefix("refs/")
         with link.remote(repository) as (remote, callbacks, proxy):
             remote.connect(callbacks=callbacks, proxy=proxy)
+            callbacks.send_at_once()
             heads = {head.name: str(head.oid) for head in remote.list_heads(connect=False)}
             if reference not in heads:
                 raise _no_branch(self.url, name, heads)
@@ -381,11 +400,25 @@ def _reference(kind: str, name: str) -> str:
 
 
 def _no_branch(url: str, name: str, heads: Mapping[str | None, str]) -> BranchNotFound:
-    branches = sorted(n.removeprefix("refs/heads/") for n in heads if n and n.startswith("refs/heads/"))
-    if not branches:
+    shown = _branches(heads)
+    if not shown:
         return BranchNotFound(
             f"{url} is empty: it has no commit, so no branch {name}",
             remedy="push a first commit with the files to update",
         )
-    shown = ", ".join(branches[:5]) + (", …" if len(branches) > 5 else "")
     return BranchNotFound(f"{url} has no branch or tag {name}; it has {shown}", remedy="check ref.branch")
+
+
+def _no_default(url: str, heads: Mapping[str | None, str]) -> BranchNotFound:
+    shown = _branches(heads)
+    if not shown:
+        return BranchNotFound(
+            f"{url} is empty: it has no commit, so no branch", remedy="push a first commit with the files to update"
+        )
+    return BranchNotFound(f"{url} names no default branch; it has {shown}", remedy="name the branch: --branch B")
+
+
+def _branches(heads: Mapping[str | None, str]) -> str:
+    """What the server has, for people; "" in an empty repository."""
+    found = sorted(name.removeprefix("refs/heads/") for name in heads if name and name.startswith("refs/heads/"))
+    return ", ".join(found[:5]) + (", …" if len(found) > 5 else "")

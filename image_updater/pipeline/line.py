@@ -5,12 +5,14 @@ What comes back says everything that a caller needs to write, commit, report, or
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from image_updater.api.model import LabelSelector, Meta, ObjectKey, ProofLevel, UpdateStrategy
+from image_updater.api.model import LabelSelector, Meta, NewestPolicy, ObjectKey, ProofLevel
 from image_updater.documents import decode
 from image_updater.errors import DocumentError, ImageUpdaterError, Refused
+from image_updater.images.names import split
 from image_updater.kustomize import locate
 from image_updater.patch import splice, verify_parse, write
 from image_updater.patch.aliases import check_aliases
@@ -20,10 +22,11 @@ from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.plan import plan
 from image_updater.patch.scope import Scope
 from image_updater.pipeline.prove import Proof, prove
-from image_updater.policy import may_replace
+from image_updater.policy import TagFacts, may_replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, Objects
     from image_updater.kustomize import FactCache, NamedRoot
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from image_updater.pipeline.selection import Outcome, Selector
     from image_updater.policy.model import Movement
     from image_updater.render import Renderer
+
+Written = Callable[[str, str], "datetime | None"]
+"""File and tag → since when the file holds it, by Git's history."""
 
 MAX_ROUNDS = 50
 """Plans of one automation on one tree: each refusal takes one round, so a run always ends."""
@@ -97,9 +103,11 @@ async def run(
     *,
     locked: Mapping[str, str] | None = None,
     settled: Mapping[str, str] | None = None,
+    written: Written | None = None,
 ) -> Run:
     """The line for `automation` on `tree`.
 
+    `written` dates a tag that no registry lists any more by the commit that wrote it.
     `settled`: sites that another automation of this run moves, with the reason why they are not moved again. Raises
     only what makes the whole automation impossible; everything else is in the answer.
     """
@@ -118,7 +126,10 @@ async def run(
     needed = _needed(claims, scope, provenance)
     wanted = [policy for key, policy in claims.policies.items() if key in needed]
     outcomes = await line.selector.select(wanted, current=current_tags(claims))
-    choices = {key: _choice(policy, outcomes.get(key)) for key, policy in claims.policies.items()}
+    choices = {
+        key: _choice(policy, outcomes.get(key), _dated(outcomes.get(key), key, claims, written))
+        for key, policy in claims.policies.items()
+    }
     failures = tuple((key, outcome.error) for key, outcome in outcomes.items() if outcome.error is not None)
 
     refusals: dict[str, str] = dict(settled or {})
@@ -166,7 +177,7 @@ async def run(
                 provenance=provenance,
                 claims=claims,
                 choices=choices,
-                plan=planned,
+                plan=replace(planned, decisions=with_proof(planned.decisions, proof)),
                 edits=edits,
                 files=files,
                 proof=proof,
@@ -233,8 +244,6 @@ def _guilty(tree: Tree, file: str, changes: Sequence[object]) -> dict[str, str]:
 
 def current_tags(claims: Claims) -> dict[str, frozenset[str]]:
     """By policy the tags that Git holds now: a list that lacks one of them is asked again once."""
-    from image_updater.images.names import split
-
     tags: dict[str, set[str]] = {}
     for claimed in claims.sites:
         for use, claim in zip(claimed.site.uses, claimed.uses, strict=False):
@@ -257,10 +266,31 @@ def _needed(claims: Claims, scope: Scope, provenance: Provenance) -> set[str]:
     return needed
 
 
-def _choice(policy: ImagePolicy, outcome: Outcome | None) -> Choice:
+def _dated(outcome: Outcome | None, key: str, claims: Claims, written: Written | None) -> Mapping[str, TagFacts]:
+    """For `newest`: the tags that Git holds and the registry does not list, dated by the commits that wrote them."""
+    if outcome is None or written is None or outcome.selection is None or outcome.judgement is None:
+        return {}
+    if not isinstance(outcome.spec.strategy, NewestPolicy):
+        return {}
+    found: dict[str, TagFacts] = {}
+    listed: set[str] | None = None
+    for claimed in claims.sites:
+        for use, claim in zip(claimed.site.uses, claimed.uses, strict=False):
+            tag = split(use.value)[1]
+            if claim.policy != key or tag is None or tag in found or tag in outcome.facts:
+                continue
+            if listed is None:
+                listed = {verdict.tag for verdict in outcome.judgement.verdicts}
+            date = None if tag in listed else written(claimed.site.file, tag)
+            if date is not None:
+                found[tag] = TagFacts(created=date, pushed=date, first_seen=date, created_known=True)
+    return found
+
+
+def _choice(policy: ImagePolicy, outcome: Outcome | None, dated: Mapping[str, TagFacts]) -> Choice:
     if outcome is None:
         return Choice(policy=policy, selection=None, reason="nothing in scope needs it", move=_never)
-    compiled, facts = outcome.compiled, outcome.facts
+    compiled, facts = outcome.compiled, {**outcome.facts, **dated} if dated else outcome.facts
     if outcome.selection is None or compiled is None:
         return Choice(policy=policy, selection=None, reason=outcome.reason, move=_never)
     selection = outcome.selection
@@ -281,6 +311,20 @@ def moved_sites(result: Run) -> dict[str, str]:
     return dict.fromkeys((edit.site for edit in result.edits), reason)
 
 
+def with_proof(decisions: Sequence[Decision], proof: Proof) -> tuple[Decision, ...]:
+    """Decisions that move something also say how far their roots were proved."""
+    levels = {each.root: each for each in proof.roots}
+
+    def said(decision: Decision) -> Decision:
+        if decision.state is not State.UPDATED:
+            return decision
+        found = dict.fromkeys(levels[root].brief for root in decision.roots if root in levels)
+        text = "; ".join(found) or "parsed (no root renders it)"
+        return replace(decision, reason=f"{decision.reason}; proof: {text}" if decision.reason else f"proof: {text}")
+
+    return tuple(said(decision) for decision in decisions)
+
+
 def relabel(decisions: Sequence[Decision], state: State, reason: str) -> tuple[Decision, ...]:
     """Decisions that were to be `updated`, in another state: what happened after the proof (a push that was
     refused).
@@ -289,6 +333,3 @@ def relabel(decisions: Sequence[Decision], state: State, reason: str) -> tuple[D
         replace(decision, state=state, reason=reason) if decision.state is State.UPDATED else decision
         for decision in decisions
     )
-
-
-__all__ = ["Line", "Run", "UpdateStrategy", "default_automation", "edit", "relabel", "run", "selected"]

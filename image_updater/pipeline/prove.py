@@ -43,8 +43,13 @@ class RootProof:
     why: str = ""
     derived: tuple[str, ...] = ()
 
+    @property
+    def brief(self) -> str:
+        """Without the root's name: `rendered (kustomize v5.8.1)`."""
+        return self.level + (f" ({self.why})" if self.why else "")
+
     def __str__(self) -> str:
-        text = f"{self.root}: {self.level}" + (f" ({self.why})" if self.why else "")
+        text = f"{self.root}: {self.brief}"
         return text + "".join(f"; derived: {item}" for item in self.derived)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from image_updater.api.model import GitRepository, ImageUpdateAutomation
     from image_updater.git import GitAccess, Mirror, Tip
     from image_updater.git.verify import TrustedKeys
-    from image_updater.pipeline.line import Line, Run
+    from image_updater.pipeline.line import Line, Run, Written
     from image_updater.pipeline.message import Message
     from image_updater.pipeline.mirrors import Mirrors
     from image_updater.pipeline.report import UpdateReport, UpdateRequest
@@ -154,7 +154,7 @@ async def _dry_run(request: UpdateRequest, line: Line, target: Target, mirror: M
     for automation in target.automations:
         tree = OverlayTree(tip.tree, files) if files else tip.tree
         try:
-            result = await run(line, automation, request.objects, tree, settled=settled)
+            result = await run(line, automation, request.objects, tree, settled=settled, written=_history(mirror, tip))
         except SpecError:
             raise
         except ImageUpdaterError as exc:
@@ -163,6 +163,10 @@ async def _dry_run(request: UpdateRequest, line: Line, target: Target, mirror: M
         done.note(result)
         files |= result.files
         settled |= moved_sites(result)
+
+
+def _history(mirror: Mirror, tip: Tip) -> Written:
+    return lambda file, tag: mirror.when_written(tip.commit, file, tag)
 
 
 def _verify(target: Target, mirror: Mirror, tip: Tip) -> None:
@@ -195,7 +199,7 @@ async def _queued(
     queue = mirrors.queue(mirror, branch, base=target.branch)
 
     async def plan(tip: Tip) -> Planned | None:
-        landed.run = result = await run(line, automation, request.objects, tip.tree)
+        landed.run = result = await run(line, automation, request.objects, tip.tree, written=_history(mirror, tip))
         if not result.files:
             return None
         landed.message = await message_for(

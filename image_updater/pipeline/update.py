@@ -27,6 +27,8 @@ from image_updater.pipeline.targets import is_url
 from image_updater.pipeline.trees import open_path
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from image_updater.api.model import ImageUpdateAutomation
     from image_updater.git import Checkout
     from image_updater.kustomize.model import Tree
@@ -76,6 +78,11 @@ async def _update_path(request: UpdateRequest, line: Line, path: Path) -> Update
         for automation in automations:
             signer_for(automation, request.secrets)
     done = Done(focus=opened.focus)
+    head = checkout.head if checkout is not None else None
+
+    def written(file: str, tag: str) -> datetime | None:
+        return checkout.when_written(head, file, tag) if checkout is not None and head is not None else None
+
     revision = f"{checkout.branch or 'HEAD'}@sha1:{checkout.head}" if checkout is not None and checkout.head else None
 
     proven: list[tuple[Run, Message]] = []
@@ -88,7 +95,13 @@ async def _update_path(request: UpdateRequest, line: Line, path: Path) -> Update
         request.progress(f"{automation.key}: planning")
         try:
             result = await run(
-                replace(line, focus=opened.focus), automation, request.objects, tree, locked=locked, settled=settled
+                replace(line, focus=opened.focus),
+                automation,
+                request.objects,
+                tree,
+                locked=locked,
+                settled=settled,
+                written=written,
             )
         except SpecError:
             raise

@@ -1,7 +1,8 @@
 """Whole behaviours as directories: `before/` with `objects.yaml` and `tags.json` becomes `after/`, byte for byte.
 
-`expect.json`: `states` are [file, line, state] of sites that must be reported (others may be too), `edits` the exact edits,
-`problems` files that must be reported as problems, `args` further arguments, `exit` the exit code of the write.
+`expect.json`: `states` are [file, line, state] of sites that must be reported (others may be too), `edits` the
+exact edits, `problems` files that must be reported as problems, `args` further arguments, `exit` the exit code of
+the write.
 """
 
 from __future__ import annotations
