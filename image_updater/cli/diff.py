@@ -16,7 +16,7 @@ from image_updater.cli.failing import DONE, FAILED, Command
 @click.argument("revisions", nargs=-1, metavar="[REV [REV]]")
 @options.roots
 @options.output("text", "json")
-@options.settings("color", *options.RENDERING)
+@options.settings("color", "state", "cache", *options.RENDERING)
 def command(
     target: str | None,
     revisions: tuple[str, ...],

@@ -15,7 +15,7 @@ from image_updater.cli.failing import DONE, FAILED, Command
 @click.argument("target", required=False, metavar="[PATH]")
 @options.roots
 @options.output("text", "json")
-@options.settings(*options.RENDERING)
+@options.settings("state", "cache", *options.RENDERING)
 def command(
     target: str | None,
     roots: tuple[str, ...],

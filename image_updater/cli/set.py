@@ -18,7 +18,7 @@ from image_updater.pipeline.report import SetImage
 @click.option("--path", default=".", metavar="DIR", show_default=True, help="The folder of the kustomization.")
 @click.option("--dry-run", "dry_run", is_flag=True, help="Prove and print, change nothing; exit 3 = there are changes.")
 @options.output("text", "json", "diff")
-@options.settings("color", *options.RENDERING)
+@options.settings("color", "state", "cache", *options.RENDERING)
 def command(
     assignments: tuple[str, ...],
     path: str,

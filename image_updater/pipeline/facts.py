@@ -40,6 +40,10 @@ class Known:
     fresh: dict[str, Digest] = field(default_factory=dict)
     gone: dict[str, str] = field(default_factory=dict)
     """Tags of the last list that the registry cannot deliver, and why."""
+    unsaved_facts: dict[Digest, dict[str, object]] = field(default_factory=dict)
+    unsaved_digests: dict[str, Digest] = field(default_factory=dict)
+    asking: dict[tuple[str, bool], asyncio.Future[Digest | None]] = field(default_factory=dict)
+    """Requests under way by tag and whether they bring dates."""
     serial: int = -1
     """Of the list that `fresh` and `gone` belong to."""
 
@@ -131,27 +135,13 @@ class FactBook:
         """
         known = self.known(source, listing)
         dated = isinstance(policy.strategy, NewestPolicy) and policy.strategy.by is NewestBy.CREATED
-        pending: dict[Digest, dict[str, object]] = {}
-        moved: dict[str, Digest] = {}
-
-        def flush() -> None:
-            if pending:
-                self._store.save_facts(
-                    source.repository, source.identity, {str(key): each for key, each in pending.items()}
-                )
-                pending.clear()
-            if moved:
-                self._store.save_tag_digests(source.repository, source.identity, dict(moved))
-                moved.clear()
 
         async def one(tag: str) -> None:
-            digest = await self._ask(source, known, tag, listing, dated=dated, pending=pending)
+            digest = await self._shared(source, known, tag, listing, dated=dated)
             if digest is not None:
-                known.fresh[tag] = digest
-                if known.digests.get(tag) != digest:
-                    known.digests[tag] = moved[tag] = digest
-            if len(pending) + len(moved) >= FLUSH_EVERY:
-                flush()
+                self._found(known, tag, digest)
+            if len(known.unsaved_facts) + len(known.unsaved_digests) >= FLUSH_EVERY:
+                self._save(source, known)
 
         waiting = list(reversed(tags))
 
@@ -166,18 +156,45 @@ class FactBook:
         except BaseExceptionGroup as errors:
             raise first(errors) from None
         finally:
-            flush()
+            self._save(source, known)
 
-    async def _ask(
-        self,
-        source: Source,
-        known: Known,
-        tag: str,
-        listing: Listing,
-        *,
-        dated: bool,
-        pending: dict[Digest, dict[str, object]],
-    ) -> Digest | None:
+    def _save(self, source: Source, known: Known) -> None:
+        if known.unsaved_facts:
+            facts = {str(digest): each for digest, each in known.unsaved_facts.items()}
+            self._store.save_facts(source.repository, source.identity, facts)
+            known.unsaved_facts.clear()
+        if known.unsaved_digests:
+            self._store.save_tag_digests(source.repository, source.identity, dict(known.unsaved_digests))
+            known.unsaved_digests.clear()
+
+    @staticmethod
+    def _found(known: Known, tag: str, digest: Digest) -> None:
+        known.fresh[tag] = digest
+        if known.digests.get(tag) != digest:
+            known.digests[tag] = known.unsaved_digests[tag] = digest
+
+    async def _shared(self, source: Source, known: Known, tag: str, listing: Listing, *, dated: bool) -> Digest | None:
+        """What `_ask` gives; policies of one image that ask for the same tag together ask once."""
+        fresh = known.fresh.get(tag)
+        if fresh is not None and (not dated or fresh in known.facts):
+            return fresh
+        for kind in (True,) if dated else (True, False):
+            running = known.asking.get((tag, kind))
+            if running is not None:
+                return await asyncio.shield(running)
+        task = asyncio.ensure_future(self._ask(source, known, tag, listing, dated=dated))
+        known.asking[tag, dated] = task
+
+        def ended(done: asyncio.Future[Digest | None]) -> None:
+            del known.asking[tag, dated]
+            if not done.cancelled():
+                # Whoever asked may be gone (a sibling failed); an error is then nobody's news.
+                done.exception()
+
+        task.add_done_callback(ended)
+        return await asyncio.shield(task)
+
+    async def _ask(self, source: Source, known: Known, tag: str, listing: Listing, *, dated: bool) -> Digest | None:
         """The digest of `tag` now, with its facts in `known` where dates count; None when the registry has lost it."""
         from image_updater.registry.errors import TagNotFound, UnsupportedManifest
 
@@ -201,7 +218,7 @@ class FactBook:
             "platforms": list(described.platforms),
             "media_type": described.media_type,
         }
-        known.facts[described.digest] = pending[described.digest] = facts
+        known.facts[described.digest] = known.unsaved_facts[described.digest] = facts
         return described.digest
 
     async def digest(self, source: Source, listing: Listing, tag: str) -> Digest:
@@ -210,10 +227,8 @@ class FactBook:
         self.fetched += 1
         digest = await self._registry.head(source.image, tag, source.access)
         known = self.known(source, listing)
-        known.fresh[tag] = digest
-        if known.digests.get(tag) != digest:
-            known.digests[tag] = digest
-            self._store.save_tag_digests(source.repository, source.identity, {tag: digest})
+        self._found(known, tag, digest)
+        self._save(source, known)
         return digest
 
 
