@@ -42,13 +42,15 @@ class Work:
     """Someone's wish to write. `plan` may be called many times, each time on a newer tip; None = nothing to do.
 
     `key` names it in attempts; `identity` decides what may be pushed together; `access` is used for the push (default:
-    the mirror's).
+    the mirror's); `verify` judges every tip that was fetched before anything is planned on it, and raises (a commit
+    that is not signed as it must be): the work ends with that error.
     """
 
     key: str
     plan: Plan
     identity: str = ""
     access: GitAccess | None = None
+    verify: Callable[[Tip], object] | None = None
 
     @property
     def who(self) -> str:
@@ -248,6 +250,9 @@ class WriterQueue:
             if item.future.done():
                 continue
             try:
+                if item.work.verify is not None:
+                    # The fetched tip, not ours on top of it: what we are about to write needs no approval.
+                    item.work.verify(start)
                 commit = await self._write(item.work, tip)
             except (PushRaced, GitUnavailable):
                 raise

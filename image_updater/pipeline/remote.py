@@ -212,7 +212,14 @@ async def _queued(
             signer=signer_for(automation, request.secrets),
         )
 
-    outcome = await queue.submit(Work(key=str(automation.key), identity=target.access.identity, plan=plan))
+    outcome = await queue.submit(
+        Work(
+            key=str(automation.key),
+            identity=target.access.identity,
+            plan=plan,
+            verify=lambda tip: _verify(target, mirror, tip),
+        )
+    )
     if isinstance(outcome.error, SpecError):
         raise outcome.error
     if landed.run is None:

@@ -15,10 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from image_updater.api.model import Author
+from image_updater.api.model import Author, Meta, ObjectKey, Secret, VerifyMode
 from image_updater.errors import Refused
+from image_updater.git import signing, verify
 from image_updater.git.access import GitAccess
-from image_updater.git.errors import GitUnavailable, PushRaced, PushRefused, TreeRefused
+from image_updater.git.errors import (
+    BranchNotFound,
+    GitUnavailable,
+    PushRaced,
+    PushRefused,
+    SignatureInvalid,
+    TreeRefused,
+)
 from image_updater.git.mirror import Mirror, Tip
 from image_updater.git.queue import Limits, NotLeader, Outcome, Planned, Work, WriterQueue
 from tests.parts import gitservers as parts
@@ -331,3 +339,61 @@ def test_six_processes_on_one_branch_all_land(server: parts.HttpServer, tmp_path
     assert [p.returncode for p in running] == [0] * 6
     assert parts.git("show", "main:a.yaml", cwd=bare) == lines(6).replace(": 0", ": 1").strip()
     assert len(log(bare)) == 7
+
+
+async def test_a_tip_that_is_not_signed_as_it_must_be_is_never_planned_on(
+    server: parts.HttpServer, tmp_path: Path
+) -> None:
+    bare = parts.bare(server.root / "o/verify.git", files={"a.yaml": lines(2)})
+    key, public = parts.keypair(tmp_path / "key")
+    keys = verify.keys_from_secret(Secret(meta=Meta(key=ObjectKey("default", "keys")), data={"a.pub": public.encode()}))
+    signer = signing.SshSigner.load(key, None)
+    with Mirror.open(tmp_path / "m", server.url("o/verify.git"), ACCESS) as mirror:
+        queue = WriterQueue(mirror, "main", now=lambda: NOW)
+        planned: list[str] = []
+
+        def strict(name: str) -> Work:
+            inner = setting(name, "1")
+
+            async def plan(tip: Tip) -> Planned | None:
+                planned.append(name)
+                found = await inner.plan(tip)
+                return replace(found, signer=signer) if found is not None else None
+
+            return Work(key=name, plan=plan, verify=lambda tip: mirror.verify(tip, keys, VerifyMode.HEAD))
+
+        before = parts.git("rev-parse", "main", cwd=bare)
+        outcome = await queue.submit(strict("k0"))
+        assert isinstance(outcome.error, SignatureInvalid)
+        assert "not signed" in outcome.error.message
+        assert (planned, queue.pushes, parts.git("rev-parse", "main", cwd=bare)) == ([], 0, before)
+
+        # Who asks for no signature is not held up by who does.
+        refused, landed = await asyncio.gather(queue.submit(strict("k0")), queue.submit(setting("k1", "1")))
+        assert isinstance(refused.error, SignatureInvalid)
+        assert landed.error is None
+        assert landed.commit == parts.git("rev-parse", "main", cwd=bare)
+
+        # On a signed tip both of two works go through, though the second plans on the first's commit.
+        tip = await mirror.fetch("main")
+        signed = await mirror.commit(tip.commit, {"b.yaml": b"b: 1\n"}, "Sign\n", ME, signer, NOW)
+        await mirror.push(signed, "main", expected=tip.commit)
+        done = await asyncio.gather(queue.submit(strict("k0")), queue.submit(strict("k1")))
+        assert [each.error for each in done] == [None, None]
+    assert planned == ["k0", "k1"]
+
+
+async def test_the_default_branch_is_the_one_that_head_names(server: parts.HttpServer, tmp_path: Path) -> None:
+    bare = parts.bare(server.root / "o/default.git", branch="trunk")
+    with Mirror.open(tmp_path / "m", server.url("o/default.git"), ACCESS) as mirror:
+        with pytest.raises(BranchNotFound, match="is empty: it has no commit"):
+            await mirror.default_branch()
+        parts.commit(bare, {"a.yaml": "a: 1\n"}, branch="trunk")
+        parts.commit(bare, {"a.yaml": "a: 1\n"}, branch="a-other")
+        assert await mirror.default_branch() == "trunk"
+        assert (await mirror.fetch("trunk")).branch == "trunk"
+        parts.git("symbolic-ref", "HEAD", "refs/heads/gone", cwd=bare)
+        with pytest.raises(BranchNotFound, match="names no default branch; it has a-other, trunk"):
+            await mirror.default_branch()
+        parts.git("symbolic-ref", "HEAD", "refs/heads/a-other", cwd=bare)
+        assert await mirror.default_branch() == "a-other"
