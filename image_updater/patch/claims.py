@@ -27,6 +27,7 @@ from image_updater.errors import SpecError
 from image_updater.images import parse_name
 from image_updater.images.names import split
 from image_updater.kustomize.model import ObjectId, Part, SiteKind, Use
+from image_updater.policy import compile as compile_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -270,6 +271,11 @@ class _Resolver:
                     proxy_secret_ref=base[0].proxy_secret_ref,
                     insecure=base[0].insecure,
                 )
+            try:
+                compile_policy(policy)
+            except SpecError as exc:
+                wrong = exc.message.removeprefix(f"ImagePolicy {policy.key}: ")
+                return Claim(refusal=f"{where}: {wrong}" + (f" ({exc.remedy})" if exc.remedy else ""), rank=rank)
             self.used[key] = policy
         return Claim(policy=key, rank=rank)
 
