@@ -1,11 +1,12 @@
 """A small Kustomize on values that remember their origin: which objects a folder yields, in the binary's own order.
 
-resources → configurations → generators → components → patchesStrategicMerge → patches → namespace → prefix → suffix → labels →
-annotations → patchesJson6902 → images → replacements → transformers, then the parent; vars last of all. A folder is built once
-and shared by every kustomization above it. Only objects that can bear an image are built, unless something (a replacement, a
-patch whose target is not among them) needs the others.
+resources → configurations → generators → components → patchesStrategicMerge → patches → namespace → prefix → suffix →
+labels → annotations → patchesJson6902 → images → replacements → transformers, then the parent; vars last of all. A
+folder is built once and shared by every kustomization above it. Only objects that can bear an image are built, unless
+something (a replacement, a patch whose target is not among them) needs the others.
 
-What cannot be done never stops the rest: the first reason a build would fail is kept in `Build.broken`, and the engine goes on.
+What cannot be done never stops the rest: the first reason a build would fail is kept in `Build.broken`, and the
+engine goes on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from image_updater.kustomize.paths import inside, is_remote, join, looks_like_ho
 from image_updater.kustomize.values import Leaf, Map, Value, at, empty_map, list_at, map_at, text_at, texts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from image_updater.kustomize.files import Files
 
 MAX_DEPTH = 64
@@ -40,6 +43,8 @@ class Build:
     objects: list[Obj] = field(default_factory=list)
     specs: tuple[FieldSpec, ...] = ()
     variables: list[Value] = field(default_factory=list)
+    references: tuple[FieldSpec, ...] = ()
+    """Fields in which `vars` are resolved, beyond the binary's own (which hold no image)."""
     files: set[str] = field(default_factory=set)
     folders: set[str] = field(default_factory=set)
     entries: list[Entry] = field(default_factory=list)
@@ -63,6 +68,7 @@ class Build:
         self.objects.extend(other.objects)
         self.specs = tuple(dict.fromkeys((*self.specs, *other.specs)))
         self.variables.extend(other.variables)
+        self.references = tuple(dict.fromkeys((*self.references, *other.references)))
         self.files |= other.files
         self.folders |= other.folders
         self.entries.extend(other.entries)
@@ -82,7 +88,7 @@ class Engine:
         self.memo = {} if memo is None else memo
         self._active: list[str] = []
 
-    # --- folders -----------------------------------------------------------------------------------------------------------
+    # --- folders ----------------------------------------------------------------------------------------------------
 
     def kustomization(self, build: Build, folder: str) -> tuple[str | None, Map | None, str | None]:
         """The kustomization of a folder: its path, its tree, or why there is none."""
@@ -131,21 +137,20 @@ class Engine:
             self.memo[(folder, everything)] = build
         return build
 
-    def overlay(self, build: Build, tree: Map, origin: str, base: str) -> Build:
-        """What a wrapper (a Flux Kustomization, an Argo CD Application) makes of `base`."""
-        for everything in (build.all, True):
-            current = Build(
-                build.folder, files=set(build.files), folders=set(build.folders), all=everything, wrapping=True
-            )
+    def overlay(self, build: Build, tree: Map, path: str, below: Callable[[bool], Build]) -> Build:
+        """What a wrapper (a Flux Kustomization, an Argo CD Application) makes of `below(all objects?)`."""
+        for everything in (_needs_all(tree), True):
+            current = Build(build.folder, files=set(build.files), folders=set(build.folders), all=everything)
+            current.wrapping = True
             try:
-                below = self.build(base, everything=everything)
-                current.absorb(below)
-                current.kustomization = below.kustomization
-                self._transform(current, base, origin, tree)
+                base = below(everything)
+                current.absorb(base)
+                current.kustomization, current.after = base.kustomization, base.after
+                self._transform(current, build.folder, path, tree)
             except NeedAll:
                 continue
-            break
-        return current
+            return current
+        raise AssertionError("a build of all objects needs no others")
 
     def _complete(self, start: Build, path: str, tree: Map) -> Build:
         """`_run`, again with all objects when it turns out that they are needed."""
@@ -166,6 +171,7 @@ class Engine:
         for key in ("resources", "bases"):
             for leaf in texts(tree.get(key)):
                 self.resource(build, folder, path, leaf)
+        self._collide(build, path)
         self._transform(build, folder, path, tree)
 
     def _transform(self, build: Build, folder: str, path: str, tree: Map) -> None:
@@ -192,11 +198,12 @@ class Engine:
             elif entry.frozen is not None and entry.tag_suffix is None:
                 note(build, path, entry.map.line, entry.frozen)
         imagetags.run(build, entries, keep_marks=build.wrapping)
-        build.after = replacements.run(self, build, folder, path, tree)
-        build.after = transformers.run(self, build, folder, path, tree) or build.after
+        after = replacements.run(self, build, folder, path, tree)
+        after = transformers.run(self, build, folder, path, tree) or after
+        build.after = after or (build.after if build.wrapping else None)
         build.variables.extend(list_at(tree, "vars"))
 
-    # --- reading -----------------------------------------------------------------------------------------------------------
+    # --- reading ----------------------------------------------------------------------------------------------------
 
     def fail(self, build: Build, file: str, line: int | None, reason: str) -> None:
         """The binary would fail here: kept as the build's reason and as a problem."""
@@ -204,7 +211,8 @@ class Engine:
         build.broken = build.broken or f"{file}: {reason}"
 
     def file(self, build: Build, folder: str, path: str, leaf: Leaf, text: str | None = None) -> str | None:
-        """The file that a kustomization names, in its closure from now on; None (and a reason) when there is none to read."""
+        """The file that a kustomization names, in its closure from now on; None (and a reason) when there is none to
+        read."""
         text = leaf.value if text is None else text
         if is_remote(text):
             build.remotes.append(leaf)
@@ -259,6 +267,15 @@ class Engine:
         if found is not None:
             self.load(build, found)
 
+    def _collide(self, build: Build, path: str) -> None:
+        """Two objects of one identity: the binary refuses to add the second."""
+        seen: set[tuple[str, str, str, str]] = set()
+        for obj in build.objects:
+            identity = (obj.api_version, obj.kind, obj.namespace, obj.name)
+            if identity in seen:
+                self.fail(build, path, None, f"{obj.kind} {obj.name} is there twice")
+            seen.add(identity)
+
     def load(self, build: Build, file: str) -> None:
         """The objects of a file."""
         facts = self.files.facts(file)
@@ -267,7 +284,15 @@ class Engine:
             build.broken = build.broken or f"{file}: {facts.error[0]}"
             return
         for i, document in enumerate(self.files.documents(file, full=build.all)):
-            build.objects.extend(objects_of(document, file, i))
+            found = objects_of(document, file, i)
+            build.objects.extend(found)
+            if document is not None and not found and not _is_empty(document):
+                self.fail(
+                    build, file, getattr(document, "line", None), "a document that is no object (apiVersion, kind)"
+                )
+            for obj in found:
+                if not obj.name:
+                    self.fail(build, file, obj.tree.line, f"metadata.name of {obj.kind} is missing")
 
     def documents(self, build: Build, path: str, leaf: Leaf, file: str | None, role: str) -> list[Value]:
         """The documents of a patch or a configuration: of a file, or inline when `file` is None."""
@@ -316,14 +341,20 @@ class Engine:
 
     def _configurations(self, build: Build, folder: str, path: str, tree: Map) -> None:
         specs: list[FieldSpec] = []
+        references: list[FieldSpec] = []
         for leaf in texts(tree.get("configurations")):
             file = self.file(build, folder, path, leaf)
             if file is None:
                 continue
             for document in self.documents(build, path, leaf, file, ""):
                 specs.extend(spec for item in list_at(document, "images") if (spec := field_spec(item)) is not None)
-        if specs and not build.all:
+                references.extend(
+                    spec for item in list_at(document, "varReference") if (spec := field_spec(item)) is not None
+                )
+        if (specs or references) and not build.all:
             raise NeedAll
+        if references:
+            build.references = tuple(dict.fromkeys((*build.references, *references)))
         if specs:
             build.specs = tuple(dict.fromkeys((*build.specs, *specs)))
         for key in ("crds", "validators"):
@@ -333,6 +364,11 @@ class Engine:
         openapi = at(tree, "openapi", "path")
         if isinstance(openapi, Leaf):
             self.file(build, folder, path, openapi)
+
+
+def _is_empty(document: Value) -> bool:
+    """`kind: List` without items, an empty mapping: the binary passes over them."""
+    return isinstance(document, Map) and (not document or (text_at(document, "kind") or "").endswith("List"))
 
 
 def note(build: Build, file: str, line: int | None, reason: str) -> None:

@@ -1,12 +1,13 @@
 """What one blob holds, parsed once for ever: the facts that are kept by content id.
 
-Most files of a repository can bear no image. A byte search sorts them out before any YAML is parsed, and inside a file of many
-documents (a bundle of CRDs is megabytes) only the documents that can bear one are: the others are blanked, which keeps every
-offset and line as it was.
+Most files of a repository can bear no image. A byte search sorts them out before any YAML is parsed, and inside a
+file of many documents (a bundle of CRDs is megabytes) only the documents that can bear one are: the others are
+blanked, which keeps every offset and line as it was.
 """
 
 from __future__ import annotations
 
+import itertools
 import marshal
 import re
 import sys
@@ -26,6 +27,7 @@ VERSION = b"iu2:%d.%d:" % sys.version_info[:2]
 _BEARS = re.compile(rb"image|ontainers|Kustomization|kind:\s*[\"']?Application|image-updater\.dev")
 _KIND = re.compile(rb"^(?:- |\{)?\s*[\"']?kind[\"']?\s*:", re.MULTILINE)
 _API_VERSION = re.compile(rb"[\"']?apiVersion[\"']?\s*:")
+_TELLING = re.compile(rb"\b(?:kind|image)[\"']?\s*:")
 _BOUNDARY = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _BEARS_TEXT = re.compile(_BEARS.pattern.decode())
 _CRD = re.compile(r"^kind:\s*[\"']?CustomResourceDefinition[\"']?\s*$", re.MULTILINE)
@@ -85,7 +87,10 @@ def read(data: bytes, *, full: bool) -> Facts:
         documents = parse(text if full else _blanked(text))
         packed = tuple(pack(document.root) for document in documents)
     except DocumentError as exc:
-        return Facts(manifest=manifest, error=(exc.message, exc.where.line), marked=_mentions(data))
+        telling = (
+            manifest if b"{{" in data else _TELLING.search(data) is not None
+        )  # templates are no YAML, and no mistake
+        return Facts(manifest=manifest or telling, error=(exc.message, exc.where.line), marked=_mentions(data))
     return Facts(documents=packed, manifest=manifest, marked=_mentions(data))
 
 
@@ -100,7 +105,7 @@ def _blanked(text: str) -> str:
         return text
     edges = [0, *bounds, len(text)]
     out = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         chunk = text[start:end]
         if _BEARS_TEXT.search(chunk) and not (len(chunk) > _BIG and _CRD.search(chunk)):
             out.append(chunk)

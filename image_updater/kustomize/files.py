@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _YAML = (".yaml", ".yml", ".json")
 _HEADER = re.compile(r"[|>][^\r\n]*(?:\r\n|\r|\n)")
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
-MAX_CACHED_DATA = 4096
+_SLACK = 20_000
+"""Parsed files that may be kept beyond those of the tree at hand."""
 
 
 class Files:
@@ -34,6 +35,7 @@ class Files:
         if previous is not None:
             old = previous.entries
             self._documents = previous._documents
+            self._forget_old()
             self.changed = frozenset(p for p in self.entries.keys() | old.keys() if self.entries.get(p) != old.get(p))
         else:
             self.changed = frozenset(self.entries)
@@ -58,6 +60,17 @@ class Files:
                 if path == name or path.endswith(suffix):
                     self.kustomizations.setdefault(folder_of(path), []).append(path)
 
+    def _forget_old(self) -> None:
+        """A long life sees many versions of a file: what no current file needs goes when it is much."""
+        if len(self._documents) > len(self.entries) * 3 + _SLACK:
+            entries = self.entries
+            self._documents = {
+                k: v for k, v in self._documents.items() if k[0] in entries and entries[k[0]].oid == k[1]
+            }
+        if len(self._facts) > len(self.entries) * 3 + _SLACK:
+            alive = {entry.oid for entry in self.entries.values()}
+            self._facts = {k: v for k, v in self._facts.items() if k[0] in alive}
+
     def exists(self, path: str) -> bool:
         return path in self.entries
 
@@ -65,7 +78,8 @@ class Files:
         return path in self.children
 
     def resolve(self, path: str, links: set[str] | None = None) -> str | None:
-        """Where symlinks lead, inside the repository; None when they leave it, loop or dangle. `links` gets those followed."""
+        """Where symlinks lead, inside the repository; None when they leave it, loop or dangle. `links` gets those
+        followed."""
         for _ in range(16):
             if path in self.entries:
                 if self.entries[path].kind is not EntryKind.SYMLINK:
@@ -144,7 +158,8 @@ class Files:
         return decode(self.tree.read(path), file=path)
 
     def inline(self, leaf: Leaf, role: str) -> list[Value | None]:
-        """The documents written inside a scalar (an inline patch), whose scalars map back to the outer file. Raises DocumentError."""
+        """The documents written inside a scalar (an inline patch), whose scalars map back to the outer file. Raises
+        DocumentError."""
         documents = parse(leaf.value, file=leaf.origin.file)
         spots = self._spots(leaf)
         frozen = leaf.origin.frozen

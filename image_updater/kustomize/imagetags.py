@@ -1,7 +1,8 @@
-"""What an entry of `images:` matches and what it makes of it (the image transformer), with the origin of every character.
+"""What an entry of `images:` matches and what it makes of it (the image transformer), with the origin of every
+character.
 
-An entry's name is a regular expression, `^name(:tag)?(@sha256:digest)?$`; entries run in order, each on what the one before left.
-A new tag drops a digest that stood there, a new digest drops a tag.
+An entry's name is a regular expression, `^name(:tag)?(@sha256:digest)?$`; entries run in order, each on what the one
+before left. A new tag drops a digest that stood there, a new digest drops a tag.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ class Entry:
     def _why_frozen(self) -> str | None:
         if self.tag_suffix is not None:
             return "tagSuffix: what it yields differs between versions of Kustomize"
-        if self.new_tag is not None:
-            if _DIGEST.match(self.new_tag.value) or self.new_tag.value.startswith("sha256:"):
-                return f"newTag holds a digest ({self.new_tag.value}): move it to `digest`"
+        tag = "" if self.new_tag is None else self.new_tag.value
+        if _DIGEST.match(tag) or tag.startswith("sha256:"):
+            return f"newTag holds a digest ({tag}): move it to `digest`"
         if self.digest is not None and ":" not in self.digest.value:
             return f"digest {self.digest.value} lacks its algorithm (`sha256:`)"
         return None
@@ -78,8 +79,7 @@ class Entry:
             parts += [":", tag]
         if digest is not None and digest.value:
             parts += ["@", digest]
-        made = join(parts)
-        return made
+        return join(parts)
 
     @property
     def unquoted(self) -> Leaf | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from image_updater.errors import DocumentError
 from image_updater.kustomize import facts as facts_
 from image_updater.kustomize import roots as roots_
 from image_updater.kustomize import sites as sites_
+from image_updater.kustomize import variables
 from image_updater.kustomize.engine import Build, Engine
 from image_updater.kustomize.facts import FactCache, MemoryCache
 from image_updater.kustomize.files import Files
@@ -62,27 +64,39 @@ class _State:
 _STATES: OrderedDict[object, _State] = OrderedDict()
 _LOCK = threading.Lock()
 _MAX_STATES = 4
+_MAX_WRITERS = 100_000
 
 
 def locate(tree: Tree, *, named: Sequence[NamedRoot] = (), cache: FactCache | None = None) -> Provenance:
-    """Every root of the tree, every place that declares an image with the roots that render it, and what could not be read.
+    """Every root of the tree, every place that declares an image with the roots that render it, and what could not be
+    read.
 
     `named`: roots that something outside the tree names. `cache` keeps facts by content id between processes.
     """
     key = (tree.id, repr(named))
-    with _LOCK:
+    with _LOCK:  # the work is pure Python: side by side it would not be faster, and what is kept has one writer
         known = _STATES.get(key)
-        if known is not None and known.answer is not None:
-            _STATES.move_to_end(key)
-            return known.answer
-        previous = next(reversed(_STATES.values()), None)
-    state = _compute(tree, named, cache or _DEFAULT_CACHE, previous)
-    with _LOCK:
-        _STATES[key] = state
-        while len(_STATES) > _MAX_STATES:
-            _STATES.popitem(last=False)
-    assert state.answer is not None
-    return state.answer
+        if known is None or known.answer is None:
+            known = _STATES[key] = _compute(tree, named, cache or _DEFAULT_CACHE, _nearest(tree))
+            while len(_STATES) > _MAX_STATES:
+                _STATES.popitem(last=False)
+        _STATES.move_to_end(key)
+        answer = known.answer
+    assert answer is not None
+    return answer
+
+
+def _nearest(tree: Tree) -> _State | None:
+    """Of the trees located last the one that shares most with this one, judged by a sample of paths."""
+    entries = tree.files()
+    sample = list(entries)[:: max(len(entries) // 64, 1)]
+    best, state = 0, None
+    for candidate in reversed(_STATES.values()):
+        old = candidate.files.entries
+        score = sum(old.get(path) == entries[path] for path in sample)
+        if score > best:
+            best, state = score, candidate
+    return state
 
 
 def forget() -> None:
@@ -98,6 +112,9 @@ def _compute(tree: Tree, named: Sequence[NamedRoot], cache: FactCache, previous:
     state = _State(files, memo, {}, sites_.Writers() if previous is None else previous.writers)
     if previous is not None:
         state.markers = previous.markers
+        if len(state.writers) > _MAX_WRITERS:
+            state.writers = sites_.Writers()
+            previous.results.clear()
     return _Run(state, previous).run(named)
 
 
@@ -125,7 +142,7 @@ class _Run:
 
     def run(self, named: Sequence[NamedRoot]) -> _State:
         manifests = self._manifests()
-        names = [*roots_.namings(self.files, manifests), *(roots_.outside(n) for n in named)]
+        names = [*roots_.namings(self.files, sorted(manifests)), *(roots_.outside(n) for n in named)]
         referenced = roots_.referenced(self.files)
         self._kustomize_roots(names, referenced)
         for naming in names:
@@ -168,12 +185,24 @@ class _Run:
                 self._add(folder, folder, build)
 
     def _add(
-        self, identity: str, folder: str, build: Build, *, wrapper: str | None = None, generated: str | None = None, namer: str | None = None
+        self,
+        identity: str,
+        folder: str,
+        build: Build,
+        *,
+        wrapper: str | None = None,
+        generated: str | None = None,
+        namer: str | None = None,
     ) -> None:
         old = self.previous.get(identity)
         if old is not None and old.build is build and old.root.wrapper == wrapper:
             self.state.results[identity] = old
             return
+        build_ = build
+        if build.variables and build.references:
+            build_ = copy.copy(build)
+            build_.objects = list(build.objects)
+            variables.resolve(build_)
         root = Root(
             id=identity,
             path=folder,
@@ -184,11 +213,11 @@ class _Run:
             closure=frozenset(path for path in build.files if path in self.files.entries),
             folders=frozenset(build.folders),
             unbuildable=build.unbuildable or build.broken,
-            complete=build.after or ("vars" if build.variables else None),
+            complete=build.after or ("vars" if build.variables and build.references else None),
             remotes=tuple(dict.fromkeys(leaf.value for leaf in build.remotes)),
             helm=build.helm,
         )
-        self.state.results[identity] = _Result(root, sites_.rows(build, identity, self.state.writers), build, namer)
+        self.state.results[identity] = _Result(root, sites_.rows(build_, identity, self.state.writers), build, namer)
 
     def _named(self, naming: Naming, manifests: list[str]) -> None:
         folder = naming.path
@@ -203,7 +232,7 @@ class _Run:
                 return
             base, generated = self.engine.build(folder), None
         else:
-            base, generated = self._generated(naming, manifests)
+            base, generated = self._generated(naming, manifests, False)
         identity = folder if naming.overlay is None else f"{folder} ({naming.source})" if naming.source else folder
         if naming.overlay is None:
             if generated is None:
@@ -211,14 +240,21 @@ class _Run:
             else:
                 self._add(folder, folder, base, generated=generated)
             return
+        if identity in self.state.results:
+            identity = f"{folder} ({naming.source} in {naming.file})"
         own = [entry for entry in base.entries if entry.map.origin.file == base.kustomization]
         overlay = roots_.follow_renames(naming.overlay, own)
         wrapper = roots_.wrapper_text(overlay, self._patch_texts(overlay, folder))
         start = Build(folder, files=set(base.files), folders=set(base.folders))
         if naming.file is not None:
             start.files.add(naming.file)
-        self.engine.memo.setdefault((folder, False), base)
-        build = self.engine.overlay(start, overlay, naming.file or "", folder)
+
+        def below(everything: bool) -> Build:
+            if generated is None:
+                return self.engine.build(folder, everything=everything)
+            return self._generated(naming, manifests, everything)[0]
+
+        build = self.engine.overlay(start, overlay, naming.file or "", below)
         self._add(identity, folder, build, wrapper=wrapper, generated=generated, namer=naming.file)
 
     def _patch_texts(self, overlay: Map, folder: str) -> dict[str, str]:
@@ -231,10 +267,10 @@ class _Run:
                     found[name] = self.files.text(path)
         return found
 
-    def _generated(self, naming: Naming, manifests: list[str]) -> tuple[Build, str | None]:
+    def _generated(self, naming: Naming, manifests: list[str], everything: bool) -> tuple[Build, str | None]:
         """What Flux generates for a folder without a kustomization: its manifests, and sub-folders that have one."""
         folder = naming.path
-        build = Build(folder, folders={folder}, all=False)
+        build = Build(folder, folders={folder}, all=everything)
         resources: list[str] = []
         nested = (
             sorted(f for f in self.files.kustomizations if f != folder and inside(folder, f))
@@ -253,7 +289,7 @@ class _Run:
             self.engine.load(build, path)
         for child in nested:
             resources.append(child.removeprefix(prefix))
-            build.absorb(self.engine.build(child))
+            build.absorb(self.engine.build(child, everything=everything))
         text = yaml.safe_dump(
             {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": sorted(resources)}
         )
@@ -380,7 +416,8 @@ def _is_template(path: str, charts: set[str]) -> bool:
 
 
 def _joined(one: sites_.Writer, other: sites_.Writer) -> sites_.Writer:
-    """One scalar in two roles: an image of its own goes before the source of another, and what freezes one freezes both."""
+    """One scalar in two roles: an image of its own goes before the source of another, and what freezes one freezes
+    both."""
     if other.kind is SiteKind.CONTAINER and one.kind is SiteKind.SOURCE:
         one, other = other, one
     return one if one.frozen or not other.frozen else replace(one, frozen=other.frozen)

@@ -88,8 +88,8 @@ def _merge(base: Value | None, patch: Value, name: str, schema: bool) -> Value |
 def _merge_list(base: list[Value], patch: list[Value], key: str, schema: bool) -> list[Value]:
     """Items of the patch come first, in its order, merged into those of the same key; then the others.
 
-    `$patch: replace` as an item of its own drops the base. So does, in the binary, an item that lacks the key; an item with a key
-    and `$patch: replace` leaves that of the base as it is.
+    `$patch: replace` as an item of its own drops the base. So does, in the binary, an item that lacks the key; an
+    item with a key and `$patch: replace` leaves that of the base as it is.
     """
     if any(_directive(item) == "replace" and text_at(item, key) is None for item in patch):
         base = []
@@ -125,7 +125,7 @@ def _added(patch: Map, schema: bool) -> Map:
     return result
 
 
-# --- JSON 6902 ----------------------------------------------------------------------------------------------------------------
+# --- JSON 6902 ------------------------------------------------------------------------------------------------------
 
 
 def json6902(tree: Value, operations: list[Value]) -> Value:

@@ -174,7 +174,8 @@ class Obj:
         return plain(map_at(self.tree, "metadata", "annotations"))
 
     def is_selected(self, target: Map) -> bool:
-        """A patch's `target`: regular expressions over the whole of group, version, kind, name, namespace; label and annotation selectors."""
+        """A patch's `target`: regular expressions over the whole of group, version, kind, name, namespace; label and
+        annotation selectors."""
         for key, value in (("group", self.group), ("version", self.version), ("kind", self.kind)):
             pattern = text_at(target, key)
             if pattern and not matches(pattern, value):
@@ -266,14 +267,20 @@ def _find(value: Value, path: Path, found: list[Slot]) -> None:
             for i, container in enumerate(item):
                 if isinstance(container, Map) and text_at(container, "image") is not None:
                     found.append(Slot((*path, key, i, "image"), 0))
-        elif key == "volumes" and "containers" in value:
+        elif key == "volumes" and (path in _POD_SPECS or "containers" in value):
             for i, volume in enumerate(item):
                 if text_at(volume, "image", "reference") is not None:
-                    found.append(Slot((*path, key, i, "image", "reference"), 1 if path in _VOLUME_SPECS else 0))
+                    found.append(Slot((*path, key, i, "image", "reference"), 1 if path in _POD_SPECS else 0))
 
 
 _POD_SPECS = {("spec",), ("spec", "template", "spec"), ("spec", "jobTemplate", "spec", "template", "spec")}
-_VOLUME_SPECS = _POD_SPECS
+
+
+def spec_matches(obj: Obj, spec: FieldSpec, path: Path) -> bool:
+    """Is `path` of this object one that the field spec names?"""
+    if spec.kind not in ("", obj.kind) or spec.group not in ("", obj.group) or spec.version not in ("", obj.version):
+        return False
+    return tuple(step for step in path if isinstance(step, str)) == spec.steps
 
 
 def spec_slots(obj: Obj, specs: tuple[FieldSpec, ...]) -> list[Slot]:

@@ -173,7 +173,8 @@ def _merged(obj: Obj, patch: Map, options: Map | None) -> Obj | None:
 
 
 def _patched(obj: Obj, tree: Map, options: Map | None, *, remember: bool = False) -> Obj:
-    """The object with its new tree. Kind, name and namespace stay unless the options let a patch change them (JSON 6902 always may)."""
+    """The object with its new tree. Kind, name and namespace stay unless the options let a patch change them (JSON
+    6902 always may)."""
     allow_kind = remember or text_at(options, "allowKindChange") == "true"
     allow_name = remember or text_at(options, "allowNameChange") == "true"
     changed = obj.with_tree(tree, remember=remember or allow_kind or allow_name)

@@ -1,4 +1,5 @@
-"""`replacements`: a field of one object copied into fields of others, after `images:` ran. The value keeps its origin."""
+"""`replacements`: a field of one object copied into fields of others, after `images:` ran. The value keeps its
+origin."""
 
 from __future__ import annotations
 
@@ -68,7 +69,7 @@ def _reaches(entry: Map) -> bool:
     for target in list_at(entry, "targets"):
         for field in texts(at(target, "fieldPaths")):
             steps = split_path(field.value)
-            if steps and steps[0] not in _CANNOT_REACH and not (steps[-1] == "replicas"):
+            if steps and steps[0] not in _CANNOT_REACH and steps[-1] != "replicas":
                 return True
     return False
 
@@ -101,9 +102,9 @@ def apply(build: Build, entry: Map) -> None:
 def _value(build: Build, source: Map) -> Value:
     found = [obj for obj in build.objects if _selected(obj, source, exact=True)]
     if len(found) != 1:
-        raise ReplacementError(
-            f"{'no match' if not found else 'more than one match'} for the source {text_at(source, 'kind') or ''} {text_at(source, 'name') or ''}"
-        )
+        count = "no match" if not found else "more than one match"
+        wanted = f"{text_at(source, 'kind') or ''} {text_at(source, 'name') or ''}".strip()
+        raise ReplacementError(f"{count} for the source {wanted}")
     obj = found[0]
     field = text_at(source, "fieldPath") or "metadata.name"
     if field == "metadata.name":
@@ -136,12 +137,9 @@ def _index(options: Map | None) -> int:
         return 0
 
 
-def _identity(obj: Obj) -> Iterator[tuple[str, str, str]]:
-    yield from obj.ids()
-
-
 def _selected(obj: Obj, select: Map, *, exact: bool = False) -> bool:
-    """A source is selected by plain equality, a target by anchored expressions in newer versions; an empty field matches all."""
+    """A source is selected by plain equality, a target by anchored expressions in newer versions; an empty field
+    matches all."""
     test = (lambda a, b: a == b) if exact else matches
     for key, value in (("group", obj.group), ("version", obj.version)):
         wanted = text_at(select, key)
@@ -185,28 +183,7 @@ def _put(obj: Obj, field: str, value: Value, options: Map | None) -> Obj:
         if delimiter:
             if not isinstance(old, Leaf | Text) or not isinstance(value, Leaf | Text):
                 raise ReplacementError("a delimiter needs scalars")
-            parts: list[Leaf | Text] = split(old, delimiter)
-            index = _index(options)
-            if index < 0:
-                parts.insert(0, value)
-            elif index >= len(parts):
-                parts.append(value)
-            else:
-                parts[index] = value
-            glued: list[Leaf | Text | str] = []
-            at_ = 0
-            for number, part in enumerate(parts):
-                if number:
-                    glued.append(
-                        _between(old, at_, delimiter) if len(parts) == old.value.count(delimiter) + 1 else delimiter
-                    )
-                glued.append(part)
-                at_ += (
-                    len(old.value.split(delimiter)[number]) + (len(delimiter) if number else 0)
-                    if number < old.value.count(delimiter) + 1
-                    else 0
-                )
-            new = join(glued)
+            new = _replaced(old, delimiter, _index(options), value)
         tree = assign(tree, hit, new)
     assert isinstance(tree, Map)
     changed = obj.with_tree(tree)
@@ -214,10 +191,16 @@ def _put(obj: Obj, field: str, value: Value, options: Map | None) -> Obj:
     return changed
 
 
-def _between(old: Leaf | Text, end: int, delimiter: str) -> Leaf | Text | str:
-    """The delimiter that stood behind the part ending at `end`, with its origin."""
-    piece = cut(old, end, end + len(delimiter))
-    return piece if piece.value == delimiter else delimiter
+def _replaced(old: Leaf | Text, delimiter: str, index: int, value: Leaf | Text) -> Leaf | Text:
+    """`old` with the part at `index` replaced; before the first or behind the last one it becomes a part of its own."""
+    if index < 0:
+        return join([value, delimiter, old])
+    parts = old.value.split(delimiter)
+    if index >= len(parts):
+        return join([old, delimiter, value])
+    start = sum(len(part) + len(delimiter) for part in parts[:index])
+    end = start + len(parts[index])
+    return join([cut(old, 0, start), value, cut(old, end, len(old.value))])
 
 
 def _create(tree: Map, steps: list[str], value: Value) -> Map:
@@ -234,7 +217,8 @@ _STEP = re.compile(r"\[(.+)=(.*)\]\Z")
 
 
 def split_path(text: str) -> list[str]:
-    """`spec.containers.[name=a.b].image`, `data.my\\.key`, `[data.key]`: dots inside brackets and behind a backslash do not split."""
+    """`spec.containers.[name=a.b].image`, `data.my\\.key`, `[data.key]`: dots inside brackets and behind a backslash
+    do not split."""
     steps: list[str] = []
     current, depth, i = "", 0, 0
     while i < len(text):

@@ -51,8 +51,8 @@ _REFERRING = ("resources", "bases", "components", "generators", "transformers", 
 class NamedRoot:
     """A folder that something outside the tree names as a root (`--root`, an object of the objects file).
 
-    `overlay` is what is laid over it, in a kustomization's own fields (`images`, `patches`, `components`, `namePrefix`, …).
-    `source` says who names it; it becomes part of the root's id when there is an overlay.
+    `overlay` is what is laid over it, in a kustomization's own fields (`images`, `patches`, `components`,
+    `namePrefix`, …). `source` says who names it; it becomes part of the root's id when there is an overlay.
     """
 
     path: str
@@ -62,7 +62,8 @@ class NamedRoot:
 
 @dataclass(slots=True)
 class Naming:
-    """Somebody names a folder: `overlay` has the fields laid over it, with their origins when they stand in the tree."""
+    """Somebody names a folder: `overlay` has the fields laid over it, with their origins when they stand in the
+    tree."""
 
     path: str
     source: str
@@ -208,7 +209,8 @@ def _parse(text: str) -> list[Value]:
 
 
 def plain_folders(files: Files, manifests: list[str], covered: set[str]) -> dict[str, list[str]]:
-    """Topmost folders of manifests outside any kustomization, each with its files. `covered`: files that builds read."""
+    """Topmost folders of manifests outside any kustomization, each with its files. `covered`: files that builds
+    read."""
     kustomized = set(files.kustomizations)
     inner: dict[str, bool] = {}
 
@@ -270,7 +272,8 @@ def _inlined(item: Any, patches: Mapping[str, str]) -> Any:
 
 
 def follow_renames(overlay: Map, entries: list[Entry]) -> Map:
-    """Flux and Argo CD merge an image into the entry of the same name that the folder's kustomization has, so its rename stays.
+    """Flux and Argo CD merge an image into the entry of the same name that the folder's kustomization has, so its
+    rename stays.
 
     Laid over the folder instead, the entry has to match what that one left.
     """

@@ -51,7 +51,8 @@ class Writer:
 
 @dataclass(slots=True)
 class Rows:
-    """What one root contributes: its uses by writer, and writers that have none (entries that set no tag, remote refs)."""
+    """What one root contributes: its uses by writer, and writers that have none (entries that set no tag, remote
+    refs)."""
 
     uses: list[tuple[Writer, Use]] = field(default_factory=list)
     idle: list[Writer] = field(default_factory=list)
@@ -63,6 +64,9 @@ class Writers:
     def __init__(self) -> None:
         self._by_leaf: dict[tuple[Leaf, str, str | None], Writer] = {}
         self._by_entry: dict[Entry, Writer] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_leaf) + len(self._by_entry)
 
     def of(self, value: Scalarish, path: Path) -> Writer:
         """Who wrote the tag of this reference (else its digest, else its name)?"""
@@ -170,7 +174,7 @@ def rows(build: Build, root: str, writers: Writers, *, plain: bool = False) -> R
     """All images of a root, each with its writer."""
     result = Rows()
     for obj in build.objects:
-        if not plain and obj.annotations.get(_LOCAL) == "true":
+        if not plain and obj.annotations.get(_LOCAL, "false") != "false":
             continue
         _object_rows(obj, build, root, writers, result)
     for chart, _ in build.charts:

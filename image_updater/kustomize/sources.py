@@ -1,4 +1,5 @@
-"""Generators: config maps and secrets (a replacement may read them), charts, plugins. Their files belong to the closure."""
+"""Generators: config maps and secrets (a replacement may read them), charts, plugins. Their files belong to the
+closure."""
 
 from __future__ import annotations
 
@@ -94,7 +95,9 @@ def _config(
                 build.objects[i] = changed
         return
     if any(obj.is_called("v1", kind, name, namespace) for obj in build.objects):
-        engine.fail(build, path, item.line, f"{kind} {name} exists already: its generator needs `behavior: merge` or `replace`")
+        engine.fail(
+            build, path, item.line, f"{kind} {name} exists already: its generator needs `behavior: merge` or `replace`"
+        )
         return
     tree, metadata, members = empty_map(item), empty_map(item), empty_map(item)
     members.update(data)

@@ -37,7 +37,8 @@ def run(engine: Engine, build: Build, folder: str, path: str, tree: Map) -> str 
 
 
 def configs(engine: Engine, build: Build, folder: str, path: str, leaf: Leaf) -> list[tuple[str, Value, str]]:
-    """The plugin configurations that an entry of `transformers` or `generators` names: inline, a file, or what a folder builds."""
+    """The plugin configurations that an entry of `transformers` or `generators` names: inline, a file, or what a
+    folder builds."""
     if "\n" in leaf.value:
         return [(path, doc, folder) for doc in engine.documents(build, path, leaf, None, "transformer")]
     target = None if is_remote(leaf.value) else join(folder, leaf.value)
@@ -105,4 +106,6 @@ def _apply(engine: Engine, build: Build, folder: str, file: str, config: Value) 
 
 def _is_program(config: Map) -> bool:
     annotations = map_at(config, "metadata", "annotations")
-    return annotations is not None and any(key in annotations for key in ("config.kubernetes.io/function", "config.k8s.io/function"))
+    return annotations is not None and any(
+        key in annotations for key in ("config.kubernetes.io/function", "config.k8s.io/function")
+    )

@@ -1,8 +1,8 @@
 """Values that remember where they came from: what the engine merges instead of plain strings.
 
-A tree is `Map` (a dict with its place in a file), `list`, and at the ends `Leaf` (one scalar of one file) or `Text` (a string
-put together from pieces of scalars: an image after `images:` ran, the value of a replacement). Trees are never changed in
-place: `assign` and `without` copy along the path, so that a base is shared by all its overlays.
+A tree is `Map` (a dict with its place in a file), `list`, and at the ends `Leaf` (one scalar of one file) or `Text`
+(a string put together from pieces of scalars: an image after `images:` ran, the value of a replacement). Trees are
+never changed in place: `assign` and `without` copy along the path, so that a base is shared by all its overlays.
 """
 
 from __future__ import annotations
@@ -203,12 +203,13 @@ def split(value: Scalarish, delimiter: str) -> list[Scalarish]:
     return found
 
 
-# --- reading ------------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------------------------
 
 
 def pack(node: Node | None, file: str | None = None) -> object:
-    """A document as nested plain tuples, lists and dicts, for the cache: (value, start, end, line, style, bits), (line, start, end,
-    dict) or a list. Aliases are expanded, merge keys applied. Raises DocumentError when that explodes."""
+    """A document as nested plain tuples, lists and dicts, for the cache: (value, start, end, line, style, bits),
+    (line, start, end, dict) or a list. Aliases are expanded, merge keys applied. Raises DocumentError when that
+    explodes."""
     budget = [MAX_NODES]
 
     def visit(node: Node, shared: int) -> object:
@@ -267,7 +268,7 @@ def unpack(packed: object, origin: Origin, document: int, path: Path = ()) -> Va
     return Leaf(value, start, end, line, style, bits, origin, document, path)
 
 
-# --- looking and changing -----------------------------------------------------------------------------------------------------
+# --- looking and changing -------------------------------------------------------------------------------------------
 
 
 def at(value: Value | None, *path: str | int) -> Value | None:

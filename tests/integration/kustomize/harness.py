@@ -28,7 +28,9 @@ class MemoryTree:
 
     @property
     def id(self) -> str:
-        return hashlib.sha1(repr(sorted((path, entry.oid) for path, entry in self._entries.items())).encode()).hexdigest()
+        return hashlib.sha1(
+            repr(sorted((path, entry.oid) for path, entry in self._entries.items())).encode()
+        ).hexdigest()
 
     def files(self) -> Mapping[str, Entry]:
         return self._entries
@@ -79,7 +81,11 @@ def _walk(value: Any, path: tuple[Any, ...]) -> Any:
                         yield (*path, key, i, "image"), str(container["image"])
             elif key == "volumes" and isinstance(item, list):
                 for i, volume in enumerate(item):
-                    if isinstance(volume, dict) and isinstance(volume.get("image"), dict) and volume["image"].get("reference"):
+                    if (
+                        isinstance(volume, dict)
+                        and isinstance(volume.get("image"), dict)
+                        and volume["image"].get("reference")
+                    ):
                         yield (*path, key, i, "image", "reference"), volume["image"]["reference"]
 
 
@@ -130,7 +136,9 @@ def edit(text: str, site: Any) -> str:
         value = "sha256:" + "edited" + "0" * 58
     else:
         value = f"{ref.value}-edited"
-    return text[: ref.start] + (value if ref.partial or ref.inline and not ref.style else f'"{value}"') + text[ref.end :]
+    return (
+        text[: ref.start] + (value if ref.partial or (ref.inline and not ref.style) else f'"{value}"') + text[ref.end :]
+    )
 
 
 def provenance(files: Mapping[str, str]) -> Provenance:

@@ -19,7 +19,14 @@ KINDS = {
     "Pod": ("v1", ("spec",)),
     "Rollout": ("argoproj.io/v1alpha1", ("spec", "template", "spec")),
 }
-OBJECTS = (("Deployment", "web"), ("Deployment", "api"), ("StatefulSet", "db"), ("CronJob", "job"), ("Pod", "pod"), ("Rollout", "roll"))
+OBJECTS = (
+    ("Deployment", "web"),
+    ("Deployment", "api"),
+    ("StatefulSet", "db"),
+    ("CronJob", "job"),
+    ("Pod", "pod"),
+    ("Rollout", "roll"),
+)
 
 Repository = dict[str, str]
 
@@ -116,16 +123,30 @@ def operations(draw: st.DrawFn, kind: str, fresh: str) -> list[dict[str, Any]]:
             found.append({"op": "replace", "path": f"{spec}/containers/0/image", "value": draw(references())})
         elif what == 3:
             position = draw(st.sampled_from(["-", "0"]))
-            found.append({"op": "add", "path": f"{spec}/containers/{position}", "value": {"name": f"{fresh}-{i}", "image": draw(references())}})
+            found.append(
+                {
+                    "op": "add",
+                    "path": f"{spec}/containers/{position}",
+                    "value": {"name": f"{fresh}-{i}", "image": draw(references())},
+                }
+            )
         elif what == 4:
-            found.append({"op": "add", "path": f"{spec}/initContainers", "value": [{"name": "init", "image": draw(references())}]})
+            found.append(
+                {
+                    "op": "add",
+                    "path": f"{spec}/initContainers",
+                    "value": [{"name": "init", "image": draw(references())}],
+                }
+            )
         else:
             found.append({"op": "copy", "from": f"{spec}/containers/0/image", "path": f"{spec}/containers/0/extra"})
     return found
 
 
 @st.composite
-def kustomizations(draw: st.DrawFn, folder: str, files: Repository, objects: list[tuple[str, str]], resources: list[str], kind: str) -> None:
+def kustomizations(
+    draw: st.DrawFn, folder: str, files: Repository, objects: list[tuple[str, str]], resources: list[str], kind: str
+) -> None:
     """Writes the kustomization of one folder and the files it needs."""
     tree: dict[str, Any] = {}
     if kind == "Component":
@@ -160,7 +181,9 @@ def kustomizations(draw: st.DrawFn, folder: str, files: Repository, objects: lis
                 patches.append({"patch": dump(body, "block")} if chance(1) else {"path": put(f"patch{i}.yaml", body)})
             elif style == 2:
                 body, k = draw(strategic(objects))
-                target = draw(st.sampled_from([{"kind": k}, {"kind": k, "name": ".*"}, {"kind": k, "labelSelector": "tier=x"}]))
+                target = draw(
+                    st.sampled_from([{"kind": k}, {"kind": k, "name": ".*"}, {"kind": k, "labelSelector": "tier=x"}])
+                )
                 patches.append({"patch": dump(body, "block"), "target": target})
             elif style == 3:
                 one, _ = draw(strategic(objects))
@@ -171,7 +194,9 @@ def kustomizations(draw: st.DrawFn, folder: str, files: Repository, objects: lis
                 k = draw(st.sampled_from(objects))[0]
                 body_ = draw(operations(k, f"{folder}-{len(files)}"))
                 entry: dict[str, Any] = {"target": {"kind": k}}
-                patches.append(entry | ({"patch": dump(body_, "block")} if chance(1) else {"path": put(f"json{i}.yaml", body_)}))
+                patches.append(
+                    entry | ({"patch": dump(body_, "block")} if chance(1) else {"path": put(f"json{i}.yaml", body_)})
+                )
         tree["patches"] = patches
     if objects and chance(6):
         tree["patchesStrategicMerge"] = [put("smp.yaml", draw(strategic(objects))[0])]
@@ -180,14 +205,22 @@ def kustomizations(draw: st.DrawFn, folder: str, files: Repository, objects: lis
         api = KINDS[k][0]
         group, _, version = api.rpartition("/")
         target = {"version": version, "kind": k, "name": n} | ({"group": group} if group else {})
-        tree["patchesJson6902"] = [{"target": target, "path": put("j.yaml", draw(operations(k, f"{folder}-{len(files)}")))}]
+        tree["patchesJson6902"] = [
+            {"target": target, "path": put("j.yaml", draw(operations(k, f"{folder}-{len(files)}")))}
+        ]
     if chance(1):
         tree["images"] = draw(entries())
     if objects and chance(5):
         k, n = draw(st.sampled_from(objects))
         path = ".".join(KINDS[k][1])
-        field, options = draw(st.sampled_from([("data.image", {}), ("data.tag", {"options": {"delimiter": ":", "index": 1}})]))
-        target: dict[str, Any] = {"select": {"kind": k}, "fieldPaths": [f"{path}.containers.*.image" if chance(1) else f"{path}.containers.0.image"], **options}
+        field, options = draw(
+            st.sampled_from([("data.image", {}), ("data.tag", {"options": {"delimiter": ":", "index": 1}})])
+        )
+        target: dict[str, Any] = {
+            "select": {"kind": k},
+            "fieldPaths": [f"{path}.containers.*.image" if chance(1) else f"{path}.containers.0.image"],
+            **options,
+        }
         source: dict[str, Any] = {"kind": "ConfigMap", "name": "cm", "fieldPath": field}
         if chance(3):
             k2, n2 = draw(st.sampled_from(objects))
@@ -196,13 +229,20 @@ def kustomizations(draw: st.DrawFn, folder: str, files: Repository, objects: lis
                 source["options"] = {"delimiter": ":", "index": 1}
         tree["replacements"] = [{"source": source, "targets": [target]}]
     if chance(9):
-        body_t = {"apiVersion": "builtin", "kind": "ImageTagTransformer", "metadata": {"name": "t"}, "imageTag": draw(entries())[0]}
+        body_t = {
+            "apiVersion": "builtin",
+            "kind": "ImageTagTransformer",
+            "metadata": {"name": "t"},
+            "imageTag": draw(entries())[0],
+        }
         if chance(1):
             body_t["fieldSpecs"] = [{"path": "spec/template/spec/containers[]/image"}]
         tree["transformers"] = [put("transformer.yaml", body_t)]
     if chance(7):
         tree["configMapGenerator"] = [{"name": "gen", "literals": ["a=b"]}]
-    files[f"{folder}/kustomization.yaml"] = dump(tree or {"resources": []}, draw(st.sampled_from(["block", "block", "flow"])))
+    files[f"{folder}/kustomization.yaml"] = dump(
+        tree or {"resources": []}, draw(st.sampled_from(["block", "block", "flow"]))
+    )
 
 
 @st.composite
@@ -211,7 +251,12 @@ def repositories(draw: st.DrawFn) -> tuple[Repository, list[str]]:
     files: Repository = {}
     chosen = draw(st.lists(st.sampled_from(OBJECTS), min_size=1, max_size=3, unique=True))
     bodies = [draw(workloads(kind, name)) for kind, name in chosen]
-    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"image": draw(references()), "tag": draw(st.sampled_from(TAGS))}}
+    config = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "cm"},
+        "data": {"image": draw(references()), "tag": draw(st.sampled_from(TAGS))},
+    }
     how = draw(st.integers(0, 2))
     if how == 0:
         resources = []
