@@ -99,6 +99,7 @@ def _landed(
 def _look(repository: pygit2.Repository, link: transport.Link, commit: str, reference: str) -> bool:
     with link.remote(repository) as (remote, callbacks, proxy):
         remote.connect(callbacks=callbacks, proxy=proxy)
+        callbacks.send_at_once()
         tip = {h.name: str(h.oid) for h in remote.list_heads(connect=False)}.get(reference)
         if tip is None or tip == commit:
             return tip == commit

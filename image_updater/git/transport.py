@@ -22,7 +22,7 @@ from pygit2.enums import CredentialType
 from pygit2.ffi import C
 
 from image_updater.errors import ImageUpdaterError
-from image_updater.git import certificates, hooks, hostkeys, sshhome, urls
+from image_updater.git import certificates, hooks, hostkeys, sockets, sshhome, urls
 from image_updater.git.access import GitAccess
 from image_updater.git.errors import (
     CertificateUntrusted,
@@ -184,6 +184,12 @@ class Callbacks(pygit2.RemoteCallbacks):
 
     # -- certificates (hooks.CertificateJudge)
 
+    def send_at_once(self) -> None:
+        """Call whenever a connection may be new (see sockets.py)."""
+        if not self.address.local:
+            proxy = None if self.address.ssh else self.access.proxy
+            sockets.send_at_once(sockets.peer_port(self.address.effective_port, proxy))
+
     def judge_host_key(self, key: bytes) -> None:
         hostkeys.check(
             self.access.known_hosts,
@@ -192,6 +198,7 @@ class Callbacks(pygit2.RemoteCallbacks):
             key,
             source=self.access.known_hosts_source,
         )
+        self.send_at_once()
 
     def judge_certificate(self, der: bytes, valid: bool) -> None:
         host = self.address.host
@@ -204,6 +211,7 @@ class Callbacks(pygit2.RemoteCallbacks):
             raise CertificateUntrusted(
                 f"the TLS certificate of {host} does not verify", remedy="name its CA: ca.crt of spec.certSecretRef"
             )
+        self.send_at_once()
 
     # -- progress, limits and results
 
@@ -223,6 +231,7 @@ class Callbacks(pygit2.RemoteCallbacks):
 
     def push_negotiation(self, updates: list[Any]) -> None:
         self._tick()
+        self.send_at_once()
         for update in updates:
             if self.lease is not None:
                 self.lease(str(update.src))
