@@ -78,8 +78,16 @@ async def serve(files: tuple[str, ...], settings: Settings) -> int:
         settings.state.parent.mkdir(parents=True, exist_ok=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    signals = (signal.SIGTERM, signal.SIGINT)
+
+    def ask() -> None:
+        """The first signal asks; the second finds the default handlers and does not wait."""
+        stop.set()
+        for number in signals:
+            loop.remove_signal_handler(number)
+
+    for number in signals:
+        loop.add_signal_handler(number, ask)
     with session(settings, environment) as opened:
         async with open_client(settings, clock) as client:
             selector = Selector(

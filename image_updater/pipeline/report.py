@@ -400,6 +400,8 @@ class PolicyReport:
             "reason": self.reason,
             "tags": [{"tag": each.tag, "verdict": str(each.fate), "reason": each.reason} for each in verdicts],
         }
+        if self.error is not None:
+            document["error"] = {"reason": self.error.reason, "message": str(self.error)}
         if self.notes:
             document["notes"] = list(self.notes)
         return document
