@@ -25,7 +25,7 @@ TIMEOUT = 10.0
 
 _CHILD = """
 import json, resource, sys
-resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
+resource.setrlimit(resource.RLIMIT_CPU, (2, 2))
 resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 sys.path[:] = json.loads(sys.argv[1])
