@@ -21,6 +21,7 @@ from image_updater.errors import SpecError, Where
 from image_updater.git import urls
 
 DEFAULT_TIMEOUT = timedelta(seconds=60)
+SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 _KEY_FILES = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 Secrets = Callable[[ObjectKey], Secret | None]
@@ -103,6 +104,11 @@ def _ambient(environment: Mapping[str, str], timeout: timedelta) -> GitAccess:
     home = environment.get("HOME")
     ssh = Path(home) / ".ssh" if home else None
     known = ssh / "known_hosts" if ssh else None
+    texts = [
+        file.read_bytes()
+        for file in (known, SYSTEM_KNOWN_HOSTS)
+        if file and file.is_file() and os.access(file, os.R_OK)
+    ]
     username, password = environment.get("GIT_USERNAME"), environment.get("GIT_PASSWORD")
     proxied = any(environment.get(k) for k in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY"))
     return GitAccess(
@@ -111,7 +117,7 @@ def _ambient(environment: Mapping[str, str], timeout: timedelta) -> GitAccess:
         password=password or None,
         ssh_agent=bool(environment.get("SSH_AUTH_SOCK")),
         ssh_key_files=tuple(str(ssh / n) for n in _KEY_FILES if (ssh / n).is_file()) if ssh else (),
-        known_hosts=known.read_bytes() if known and known.is_file() and os.access(known, os.R_OK) else None,
+        known_hosts=b"\n".join(texts) if texts else None,
         known_hosts_source=str(known) if known else "~/.ssh/known_hosts",
         proxy="auto" if proxied else None,
         timeout=timeout,

@@ -45,6 +45,13 @@ class CertificateJudge(Protocol):
     def judge_certificate(self, der: bytes, valid: bool) -> None: ...
 
 
+@runtime_checkable
+class SidebandListener(Protocol):
+    """Callbacks that hear the server's words as they come, in any encoding and cut anywhere."""
+
+    def sideband_bytes(self, said: bytes) -> None: ...
+
+
 def supported() -> bool:
     """Whether this libgit2 is one whose layout is known."""
     return tuple(int(x) for x in pygit2.LIBGIT2_VERSION.split(".")[:2]) in SUPPORTED
@@ -104,14 +111,36 @@ def _certificate_check(pointer: Any, valid: int, host: Any, data: Any) -> int:
         return int(C.GIT_EUSER)
 
 
+def _sideband_progress(text: Any, length: int, data: Any) -> int:
+    """In place of pygit2's `_sideband_progress_cb`, which decodes strictly: a hook that speaks Latin-1, or a character
+    cut in two by a
+    packet's end, would break the push and hide the hook's refusal.
+    """
+    payload = ffi.from_handle(data)
+    try:
+        said = bytes(ffi.buffer(text, length)) if length > 0 else b""
+        if isinstance(payload, SidebandListener):
+            payload.sideband_bytes(said)
+        elif (listener := getattr(payload, "sideband_progress", None)) is not None:
+            listener(said.decode("utf-8", errors="replace"))
+        return 0
+    except Passthrough:
+        return int(C.GIT_PASSTHROUGH)
+    except BaseException as exc:
+        # Not swallowed: pygit2 raises what is stored here as soon as libgit2 returns.
+        payload._stored_exception = exc
+        return int(C.GIT_EUSER)
+
+
 _installed = False
 _lock = threading.Lock()
 
 
 def install() -> None:
-    """Register the callback, once a process."""
+    """Register the callbacks, once a process."""
     global _installed
     with _lock:
         if not _installed:
             ffi.def_extern(name="_certificate_check_cb")(_certificate_check)
+            ffi.def_extern(name="_sideband_progress_cb")(_sideband_progress)
             _installed = True

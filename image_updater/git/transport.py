@@ -87,7 +87,7 @@ class Callbacks(pygit2.RemoteCallbacks):
         self.started = False
         self.refusals: dict[str, str] = {}
         self.accepted: set[str] = set()
-        self._said: list[str] = []
+        self._said = bytearray()
         self._offers = self._offered()
         self._asked = 0
 
@@ -224,9 +224,9 @@ class Callbacks(pygit2.RemoteCallbacks):
     def transfer_progress(self, stats: Any) -> None:
         self._tick()
 
-    def sideband_progress(self, string: str) -> None:
-        if sum(map(len, self._said)) < 65536:
-            self._said.append(string)
+    def sideband_bytes(self, said: bytes) -> None:
+        if len(self._said) < 65536:
+            self._said += said
         self._tick()
 
     def push_negotiation(self, updates: list[Any]) -> None:
@@ -241,12 +241,12 @@ class Callbacks(pygit2.RemoteCallbacks):
         if message is None:
             self.accepted.add(refname)
         else:
-            self.refusals[refname] = message
+            self.refusals[refname] = message.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     @property
     def words(self) -> str:
         """What the server wrote on the sideband, without progress bars."""
-        text = "".join(self._said).replace("\r\n", "\n")
+        text = self._said.decode("utf-8", errors="replace").replace("\r\n", "\n")
         lines = [line.rsplit("\r", 1)[-1].strip() for line in text.split("\n")]
         noise = re.compile(
             r"^(?:Counting|Compressing|Enumerating|Resolving|Unpacking|Writing|Total|Processing changes)\b"

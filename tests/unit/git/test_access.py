@@ -8,6 +8,7 @@ import pytest
 
 from image_updater.api.model import GitRepository, Meta, ObjectKey, Secret, Source
 from image_updater.errors import SpecError
+from image_updater.git import access as access_module
 from image_updater.git.access import GitAccess, access_for
 
 PEM = b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
@@ -93,7 +94,8 @@ def test_a_missing_secret_is_invalid_input() -> None:
         access_for(repository(secret_ref="gone"), lambda key: None, {})
 
 
-def test_without_a_secret_the_environment_serves(tmp_path: Path) -> None:
+def test_without_a_secret_the_environment_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_module, "SYSTEM_KNOWN_HOSTS", tmp_path / "system")
     ssh = tmp_path / ".ssh"
     ssh.mkdir()
     (ssh / "known_hosts").write_text("h ssh-rsa x")
@@ -111,6 +113,9 @@ def test_without_a_secret_the_environment_serves(tmp_path: Path) -> None:
     assert access.known_hosts == b"h ssh-rsa x"
     assert "s3cret" not in repr(access)
     assert access_for(repository(), lambda key: None, environment).identity == "environment:me"
+    (tmp_path / "system").write_text("s ssh-rsa y")
+    assert access_for(None, lambda key: None, environment).known_hosts == b"h ssh-rsa x\ns ssh-rsa y"
+    (tmp_path / "system").unlink()
     assert access_for(None, lambda key: None, {}) == GitAccess(
         identity="environment", known_hosts_source="~/.ssh/known_hosts"
     )

@@ -63,7 +63,7 @@ def test_words_are_the_servers_without_progress() -> None:
         "t today\nsee https://u:p@x/y\n",
         "\n",
     ):
-        call.sideband_progress(part)
+        call.sideband_bytes(part.encode())
     assert call.words == "error: not today\nsee https://x/y"
 
 
@@ -85,7 +85,7 @@ def test_words_are_the_servers_without_progress() -> None:
 )
 def test_a_refused_reference(message: str, said: str, error: type[Exception], remedy: str) -> None:
     call = callbacks()
-    call.sideband_progress(said)
+    call.sideband_bytes(said.encode())
     found = _refusal(call, message, "main", "1" * 40)
     assert type(found) is error
     assert remedy in str(found)
