@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from image_updater.kustomize import Entry, Provenance, SiteKind, Use, locate
+from image_updater.kustomize import Entry, Part, Provenance, SiteKind, Use, locate
 from tests.parts.tools import binary
 
 Image = tuple[str, str, str, str, str]
@@ -112,6 +112,8 @@ def check_edits(files: dict[str, str], provenance: Provenance, root: str, comman
         mine = [use for use in site.uses if use.root == root]
         if not mine or site.frozen or limit <= 0:
             continue
+        if site.kind is SiteKind.ENTRY and Part.TAG not in site.parts and Part.DIGEST not in site.parts:
+            continue  # it has no tag yet: a newTag would be inserted, which says more than these uses
         limit -= 1
         edited = {**files, site.file: edit(files[site.file], site)}
         after = build(edited, root, command)
@@ -143,3 +145,17 @@ def edit(text: str, site: Any) -> str:
 
 def provenance(files: Mapping[str, str]) -> Provenance:
     return locate(MemoryTree(files))
+
+
+def check_before(files: dict[str, str], answer: Provenance, root: str, command: list[str]) -> None:
+    """`Use.before` is what is rendered without the root's own images and without what runs after them."""
+    path = f"{root}/kustomization.yaml"
+    tree = yaml.safe_load(files[path])
+    cut = {key: value for key, value in tree.items() if key not in ("images", "replacements", "transformers")}
+    objects = build({**files, path: yaml.safe_dump(cut)}, root, command) if cut else None
+    if objects is None:
+        return
+    rendered = images(objects)
+    for _, use in answer.by_root(root):
+        key = (use.object.kind, use.object.namespace, use.object.name, ".".join(map(str, use.path)), use.before or "")
+        assert rendered[key] == 1, key

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.integration.kustomize.harness import build, check_edits, commands, images, provenance, said
+from tests.integration.kustomize.harness import build, check_before, check_edits, commands, images, provenance, said
 from tests.integration.kustomize.repositories import Repository, repositories
 
 
@@ -21,6 +21,7 @@ def _compare(repository: tuple[Repository, list[str]], dialect: str, edits: int)
         assert answer.roots[root].unbuildable is None
         assert said(answer, root) == images(objects)
         if edits:
+            check_before(files, answer, root, command)
             check_edits(files, answer, root, command, limit=edits)
 
 
