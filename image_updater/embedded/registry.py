@@ -65,7 +65,7 @@ class EmbeddedRegistry:
         self._runner: web.ServerRunner | None = None
 
     async def __aenter__(self) -> EmbeddedRegistry:
-        runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=1.0)
+        runner = web.ServerRunner(web.Server(self._serve, access_log=None), shutdown_timeout=0.2)
         await runner.setup()
         site = web.TCPSite(runner, self._address, self._port, ssl_context=self._tls)
         await site.start()

@@ -21,6 +21,8 @@ from image_updater.registry.errors import RateLimited
 _QUIET = 20 * 60.0
 _FLOOR = 0.1
 _LOW = 0.1
+_INSTANT = 1e-6
+"""Seconds that are no wait: below the resolution of a clock a sleep could be slept for ever."""
 _LIMIT = re.compile(r"\s*(\d{1,9})\s*(?:;\s*w\s*=\s*(\d{1,9}))?")
 
 
@@ -119,7 +121,7 @@ class Budget:
             pause = max(self.blocked_for, self._counted_pause() if counted else 0.0)
             if pause > self.limits.max_wait:
                 raise self._refusal(pause)
-            if pause > 0:
+            if pause > _INSTANT:
                 # The slot is not held while waiting: others of the host wait as well, but none for us.
                 await self._timing.sleep(pause)
                 continue
@@ -149,7 +151,7 @@ class Budget:
 
     async def calm(self) -> None:
         """Wait until the host may be asked again after a 429, so that a token is not made before a long wait."""
-        while (pause := self.blocked_for) > 0:
+        while (pause := self.blocked_for) > _INSTANT:
             if pause > self.limits.max_wait:
                 raise self._refusal(pause)
             await self._timing.sleep(pause)

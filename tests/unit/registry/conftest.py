@@ -20,6 +20,7 @@ class FakeTime:
 
     passed: float = 0.0
     slept: list[float] = field(default_factory=list)
+    sleepers: list[float] = field(default_factory=list)
 
     def now(self) -> datetime:
         return datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=self.passed)
@@ -28,9 +29,20 @@ class FakeTime:
         return 1000.0 + self.passed
 
     async def sleep(self, seconds: float) -> None:
+        """Sleepers wake in the order of their times; the clock goes on to the earliest once others had their turn."""
         self.slept.append(round(seconds, 6))
-        self.passed += seconds
-        await asyncio.sleep(0)
+        deadline = self.passed + seconds
+        self.sleepers.append(deadline)
+        try:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            while self.passed < deadline:
+                if deadline <= min(self.sleepers):
+                    self.passed = deadline
+                else:
+                    await asyncio.sleep(0)
+        finally:
+            self.sleepers.remove(deadline)
 
 
 @pytest.fixture

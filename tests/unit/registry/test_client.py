@@ -92,6 +92,7 @@ async def test_when_all_callers_go_away_the_request_ends_and_the_next_one_is_new
     while not registry.requests.total():
         await asyncio.sleep(0.001)
     call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
     registry.faults.page_delay = 0.0
     assert (await client.tags(image, nobody)).tags == ("1.0.0",)
 
