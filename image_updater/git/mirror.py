@@ -34,6 +34,8 @@ from image_updater.git.errors import BranchNotFound, GitUnavailable, MirrorDamag
 from image_updater.git.trees import GitTree, TreeCache
 
 FIRST_DEPTH = 50
+_EVERYTHING = 2147483647
+"""Git's own number for `--unshallow`."""
 MAX_PACKS = 50
 MAX_LOOSE = 6000
 _SIBLINGS = 16
@@ -246,24 +248,36 @@ class Mirror:
             heads = {head.name: str(head.oid) for head in remote.list_heads(connect=False)}
             if reference not in heads:
                 raise _no_branch(self.url, name, heads)
-            have = self._resolve(local)
             wanted = heads[reference]
-            if wanted != have or (depth is not None and not self._deep_enough(wanted, depth)):
+            if wanted != self._resolve(local):
                 # The same connection is used on purpose: what it advertised is what is fetched, and a
                 # handshake is saved.
-                remote.fetch(
-                    [f"+{reference}:{local}"], callbacks=callbacks, proxy=proxy,  # type: ignore[arg-type]
-                    depth=self._depth(have, depth),
-                )  # fmt: skip
+                self._get(remote, callbacks, proxy, f"+{reference}:{local}", self._first_depth(depth))
+        if depth is not None and not self._deep_enough(wanted, depth):
+            with link.remote(repository) as (remote, callbacks, proxy):
+                self._get(remote, callbacks, proxy, f"+{reference}:{local}", depth or _EVERYTHING)
         return self._tip(wanted, name)
 
-    def _depth(self, have: str | None, depth: int | None) -> int:
-        """0 keeps the boundary of a shallow history, or takes everything into an empty one."""
-        if self._address.local:
+    def _get(
+        self,
+        remote: pygit2.Remote,
+        callbacks: transport.Callbacks,
+        proxy: str | bool | None,
+        refspec: str,
+        depth: int,
+    ) -> None:
+        # libgit2's local transport knows no depth: a path or file:// comes whole.
+        remote.fetch(
+            [refspec], callbacks=callbacks, proxy=proxy, depth=0 if self._address.local else depth  # type: ignore[arg-type]
+        )  # fmt: skip
+
+    def _first_depth(self, depth: int | None) -> int:
+        """Of an empty mirror. Later 0, which keeps the boundary: any other number would cut what is deeper already, for
+        every branch.
+        """
+        if any(name.startswith("refs/mirror/") for name in self._repository.references):
             return 0
-        if depth is None:
-            return FIRST_DEPTH if have is None else 0
-        return depth if depth > 0 else 2147483647
+        return FIRST_DEPTH if depth is None else depth or _EVERYTHING
 
     def _deep_enough(self, tip: str, depth: int) -> bool:
         boundaries = commits.shallow(self._repository)

@@ -23,6 +23,8 @@ from image_updater.git.commits import CommitInfo, Signer
 from image_updater.git.errors import BranchNotFound, GitUnavailable, PushRaced, PushRefused, TreeRefused
 from image_updater.git.mirror import Mirror, Tip
 
+_BASE_DEPTH = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
@@ -313,13 +315,23 @@ class WriterQueue:
             current = await self.mirror.fetch(self.branch, access=access)
         except BranchNotFound:
             return start, None, None
-        for commit in self.mirror.history(current.commit, stop=start.commit):
-            if not self._ours(commit):
-                raise TreeRefused(
-                    f"{self.branch} holds a commit by {commit.author.name} ({commit.id[:12]} {commit.subject!r})",
-                    remedy=f"merge it, or delete {self.branch}: a person's commit is never overwritten",
-                )
+        foreign = self._foreign(current, start)
+        if foreign is not None:
+            # A branch rebuilt long ago forks off below what was fetched of the base: then the base's own
+            # commits look foreign.
+            start = await self.mirror.fetch(self.base, depth=_BASE_DEPTH, access=access)
+            foreign = self._foreign(current, start)
+        if foreign is not None:
+            raise TreeRefused(
+                f"{self.branch} holds a commit by {foreign.author.name} ({foreign.id[:12]} {foreign.subject!r})",
+                remedy=f"merge it, or delete {self.branch}: a person's commit is never overwritten",
+            )
         return start, current.commit, current
+
+    def _foreign(self, current: Tip, base: Tip) -> CommitInfo | None:
+        """The newest commit of the push branch that is neither ours nor the base's."""
+        found = self.mirror.history(current.commit, stop=base.commit)
+        return next((commit for commit in found if not self._ours(commit)), None)
 
     async def _write(self, work: Work, tip: Tip) -> str | None:
         planned = await work.plan(tip)

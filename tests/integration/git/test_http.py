@@ -101,8 +101,15 @@ async def test_history_starts_at_fifty_keeps_what_it_has_and_deepens(plain: part
         await change(mirror, "pushed from a shallow mirror")
         tip = await mirror.fetch("main", depth=70)
         assert len(mirror.history(tip.commit)) == 70
+        parts.git("branch", "other", "main~3", cwd=bare)
+        parts.commit(bare, {"b.yaml": "b"}, branch="other")
+        await mirror.fetch("other")
+        assert len(mirror.history(tip.commit)) == 70
+        parts.commit(bare, {"a.yaml": "newer"})
+        tip = await mirror.fetch("main", depth=5)
+        assert len(mirror.history(tip.commit)) == 71
         tip = await mirror.fetch("main", depth=0)
-        assert len(mirror.history(tip.commit)) == 82
+        assert len(mirror.history(tip.commit)) == 83
         assert not mirror.history(tip.commit)[-1].boundary
 
 

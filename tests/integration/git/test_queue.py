@@ -262,6 +262,28 @@ async def test_another_push_branch_is_rebuilt_and_a_persons_commit_on_it_stops_u
         assert parts.git("rev-parse", "updates", cwd=bare) == mine
 
 
+async def test_a_push_branch_that_forked_off_long_ago_is_no_persons(server: parts.HttpServer, tmp_path: Path) -> None:
+    bare = parts.bare(server.root / "o/old.git", files={"a.yaml": lines(2)})
+    text = b"".join(
+        b"commit refs/heads/main\ncommitter p <p@e> %d +0000\ndata 2\nx\nM 644 inline n\ndata 3\n%03d\n\n"
+        % (1700000000 + n, n)
+        for n in range(80)
+    )
+
+    def grow() -> None:
+        start = parts.git("rev-parse", "main", cwd=bare).encode()
+        parts.git("fast-import", "--quiet", cwd=bare, stdin=text.replace(b"x\n", b"x\nfrom " + start + b"\n", 1))
+
+    grow()
+    with Mirror.open(tmp_path / "m", server.url("o/old.git"), ACCESS) as mirror:
+        assert (await WriterQueue(mirror, "updates", base="main", now=lambda: NOW).submit(setting("k0", "1"))).commit
+    grow()
+    with Mirror.open(tmp_path / "n", server.url("o/old.git"), ACCESS) as mirror:
+        outcome = await WriterQueue(mirror, "updates", base="main", now=lambda: NOW).submit(setting("k0", "1"))
+    assert outcome.error is None
+    assert parts.git("rev-parse", "updates~1", cwd=bare) == parts.git("rev-parse", "main", cwd=bare)
+
+
 WRITER = textwrap.dedent(
     """
     import asyncio, os, sys
