@@ -228,6 +228,10 @@ class Engine:
             self.fail(build, path, leaf.line, f"{text} is a link that leads out of the repository")
             return None
         if not self.files.exists(resolved):
+            if self.files.in_submodule(resolved):
+                build.unbuildable = build.unbuildable or f"{path}:{leaf.line}: {text} lies in a submodule"
+                note(build, path, leaf.line, f"{text} lies in a submodule: its files are not here")
+                return None
             self.fail(build, path, leaf.line, f"{text} does not exist")
             return None
         build.files.add(resolved)

@@ -32,6 +32,7 @@ _BOUNDARY = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _BEARS_TEXT = re.compile(_BEARS.pattern.decode())
 _CRD = re.compile(r"^kind:\s*[\"']?CustomResourceDefinition[\"']?\s*$", re.MULTILINE)
 _NOT_BREAK = re.compile(r"[^\r\n]")
+_LFS = b"version https://git-lfs.github.com/spec/"
 _BIG = 32 * 1024
 
 
@@ -79,6 +80,8 @@ class Facts:
 
 def read(data: bytes, *, full: bool) -> Facts:
     """The facts of a file. `full`: all documents, else only those that can bear an image or name a root."""
+    if data.startswith(_LFS):
+        return Facts(error=("a Git LFS pointer: the content is not in this repository", 1))
     manifest = _KIND.search(data) is not None and _API_VERSION.search(data) is not None
     if not full and not _BEARS.search(data):
         return Facts(manifest=manifest)

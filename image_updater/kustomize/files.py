@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import bisect
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from image_updater.documents import decode, parse
+from image_updater.documents.parse import MAX_BYTES
 from image_updater.kustomize import facts
 from image_updater.kustomize.facts import FactCache, Facts
 from image_updater.kustomize.model import EntryKind, Tree
-from image_updater.kustomize.paths import KUSTOMIZATION_NAMES, folder_of, join
+from image_updater.kustomize.paths import KUSTOMIZATION_NAMES, folder_of, join, parents
 from image_updater.kustomize.values import INLINE, Leaf, Map, Origin, Value, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 _YAML = (".yaml", ".yml", ".json")
 _HEADER = re.compile(r"[|>][^\r\n]*(?:\r\n|\r|\n)")
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
+_TOO_LARGE = f"more than {MAX_BYTES:,} bytes: too large to be a manifest"
 _SLACK = 20_000
 """Parsed files that may be kept beyond those of the tree at hand."""
 
@@ -32,9 +36,10 @@ class Files:
         self.entries = tree.files()
         self._facts: dict[tuple[str, bool], Facts] = {} if previous is None else previous._facts
         self._documents: dict[tuple[str, str, str, bool], tuple[Value | None, ...]] = {}
+        self._remembered: dict[tuple[str, str, str], Any] = {}
         if previous is not None:
             old = previous.entries
-            self._documents = previous._documents
+            self._documents, self._remembered = previous._documents, previous._remembered
             self._forget_old()
             self.changed = frozenset(p for p in self.entries.keys() | old.keys() if self.entries.get(p) != old.get(p))
         else:
@@ -66,6 +71,9 @@ class Files:
             entries = self.entries
             self._documents = {
                 k: v for k, v in self._documents.items() if k[0] in entries and entries[k[0]].oid == k[1]
+            }
+            self._remembered = {
+                k: v for k, v in self._remembered.items() if k[1] in entries and entries[k[1]].oid == k[2]
             }
         if len(self._facts) > len(self.entries) * 3 + _SLACK:
             alive = {entry.oid for entry in self.entries.values()}
@@ -109,6 +117,11 @@ class Files:
                 return path
         return None
 
+    def in_submodule(self, path: str) -> bool:
+        """Is it, or does it lie in, another repository's tree?"""
+        entries = (self.entries.get(folder) for folder in parents(path))
+        return any(entry is not None and entry.kind is EntryKind.SUBMODULE for entry in entries)
+
     def below(self, folder: str) -> Iterator[str]:
         """Every file of a folder and of those below it."""
         prefix = "" if folder == "." else folder + "/"
@@ -133,7 +146,8 @@ class Files:
             if entry.kind is EntryKind.SUBMODULE:
                 found = Facts(error=("a submodule: its files are not here", None))
             else:
-                found = facts.read(self.tree.read(path), full=full)
+                too_large = entry.size is not None and entry.size > MAX_BYTES
+                found = Facts(error=(_TOO_LARGE, None)) if too_large else facts.read(self.tree.read(path), full=full)
                 self.cache.put(name, facts.dump(found))
         self._facts[key] = found
         return found
@@ -152,6 +166,15 @@ class Files:
         trees = tuple(None if doc is None else unpack(doc, origin, i) for i, doc in enumerate(found.documents))
         self._documents[key] = trees
         return trees
+
+    def remember(self, what: str, path: str, make: Callable[[], T]) -> T:
+        """Something that follows from one file's content and place alone, made once."""
+        key = (what, path, self.entries[path].oid)
+        try:
+            return cast("T", self._remembered[key])
+        except KeyError:
+            made = self._remembered[key] = make()
+            return made
 
     def text(self, path: str) -> str:
         """The decoded text. Raises DocumentError."""

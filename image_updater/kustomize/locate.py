@@ -58,6 +58,8 @@ class _State:
     results: dict[str, _Result]
     writers: sites_.Writers
     answer: Provenance | None = None
+    kinds: dict[str, int] = field(default_factory=dict)
+    charts: frozenset[str] = frozenset()
     markers: dict[tuple[str, str], list[Marker]] = field(default_factory=dict)
 
 
@@ -65,6 +67,7 @@ _STATES: OrderedDict[object, _State] = OrderedDict()
 _LOCK = threading.Lock()
 _MAX_STATES = 4
 _MAX_WRITERS = 100_000
+_MANIFEST, _MARKED, _ERROR = 1, 2, 4
 
 
 def locate(tree: Tree, *, named: Sequence[NamedRoot] = (), cache: FactCache | None = None) -> Provenance:
@@ -112,6 +115,7 @@ def _compute(tree: Tree, named: Sequence[NamedRoot], cache: FactCache, previous:
     state = _State(files, memo, {}, sites_.Writers() if previous is None else previous.writers)
     if previous is not None:
         state.markers = previous.markers
+        state.kinds, state.charts = dict(previous.kinds), previous.charts
         if len(state.writers) > _MAX_WRITERS:
             state.writers = sites_.Writers()
             previous.results.clear()
@@ -142,7 +146,7 @@ class _Run:
 
     def run(self, named: Sequence[NamedRoot]) -> _State:
         manifests = self._manifests()
-        names = [*roots_.namings(self.files, sorted(manifests)), *(roots_.outside(n) for n in named)]
+        names = [*roots_.namings(self.files, manifests), *(roots_.outside(n) for n in named)]
         referenced = roots_.referenced(self.files)
         self._kustomize_roots(names, referenced)
         for naming in names:
@@ -155,25 +159,43 @@ class _Run:
 
     def _manifests(self) -> list[str]:
         """YAML files that hold objects; what does not parse and looks like one is a problem."""
+        entries = self.files.entries
+        charts = frozenset(
+            folder_of(path) for path in entries if path.endswith("Chart.yaml") and path[-11:-10] in ("", "/")
+        )
+        kinds = self.state.kinds
+        if charts != self.state.charts:
+            kinds.clear()
+            self.state.charts = charts
+        todo = entries if not kinds else self.files.changed
+        for path in todo:
+            kinds.pop(path, None)
+            if path in entries and (kind := self._kind(path)):
+                kinds[path] = kind
         found = []
-        charts = {folder_of(path) for path in self.files.entries if path.endswith("Chart.yaml")}
-        charts = {
-            chart
-            for chart in charts
-            if f"{chart}/Chart.yaml" in self.files.entries or "Chart.yaml" in self.files.entries
-        }
-        for path, entry in self.files.entries.items():
-            if not path.endswith((".yaml", ".yml", ".json")) or entry.kind is not EntryKind.FILE:
-                continue
-            if path.rpartition("/")[2] in KUSTOMIZATION_NAMES or (charts and _is_template(path, charts)):
-                continue
-            facts = self.files.facts(path)
-            if facts.error is not None:
-                if facts.manifest or facts.marked:
-                    self.problems[Problem(file=path, line=facts.error[1], reason=facts.error[0])] = None
-            elif facts.manifest:
+        for path, kind in kinds.items():
+            if kind & _MANIFEST:
                 found.append(path)
-        return found
+            if kind & _ERROR:
+                error = self.files.facts(path).error
+                assert error is not None
+                self.problems[Problem(file=path, line=error[1], reason=error[0])] = None
+        return sorted(found)
+
+    def _kind(self, path: str) -> int:
+        """What a file is to us: a manifest, one with markers, one that should be read and cannot be."""
+        entry = self.files.entries[path]
+        if entry.kind is not EntryKind.FILE or not self.files.is_yaml(path):
+            return 0
+        if path.rpartition("/")[2] in KUSTOMIZATION_NAMES:
+            return _MARKED if self.files.facts(path, full=True).marked else 0
+        if self.state.charts and _is_template(path, self.state.charts):
+            return 0
+        facts = self.files.facts(path)
+        kind = _MARKED if facts.marked else 0
+        if facts.error is not None:
+            return kind | (_ERROR if facts.manifest or facts.marked else 0)
+        return kind | (_MANIFEST if facts.manifest else 0)
 
     def _kustomize_roots(self, names: list[Naming], referenced: set[str]) -> None:
         overlaid = {naming.path for naming in names if naming.overlay is not None}
@@ -379,12 +401,10 @@ class _Run:
 
     def _find_markers(self) -> list[Marker]:
         found: list[Marker] = []
-        for path, entry in self.files.entries.items():
-            if entry.kind is not EntryKind.FILE or not self.files.is_yaml(path):
+        for path, kind in self.state.kinds.items():
+            if not kind & _MARKED:
                 continue
-            kustomization = path.rpartition("/")[2] in KUSTOMIZATION_NAMES
-            if not self.files.facts(path, full=kustomization).marked:
-                continue
+            entry = self.files.entries[path]
             key = (path, entry.oid)
             known = self.state.markers.get(key)
             if known is None:
@@ -410,7 +430,7 @@ class _Run:
         )
 
 
-def _is_template(path: str, charts: set[str]) -> bool:
+def _is_template(path: str, charts: frozenset[str]) -> bool:
     parts = path.split("/")
     return any(step == "templates" and ("/".join(parts[:i]) or ".") in charts for i, step in enumerate(parts[:-1]))
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import re2
 
 from image_updater.kustomize.model import Path
 from image_updater.kustomize.values import Leaf, Map, Text, Value, assign, at, list_at, map_at, plain, text_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CLUSTER_SCOPED = frozenset(
     {
@@ -201,10 +206,11 @@ def _effective(namespace: str, kind: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _anchored(pattern: str) -> re.Pattern[str] | None:
+def _anchored(pattern: str) -> Callable[[str], object] | None:
+    """Go's expressions in linear time: a repository's patterns are not ours to trust."""
     try:
-        return re.compile(f"(?:{pattern})\\Z")
-    except re.error:
+        return re2.compile(f"^(?:{pattern})$").search  # type: ignore[no-any-return]
+    except re2.error:
         return None
 
 
@@ -213,7 +219,7 @@ def matches(pattern: str, text: str) -> bool:
     if pattern == text:
         return True
     compiled = _anchored(pattern)
-    return compiled is not None and compiled.match(text) is not None
+    return compiled is not None and compiled(text) is not None
 
 
 _REQUIREMENT = re.compile(r"\s*(!?)\s*([^\s!=,()]+)\s*(?:(==|=|!=)\s*([^\s,]*)|\s(in|notin)\s*\(([^)]*)\))?\s*(?:,|\Z)")

@@ -41,7 +41,7 @@ def join(folder: str, text: str) -> str | None:
 
 def folder_of(path: str) -> str:
     """The folder that holds a file."""
-    return posixpath.dirname(path) or "."
+    return path.rpartition("/")[0] or "."
 
 
 def inside(folder: str, path: str) -> bool:

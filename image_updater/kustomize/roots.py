@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -79,33 +80,43 @@ def referenced(files: Files) -> set[str]:
     found: set[str] = set()
     for folder, names in files.kustomizations.items():
         for name in names:
-            for tree in files.documents(name, full=True):
-                if not isinstance(tree, Map):
-                    continue
-                for key in _REFERRING:
-                    for leaf in texts(tree.get(key)):
-                        if "\n" in leaf.value or is_remote(leaf.value):
-                            continue
-                        target = join(folder, leaf.value)
-                        if target is not None and target not in files.entries:
-                            target = files.resolve(target)
-                        if target is not None and target != folder:
-                            found.add(target)
+            for target in files.remember("refers", name, partial(_refers, files, name, folder)):
+                resolved = target if target in files.children or target in files.entries else files.resolve(target)
+                if resolved is not None and resolved != folder:
+                    found.add(resolved)
     return found
+
+
+def _refers(files: Files, name: str, folder: str) -> tuple[str, ...]:
+    """The paths in a kustomization that may be folders."""
+    found: list[str] = []
+    for tree in files.documents(name, full=True):
+        if not isinstance(tree, Map):
+            continue
+        for key in _REFERRING:
+            for leaf in texts(tree.get(key)):
+                if "\n" not in leaf.value and not is_remote(leaf.value):
+                    target = join(folder, leaf.value)
+                    if target is not None:
+                        found.append(target)
+    return tuple(found)
 
 
 def namings(files: Files, manifests: list[str]) -> list[Naming]:
     """What Flux's and our Kustomizations and Argo CD's Applications in the tree name."""
+    return [naming for path in manifests for naming in files.remember("names", path, partial(_names, files, path))]
+
+
+def _names(files: Files, path: str) -> tuple[Naming, ...]:
     found: list[Naming] = []
-    for path in manifests:
-        for document in files.documents(path):
-            if not isinstance(document, Map):
-                continue
-            items = list_at(document, "items") if (text_at(document, "kind") or "").endswith("List") else [document]
-            for item in items:
-                if isinstance(item, Map):
-                    found.extend(_naming(item, path))
-    return found
+    for document in files.documents(path):
+        if not isinstance(document, Map):
+            continue
+        is_list = (text_at(document, "kind") or "").endswith("List")
+        for item in list_at(document, "items") if is_list else [document]:
+            if isinstance(item, Map):
+                found.extend(_naming(item, path))
+    return tuple(found)
 
 
 def _naming(obj: Map, file: str) -> list[Naming]:

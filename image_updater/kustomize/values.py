@@ -74,7 +74,7 @@ class Leaf:
             inline=bool(self.bits & INLINE),
             anchored=bool(self.bits & ANCHORED),
             partial=bool(self.bits & PARTIAL),
-            frozen=self.origin.frozen or (_block(self.style) if not self.bits & INLINE else None),
+            frozen=self.origin.frozen or _block(self.style),
         )
 
     def __repr__(self) -> str:
