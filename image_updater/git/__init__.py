@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from image_updater.git import urls
 from image_updater.git.access import GitAccess, GitHubApp, access_for
-from image_updater.git.checkout import Checkout, Upstream
+from image_updater.git.checkout import Checkout
 from image_updater.git.commits import CommitInfo, Signer
 from image_updater.git.files import write_files
 from image_updater.git.folder import FileTree, FolderTree, blob_id
@@ -15,6 +15,7 @@ from image_updater.git.mirror import Mirror, Tip
 from image_updater.git.queue import Attempt, Limits, NotLeader, Outcome, Planned, Work, WriterQueue
 from image_updater.git.signing import signer_from_secret
 from image_updater.git.trees import GitTree
+from image_updater.git.upstream import Upstream
 from image_updater.git.verify import TrustedKeys, keys_from_secret, verify_commit
 
 __all__ = [

@@ -14,7 +14,6 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import pygit2
 from pygit2.enums import FileMode, FileStatus, RepositoryState
 
 from image_updater.api.model import Author
-from image_updater.git import commits, dating, folder, pushing, transport, trees, urls
+from image_updater.git import commits, dating, folder, pushing, transport, trees, upstream, urls
 from image_updater.git.access import GitAccess
 from image_updater.git.commits import CommitInfo, Signer
 from image_updater.git.errors import (
@@ -37,6 +36,7 @@ from image_updater.git.errors import (
 from image_updater.git.files import write_files
 from image_updater.git.folder import BlobIds, FileTree
 from image_updater.git.trees import GitTree, TreeCache
+from image_updater.git.upstream import Upstream
 from image_updater.kustomize.model import Entry, EntryKind
 
 _STAGED = (
@@ -53,18 +53,6 @@ _ON_DISK = (
     | FileStatus.WT_RENAMED
     | FileStatus.WT_DELETED
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upstream:
-    """Where a push goes: the remote's configured name, its URL (insteadOf and pushurl applied) and the branch there."""
-
-    remote: str
-    url: str
-    branch: str
-
-    def __repr__(self) -> str:
-        return f"Upstream({self.remote}, {urls.redact(self.url)}, {self.branch})"
 
 
 @contextlib.contextmanager
@@ -171,7 +159,9 @@ class Checkout:
         return FileTree(self.root, self._entries)
 
     def _entries(self) -> Mapping[str, Entry]:
-        """HEAD's files, but for the paths that status names: what it does not name is equal in HEAD, index and on disk."""
+        """HEAD's files, but for the paths that status names: what it does not name is equal in HEAD, index
+        and on disk.
+        """
         status = self._status()
         head = self.head_tree().files()
         # Where Git converts contents (line ends, filters), its ids are not those of the bytes on disk.
@@ -382,76 +372,41 @@ class Checkout:
     # -- pushing
 
     def upstream(self) -> Upstream:
-        """Where this branch is pushed (branch.*.pushRemote, remote.pushDefault, branch.*.remote; branch.*.merge).
-        Raises CheckoutError.
-        """
-        branch = self.require_branch()
-        own = self._config(f"branch.{branch}.remote")
-        name = self._config(f"branch.{branch}.pushremote") or self._config("remote.pushdefault") or own
-        if not name or (name == "." and own == "."):
-            raise CheckoutError(f"the branch {branch} has no upstream", remedy=f"git push -u origin {branch}")
-        merge = self._config(f"branch.{branch}.merge")
-        target = merge.removeprefix("refs/heads/") if merge and name == own else branch
-        if name not in set(self._repository.remotes.names()):
-            if "/" in name or ":" in name:
-                return Upstream(remote=name, url=name, branch=target)
-            raise CheckoutError(
-                f"the branch {branch} is to be pushed to {name}, which is no remote", remedy="see git remote -v"
-            )
-        remote = self._repository.remotes[name]
-        url = remote.push_url or remote.url
-        if not url:
-            raise CheckoutError(f"the remote {name} has no URL", remedy="see git remote -v")
-        return Upstream(remote=name, url=url, branch=target)
+        """Where this branch is pushed. Raises CheckoutError: detached, no upstream."""
+        return upstream.find(self._repository, self.require_branch())
 
     async def push(self, access: GitAccess) -> None:
         """Push HEAD to the upstream branch, with a lease on what is there. Raises PushRaced when that holds what HEAD
         does not.
         """
-        upstream = self.upstream()
+        target = self.upstream()
         head = self.head
         if head is None:
             raise CheckoutError("there is no commit to push", remedy="commit first")
-        address = urls.parse(upstream.url)
-        link = transport.Link(address=address, access=self._with_header(address, access))
+        address = urls.parse(target.url)
+        link = transport.Link(address=address, access=upstream.with_header(self._repository, address, access))
         limit = access.timeout.total_seconds() * 2 + 2
-        work = asyncio.ensure_future(asyncio.to_thread(self._push, link, head, upstream))
+        work = asyncio.ensure_future(asyncio.to_thread(self._push, link, head, target))
         # An abandoned push ends by its own deadline; nobody is left to hear of its error.
         work.add_done_callback(lambda task: task.cancelled() or task.exception())
         done, _ = await asyncio.wait({work}, timeout=limit)
         if not done:
             raise GitUnavailable(
-                f"pushing to {urls.redact(upstream.url)} took longer than {limit:g} s",
+                f"pushing to {urls.redact(target.url)} took longer than {limit:g} s",
                 remedy="see git status, run again",
             )
         work.result()
 
-    def _push(self, link: transport.Link, head: str, upstream: Upstream) -> None:
+    def _push(self, link: transport.Link, head: str, target: Upstream) -> None:
         def lease(current: str) -> None:
             if current != pushing.NULL and not commits.contains(self._repository, head, current):
                 raise PushRaced(
-                    f"{upstream.remote}/{upstream.branch} holds commits that are not here",
+                    f"{target.remote}/{target.branch} holds commits that are not here",
                     remedy="git pull, then run again",
                 )
 
-        pushing.push(self._repository, link, head, upstream.branch, expected=None, lease=lease, scratch=_scratch)
-        tracking = f"refs/remotes/{upstream.remote}/{upstream.branch}"
+        pushing.push(self._repository, link, head, target.branch, expected=None, lease=lease, scratch=_scratch)
+        tracking = f"refs/remotes/{target.remote}/{target.branch}"
         with contextlib.suppress(pygit2.GitError, ValueError, KeyError, OSError):
             # Only what `git status` compares with; the push itself is done.
             self._repository.references.create(tracking, head, force=True)
-
-    def _with_header(self, address: urls.Address, access: GitAccess) -> GitAccess:
-        """CI systems leave their token as `http.<url>.extraheader` in the checkout; it serves where nothing else is
-        given.
-        """
-        if address.ssh or address.local or access.password or access.bearer:
-            return access
-        best: tuple[int, str] | None = None
-        for entry in self._repository.config:
-            key = entry.name
-            if key.lower().startswith("http.") and key.lower().endswith(".extraheader") and entry.value:
-                scope = key[len("http.") : -len(".extraheader")].rstrip("/")
-                covers = address.bare == scope or address.bare.startswith(f"{scope}/")
-                if covers and (best is None or len(scope) > best[0]):
-                    best = (len(scope), entry.value)
-        return replace(access, header=best[1]) if best else access

@@ -45,7 +45,9 @@ class CommitInfo:
 
     @property
     def trailers(self) -> tuple[tuple[str, str], ...]:
-        """`Key: value` lines of the last paragraph (git-interpret-trailers), in order; () when it is not all trailers."""
+        """`Key: value` lines of the last paragraph (git-interpret-trailers), in order; () when it is not
+        all trailers.
+        """
         paragraphs = [p for p in self.message.replace("\r\n", "\n").strip().split("\n\n") if p.strip()]
         if len(paragraphs) < 2:
             return ()
@@ -108,7 +110,9 @@ def on_tree(
     signer: Signer | None,
     when: datetime,
 ) -> str:
-    """A commit on `parent` with `files` written; `parent` itself when they change nothing: there are no empty commits."""
+    """A commit on `parent` with `files` written; `parent` itself when they change nothing: there are no
+    empty commits.
+    """
     before = str(get(repository, parent).tree_id)
     after = trees.edited(repository, before, files)
     if after == before:

@@ -49,7 +49,9 @@ class Line:
 
 
 def parse(text: bytes) -> Iterator[Line]:
-    """Each usable line; comments, blank and broken lines are passed over, as OpenSSH does (they can only allow less)."""
+    """Each usable line; comments, blank and broken lines are passed over, as OpenSSH does (they can only
+    allow less).
+    """
     for number, raw in enumerate(text.decode("utf-8", errors="replace").splitlines(), 1):
         fields = raw.split()
         if not fields or fields[0].startswith("#"):

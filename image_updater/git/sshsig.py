@@ -74,7 +74,9 @@ class SshSigner:
 
     @classmethod
     def load(cls, identity: bytes, passphrase: str | None) -> SshSigner:
-        """Read an OpenSSH or PEM private key. Raises SigningFailed (no key, wrong passphrase, kind that cannot sign)."""
+        """Read an OpenSSH or PEM private key. Raises SigningFailed (no key, wrong passphrase, kind that
+        cannot sign).
+        """
         data = identity.replace(b"\r\n", b"\n").strip() + b"\n"
         secret = passphrase.encode() if passphrase else None
         try:

@@ -48,7 +48,9 @@ _DAMAGE = re.compile(
 
 
 def guard(repository: pygit2.Repository) -> None:
-    """A repository of ours whose connections never leave the host they were made for (see `Callbacks.fetch_options`)."""
+    """A repository of ours whose connections never leave the host they were made for (see
+    `Callbacks.fetch_options`).
+    """
     repository.config["http.followRedirects"] = "false"
 
 

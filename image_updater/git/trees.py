@@ -30,7 +30,9 @@ Listing = tuple[tuple[tuple[str, Entry], ...], tuple[tuple[str, str], ...]]
 
 
 class TreeCache:
-    """Parsed tree objects by id, least recently used go first. Shared by all trees of a mirror; safe between threads."""
+    """Parsed tree objects by id, least recently used go first. Shared by all trees of a mirror; safe
+    between threads.
+    """
 
     def __init__(self, keep: int = _KEEP, *, remedy: str = "the mirror is made anew") -> None:
         self._keep = keep
