@@ -7,30 +7,26 @@ import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import yaml
 
 from image_updater.errors import DocumentError
+from image_updater.kustomize import answers, variables
 from image_updater.kustomize import facts as facts_
 from image_updater.kustomize import roots as roots_
 from image_updater.kustomize import sites as sites_
-from image_updater.kustomize import variables
 from image_updater.kustomize.engine import Build, Engine
 from image_updater.kustomize.facts import FactCache, MemoryCache
 from image_updater.kustomize.files import Files
 from image_updater.kustomize.model import (
     EntryKind,
     Marker,
-    Part,
     Problem,
     Provenance,
     Root,
     RootKind,
-    Site,
-    SiteKind,
     Tree,
-    Use,
 )
 from image_updater.kustomize.objects import objects_of
 from image_updater.kustomize.paths import KUSTOMIZATION_NAMES, folder_of, inside, join
@@ -338,106 +334,32 @@ class _Run:
         self.state.results[folder] = _Result(root, sites_.rows(build, folder, self.state.writers, plain=True), build)
 
     def _answer(self) -> None:
-        writers: dict[str, sites_.Writer] = {}
-        uses: dict[str, list[Use]] = {}
-        roots: dict[str, list[str]] = {}
-        for result in self.state.results.values():
+        results = self.state.results.values()
+        rows = {result.root.id: result.rows for result in results}
+        for result in results:
             self.problems.update(result.build.problems)
-            for writer, use in result.rows.uses:
-                known = writers.setdefault(writer.id, writer)
-                if known is not writer:
-                    writers[writer.id] = _joined(known, writer)
-                uses.setdefault(writer.id, []).append(use)
-            for writer in result.rows.idle:
-                writers.setdefault(writer.id, writer)
-                roots.setdefault(writer.id, []).append(result.root.id)
-        found = [sites_.assemble(writer, uses.get(key, []), roots.get(key, [])) for key, writer in writers.items()]
-        found, loose = self._marked(found)
-        found.sort(key=lambda site: (site.file, site.line, site.field))
+        sites, loose = answers.sites_of(
+            rows, {result.root.id: result.build.files for result in results}, self._markers()
+        )
         self.state.answer = Provenance(
             tree=self.files.tree.id,
             roots={key: result.root for key, result in self.state.results.items()},
-            sites=tuple(found),
+            sites=tuple(sites),
             problems=tuple(sorted(self.problems, key=lambda p: (p.file, p.line or 0, p.reason))),
             loose=tuple(loose),
         )
 
-    def _marked(self, found: list[Site]) -> tuple[list[Site], list[Marker]]:
-        """Markers go to the sites whose scalars they stand at; the others are sites of their own."""
-        markers = self._find_markers()
-        loose: list[Marker] = []
-        if not markers:
-            return found, loose
-        marked = {marker.file for marker in markers}
-        index = {
-            (ref.file, ref.start): i
-            for i, site in enumerate(found)
-            if site.file in marked
-            for ref in site.parts.values()
-        }
-        lines = {
-            (ref.file, ref.line): i
-            for i, site in enumerate(found)
-            if site.file in marked
-            for ref in site.parts.values()
-        }
-        attached: dict[int, list[Marker]] = {}
-        for marker in markers:
-            at = None
-            if marker.scalar is not None:
-                at = index.get((marker.file, marker.scalar.start))
-            elif marker.problem is not None:
-                at = lines.get((marker.file, marker.line))
-            if at is not None:
-                attached.setdefault(at, []).append(marker)
-            elif marker.problem is not None or marker.scalar is None:
-                loose.append(marker)
-            else:
-                found.append(self._marker_site(marker))
-        for at, list_ in attached.items():
-            good = [marker for marker in list_ if marker.problem is None]
-            found[at] = replace(found[at], marker=good[0] if good else None, markers=tuple(list_))
-        return found, loose
-
-    def _find_markers(self) -> list[Marker]:
+    def _markers(self) -> list[Marker]:
         found: list[Marker] = []
-        for path, kind in self.state.kinds.items():
-            if not kind & _MARKED:
-                continue
-            entry = self.files.entries[path]
-            key = (path, entry.oid)
+        for path in sorted(path for path, kind in self.state.kinds.items() if kind & _MARKED):
+            key = (path, self.files.entries[path].oid)
             known = self.state.markers.get(key)
             if known is None:
                 known = self.state.markers[key] = facts_.find_markers(self.files.tree.read(path), path)
             found.extend(known)
         return found
 
-    def _marker_site(self, marker: Marker) -> Site:
-        ref = marker.scalar
-        assert ref is not None
-        return Site(
-            id=f"{ref.file}#{ref.document}:{ref.field}",
-            kind=SiteKind.MARKER,
-            file=ref.file,
-            line=ref.line,
-            field=ref.field,
-            image=ref.value if marker.part is Part.IMAGE else "",
-            parts={marker.part: ref},
-            files=tuple(key for key, result in self.state.results.items() if ref.file in result.build.files),
-            marker=marker,
-            markers=(marker,),
-            frozen=ref.frozen,
-        )
-
 
 def _is_template(path: str, charts: frozenset[str]) -> bool:
     parts = path.split("/")
     return any(step == "templates" and ("/".join(parts[:i]) or ".") in charts for i, step in enumerate(parts[:-1]))
-
-
-def _joined(one: sites_.Writer, other: sites_.Writer) -> sites_.Writer:
-    """One scalar in two roles: an image of its own goes before the source of another, and what freezes one freezes
-    both."""
-    if other.kind is SiteKind.CONTAINER and one.kind is SiteKind.SOURCE:
-        one, other = other, one
-    return one if one.frozen or not other.frozen else replace(one, frozen=other.frozen)
