@@ -177,7 +177,7 @@ def kind_of(node: Node) -> str:
     if node.tag is not None and node.tag.startswith("!"):
         return f"the tag {node.tag}"
     kind = (node.tag or implicit_tag(node.value)).rpartition(":")[2]
-    if kind == "bool":
+    if kind == "bool" or node.value in ("y", "n", "Y", "N"):
         return f"the boolean {node.value}"
     return f"the number {node.value}" if kind in ("int", "float", "str") else f"a {kind}"
 
@@ -192,7 +192,7 @@ def members(node: Mapping, at: At, *, seen: set[int] | None = None) -> dict[str,
     for key, value in node.items:
         name_node = resolve(key)
         if not isinstance(name_node, Scalar):
-            at.fail(f"a key is {kind_of(key)}, not a string", node=key)
+            at.fail(f"a key is {kind_of(key)}, not a string", node=key, remedy="write one name before the colon")
             continue
         name = name_node.value
         if name == "<<" and not name_node.style:
@@ -218,5 +218,5 @@ def _merge_sources(value: Node, at: At) -> list[Mapping]:
     nodes = [resolve(item) for item in target.items] if isinstance(target, Sequence) else [target]
     sources = [node for node in nodes if isinstance(node, Mapping)]
     if len(sources) != len(nodes):
-        at.fail(f"a merge key (<<) takes mappings, not {kind_of(value)}", node=value)
+        at.fail(f"a merge key (<<) takes mappings, not {kind_of(value)}", node=value, remedy="write <<: *ANCHOR")
     return sources

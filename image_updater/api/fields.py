@@ -60,7 +60,9 @@ class Text(Type):
     def read(self, node: Node, at: At) -> str | Invalid:
         target = resolve(node)
         if not isinstance(target, Scalar):
-            return at.fail(f"must be a string, not {kind_of(node)}", node=node)
+            return at.fail(
+                f"must be a string, not {kind_of(node)}", node=node, remedy=self.remedy or f"write one {self.name}"
+            )
         if not is_text(target):
             tag = target.tag or ""
             written = f"{tag} {target.value}".strip() if tag.startswith("!") else target.value
@@ -72,10 +74,12 @@ class Text(Type):
         if not text and not self.empty:
             return at.fail("is empty", node=node, remedy="give it a value, or remove the field")
         if len(text) > MAX_TEXT:
-            return at.fail(f"has {len(text):,} characters, more than {MAX_TEXT:,}", node=node)
+            return at.fail(
+                f"has {len(text):,} characters, more than {MAX_TEXT:,}", node=node, remedy="shorten the value"
+            )
         problem = self.check(text) if self.check is not None else None
         if problem is not None:
-            return at.fail(problem, node=node, remedy=self.remedy)
+            return at.fail(problem, node=node, remedy=self.remedy or f"write a legal {self.name}")
         return self.clean(text) if self.clean is not None else text
 
     def describe(self) -> str:
@@ -95,8 +99,8 @@ class Flag(Type):
                 return at.fail(
                     f"must be true or false, not the string '{target.value}'", node=node, remedy="remove the quotes"
                 )
-            return at.fail(f"must be true or false, not {target.value!r}", node=node)
-        return at.fail(f"must be true or false, not {kind_of(node)}", node=node)
+            return at.fail(f"must be true or false, not {target.value!r}", node=node, remedy="write true or false")
+        return at.fail(f"must be true or false, not {kind_of(node)}", node=node, remedy="write true or false")
 
     def describe(self) -> str:
         return "boolean"
@@ -111,12 +115,13 @@ class Integer(Type):
         target = resolve(node)
         value = plain(target) if isinstance(target, Scalar) else None
         if not isinstance(value, int) or isinstance(value, bool):
-            hint = (
-                "remove the quotes" if isinstance(target, Scalar) and re.fullmatch(r"-?[0-9]+", target.value) else None
-            )
+            quoted = isinstance(target, Scalar) and re.fullmatch(r"-?[0-9]+", target.value)
+            hint = "remove the quotes" if quoted else f"write a number from {self.minimum} to {self.maximum}"
             return at.fail(f"must be a whole number, not {kind_of(node)}", node=node, remedy=hint)
         if not self.minimum <= value <= self.maximum:
-            return at.fail(f"{value} is not between {self.minimum} and {self.maximum}", node=node)
+            return at.fail(
+                f"{value} is not between {self.minimum} and {self.maximum}", node=node, remedy="correct the number"
+            )
         return value
 
     def describe(self) -> str:
@@ -137,7 +142,9 @@ class Duration(Type):
     def read(self, node: Node, at: At) -> timedelta | Invalid:
         target = resolve(node)
         if not isinstance(target, Scalar):
-            return at.fail(f"must be a duration such as 5m, not {kind_of(node)}", node=node)
+            return at.fail(
+                f"must be a duration such as 5m, not {kind_of(node)}", node=node, remedy="write one: 30s, 5m, 1h30m"
+            )
         try:
             value = parse_duration(target.value)
         except ValueError as exc:
@@ -146,9 +153,13 @@ class Duration(Type):
                 hint = f"{target.value}s, {target.value}m or {target.value}h"
             return at.fail(f"{target.value!r} {exc}", node=node, remedy=hint)
         if value < self.minimum:
-            return at.fail(f"{target.value} is below the minimum of {format_duration(self.minimum)}", node=node)
+            least = format_duration(self.minimum)
+            return at.fail(
+                f"{target.value} is below the minimum of {least}", node=node, remedy=f"write {least} or more"
+            )
         if self.maximum is not None and value > self.maximum:
-            return at.fail(f"{target.value} is above the maximum of {format_duration(self.maximum)}", node=node)
+            most = format_duration(self.maximum)
+            return at.fail(f"{target.value} is above the maximum of {most}", node=node, remedy=f"write {most} or less")
         return value
 
     def describe(self) -> str:
@@ -168,9 +179,12 @@ class Choice(Type):
         known = [word.value for word in self.words]
         target = resolve(node)
         if not isinstance(target, Scalar):
-            return at.fail(f"must be one of {', '.join(known)}, not {kind_of(node)}", node=node)
+            return at.fail(
+                f"must be one of {', '.join(known)}, not {kind_of(node)}", node=node, remedy=f"write {known[0]}, say"
+            )
         if target.value not in known or (not target.style and not is_text(target) and not _plain_word(target)):
-            return at.fail(f"{target.value!r} is not one of them", node=node, remedy=did_you_mean(target.value, known))
+            message = f"{target.value[:80]!r} is not one of {', '.join(known)}"
+            return at.fail(message, node=node, remedy=did_you_mean(target.value, known))
         return self.words(target.value)
 
     def describe(self) -> str:
@@ -190,10 +204,14 @@ class ListOf(Type):
     def read(self, node: Node, at: At) -> tuple[Any, ...] | Invalid:
         target = resolve(node)
         if not isinstance(target, Sequence):
-            hint = f"write a list: [{target.value}]" if isinstance(target, Scalar) else None
+            hint = f"write a list: [{target.value[:80]}]" if isinstance(target, Scalar) else "write a list: - …"
             return at.fail(f"must be a list, not {kind_of(node)}", node=node, remedy=hint)
+        if (problem := foreign_tag(target)) is not None:
+            return at.fail(problem, node=node, remedy="remove the tag")
         if len(target.items) > self.maximum:
-            return at.fail(f"has {len(target.items):,} items, more than {self.maximum:,}", node=node)
+            return at.fail(
+                f"has {len(target.items):,} items, more than {self.maximum:,}", node=node, remedy="keep fewer"
+            )
         items: list[Any] = []
         for i, item in enumerate(target.items):
             here = at.child(i, item)
@@ -218,19 +236,28 @@ class MapOf(Type):
     def read(self, node: Node, at: At) -> dict[str, Any] | Invalid:
         target = resolve(node)
         if not isinstance(target, MappingNode):
-            return at.fail(f"must be a mapping, not {kind_of(node)}", node=node)
+            return at.fail(f"must be a mapping, not {kind_of(node)}", node=node, remedy="write KEY: VALUE pairs")
+        if (problem := foreign_tag(target)) is not None:
+            return at.fail(problem, node=node, remedy="remove the tag")
         before = at.count
         result: dict[str, Any] = {}
         for name, (key, value) in members(target, at).items():
             here = at.child(name, value)
             if self.key.check is not None and (problem := self.key.check(name)) is not None:
-                here.fail(problem, node=key, remedy=self.key.remedy)
+                here.fail(problem, node=key, remedy=self.key.remedy or "correct the key")
             if not is_null(value):
                 result[name] = self.value.read(value, here)
         return INVALID if at.count > before else result
 
     def describe(self) -> str:
         return f"map of {self.value.describe()}"
+
+
+def foreign_tag(node: MappingNode | Sequence) -> str | None:
+    """A list or mapping that says to be something else (`!!python/object:…`): nothing here would make it that."""
+    if node.tag is None or node.tag in ("!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
+        return None
+    return f"has the YAML tag {node.tag[:80]}, which means nothing here"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,7 +338,11 @@ class Struct(Type):
     def read(self, node: Node, at: At) -> Any:
         target = resolve(node)
         if not isinstance(target, MappingNode):
-            return at.fail(f"must be a mapping, not {kind_of(node)}", node=node)
+            fields = ", ".join(f.name for f in self.fields)
+            remedy = f"write {{{self.fields[0].name}: …}}" if len(self.fields) == 1 else f"its fields are {fields}"
+            return at.fail(f"must be a mapping, not {kind_of(node)}", node=node, remedy=remedy)
+        if (problem := foreign_tag(target)) is not None:
+            return at.fail(problem, node=node, remedy="remove the tag")
         if self.optional_empty and not target.items:
             return None
         before = at.count

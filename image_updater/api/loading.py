@@ -90,7 +90,8 @@ def _read_text(text: str, report: Report, *, folder: bool) -> list[AnyObject | E
     try:
         documents = parse(text, file=report.file)
     except DocumentError as exc:
-        report.add(exc.message, line=exc.where.line, remedy=exc.remedy or _needs_quotes(text, exc.where.line))
+        remedy = exc.remedy or _needs_quotes(text, exc.where.line) or "correct the YAML there, or just above"
+        report.add(exc.message, line=exc.where.line, remedy=remedy)
         return []
     found: list[AnyObject | Encrypted] = []
     for document in documents:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 MAX_OBJECTS: Final = 100_000
 """Documents of one file with its lists expanded; aliases could make any number of them."""
 
+_BEGIN: Final = f"objects begin with apiVersion: {API_VERSION}"
 _TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 
 METADATA: Final = Struct(
@@ -108,10 +109,10 @@ def expand(root: Node, report: Report) -> Iterator[Mapping]:
         node = resolve(stack.pop())
         count += 1
         if count > MAX_OBJECTS:
-            report.add(f"has more than {MAX_OBJECTS:,} objects", line=root.line)
+            report.add(f"has more than {MAX_OBJECTS:,} objects", line=root.line, remedy="split the file")
             return
         if not isinstance(node, Mapping):
-            report.add(f"must be a Kubernetes object, not {kind_of(node)}", line=node.line)
+            report.add(f"must be a Kubernetes object, not {kind_of(node)}", line=node.line, remedy=_BEGIN)
             continue
         kind = _text(node, "kind") or ""
         version = _text(node, "apiVersion") or ""
@@ -123,7 +124,13 @@ def expand(root: Node, report: Report) -> Iterator[Mapping]:
         if isinstance(target, Sequence):
             stack.extend(reversed(target.items))
         elif not is_null(target):
-            report.add(f"must be a list, not {kind_of(target)}", line=items.line, path="items", label=kind)
+            report.add(
+                f"must be a list, not {kind_of(target)}",
+                line=items.line,
+                path="items",
+                label=kind,
+                remedy="write a list of objects",
+            )
 
 
 def read_object(node: Mapping, report: Report, *, folder: bool) -> AnyObject | Encrypted | None:
@@ -149,7 +156,8 @@ def read_object(node: Mapping, report: Report, *, folder: bool) -> AnyObject | E
     meta = _read_meta(node, at)
     spec = given.get("spec")
     if spec is None or is_null(spec[1]):
-        at.fail("is required", node=spec[0] if spec else None, field="spec")
+        fields = ", ".join(f.name for f in kind.spec.fields if f.required) or kind.spec.fields[0].name
+        at.fail("is required", node=spec[0] if spec else None, field="spec", remedy=f"write spec with {fields}")
         return None
     values = kind.spec.read(spec[1], at.child("spec", spec[1]))
     if meta is None or at.count > before:
@@ -270,10 +278,10 @@ def _misses_type(node: Mapping, report: Report, *, version: str | None, kind: st
         report.add(
             "is not a Kubernetes object: it has no apiVersion and no kind",
             line=node.line,
-            remedy=f"objects begin with apiVersion: {API_VERSION}",
+            remedy=_BEGIN,
         )
     elif version is None and kind is not None and kind not in KINDS and not slip:
-        report.add("is required", line=node.line, path="apiVersion", label=label)
+        report.add("is required", line=node.line, path="apiVersion", label=label, remedy=_BEGIN)
     else:
         remedy = (
             f"{slip!r} is misspelt"

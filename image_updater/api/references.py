@@ -21,12 +21,10 @@ def check_references(
     """Every reference that leads nowhere, and every branch that cannot be pushed to.
 
     `secrets` is what `--secrets DIR` holds (`SecretsFolder`). `registry=False`: no registry will be asked (`--tags`),
-    so logins
-    for it are not needed; `git=False`: no GitRepository will be contacted (`update PATH`).
+    so a login for it must be there, as any name that an object gives, but may be encrypted; `git=False`: no
+    GitRepository will be contacted (`update PATH`, `explain`), so what only that needs is not looked for.
     """
-    errors: list[SpecError] = []
-    if registry:
-        errors.extend(_policies(objects, secrets))
+    errors = list(_policies(objects, secrets, used=registry))
     errors.extend(_automations(objects, secrets, git=git))
     if git:
         errors.extend(_repositories(objects, secrets))
@@ -43,14 +41,14 @@ def find_secret(objects: Objects, secrets: SecretLookup | None = None) -> Secret
     return lookup
 
 
-def _policies(objects: Objects, secrets: SecretLookup | None) -> Iterator[SpecError]:
+def _policies(objects: Objects, secrets: SecretLookup | None, *, used: bool) -> Iterator[SpecError]:
     for policy in objects.policies:
         for field, name in (
             ("spec.secretRef.name", policy.secret_ref),
             ("spec.certSecretRef.name", policy.cert_secret_ref),
             ("spec.proxySecretRef.name", policy.proxy_secret_ref),
         ):
-            yield from _secret(objects, secrets, policy.meta, "ImagePolicy", field, name)
+            yield from _secret(objects, secrets, policy.meta, "ImagePolicy", field, name, used=used)
 
 
 def _repositories(objects: Objects, secrets: SecretLookup | None) -> Iterator[SpecError]:
@@ -86,7 +84,14 @@ def _automations(objects: Objects, secrets: SecretLookup | None, *, git: bool) -
 
 
 def _secret(
-    objects: Objects, secrets: SecretLookup | None, meta: Meta, kind: str, field: str, name: str | None
+    objects: Objects,
+    secrets: SecretLookup | None,
+    meta: Meta,
+    kind: str,
+    field: str,
+    name: str | None,
+    *,
+    used: bool = True,
 ) -> Iterator[SpecError]:
     if name is None:
         return
@@ -101,6 +106,8 @@ def _secret(
         return
     place = _where(meta, kind, field)
     if key in objects.encrypted:
+        if not used:
+            return
         yield SpecError(f"Secret {key} is encrypted with SOPS", where=place, remedy="decrypt it, or use --secrets DIR")
         return
     close = suggest(name, [known.name for known in objects.secrets if known.namespace == key.namespace])

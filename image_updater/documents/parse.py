@@ -49,9 +49,11 @@ def parse(text: str, *, file: str | None = None) -> list[Document]:
     try:
         return _compose(text, file)
     except yaml.YAMLError as exc:
-        raise _translate(exc, file) from exc
+        raise _translate(exc, text, file) from exc
     except RecursionError as exc:
-        raise DocumentError(f"nested more than {MAX_DEPTH} levels deep", where=Where(file=file)) from exc
+        raise DocumentError(
+            f"nested more than {MAX_DEPTH} levels deep", where=Where(file=file), remedy="flatten it"
+        ) from exc
 
 
 def parse_events(text: str) -> Iterator[Any]:
@@ -59,7 +61,7 @@ def parse_events(text: str) -> Iterator[Any]:
     return yaml.parse(text, Loader=yaml.CSafeLoader)
 
 
-def _translate(exc: yaml.YAMLError, file: str | None) -> DocumentError:
+def _translate(exc: yaml.YAMLError, text: str, file: str | None) -> DocumentError:
     line = None
     problem = str(exc).splitlines()[0] if str(exc) else "invalid YAML"
     if isinstance(exc, yaml.MarkedYAMLError):
@@ -67,7 +69,9 @@ def _translate(exc: yaml.YAMLError, file: str | None) -> DocumentError:
         line = mark.line + 1 if mark is not None else None
         problem = exc.problem or exc.context or problem
     elif isinstance(exc, yaml.reader.ReaderError):
-        problem = f"character {exc.character!r} is not allowed: {exc.reason}"
+        character = chr(exc.character) if isinstance(exc.character, int) else str(exc.character)
+        line = text.count("\n", 0, max(text.find(character), 0)) + 1
+        problem = f"character {character!r} is not allowed: {exc.reason}"
     return DocumentError(f"not valid YAML: {problem}", where=Where(file=file, line=line))
 
 

@@ -24,7 +24,16 @@ from image_updater.api.fields import (
     check_namespace,
     reference,
 )
-from image_updater.api.kinds.kind import Kind, check_branch, check_path, check_plain_path, clean_path, one_line
+from image_updater.api.kinds.kind import (
+    BRANCH_HELP,
+    PATH_HELP,
+    Kind,
+    check_branch,
+    check_path,
+    check_plain_path,
+    clean_path,
+    one_line,
+)
 from image_updater.api.model import (
     Author,
     Batch,
@@ -66,7 +75,7 @@ def _check_author(text: str) -> str | None:
 def _check_expression(values: Values, at: At) -> None:
     takes_values = values["operator"] in (Operator.IN, Operator.NOT_IN)
     if takes_values and not values["values"]:
-        at.fail(f"{values['operator'].value} needs values", field="values")
+        at.fail(f"{values['operator'].value} needs values", field="values", remedy="list them: values: [A, B]")
     if not takes_values and values["values"]:
         at.fail(f"{values['operator'].value} takes no values", field="values", remedy="remove them")
 
@@ -137,14 +146,14 @@ UPDATE: Final = Struct(
     fields=(
         Field(
             name="paths",
-            type=ListOf(item=Text(name="path", check=check_plain_path, clean=clean_path)),
+            type=ListOf(item=Text(name="path", check=check_plain_path, clean=clean_path, remedy=PATH_HELP)),
             default=(),
             shown="the whole repository",
             doc="folders and files that may be edited; roots outside them must render as before",
         ),
         Field(
             name="exclude",
-            type=ListOf(item=Text(name="glob", check=check_path)),
+            type=ListOf(item=Text(name="glob", check=check_path, remedy=PATH_HELP)),
             default=(),
             doc="files that are left alone, such as `**/vendor/**`",
         ),
@@ -189,10 +198,17 @@ COMMIT: Final = Struct(
             shown=f"`{_AUTHOR.name} <{_AUTHOR.email}>`",
             type=Struct(
                 fields=(
-                    Field(name="name", type=Text(check=_check_author), default=_AUTHOR.name, doc="name"),
+                    Field(
+                        name="name",
+                        type=Text(
+                            name="name", check=_check_author, remedy="write a name of one line, such as Image Bot"
+                        ),
+                        default=_AUTHOR.name,
+                        doc="name",
+                    ),
                     Field(
                         name="email",
-                        type=Text(name="e-mail address", check=_check_email),
+                        type=Text(name="e-mail address", check=_check_email, remedy="such as bot@example.com"),
                         default=_AUTHOR.email,
                         doc="e-mail address",
                     ),
@@ -243,7 +259,7 @@ PUSH: Final = Struct(
     fields=(
         Field(
             name="branch",
-            type=Text(name="branch", check=check_branch),
+            type=Text(name="branch", check=check_branch, remedy=BRANCH_HELP),
             shown="the branch that is read",
             doc="branch to push to; another one than the branch read is rebuilt from it each time",
         ),

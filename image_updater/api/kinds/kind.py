@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from image_updater.api.fields import Struct, Values
 from image_updater.api.model import Meta
@@ -19,6 +19,10 @@ class Kind:
     doc: str
     spec: Struct
     build: Callable[[Meta, Values], Any]
+
+
+PATH_HELP: Final = "write a path below the top of the repository, such as apps/web"
+BRANCH_HELP: Final = "write a name such as main or release-1.2"
 
 
 def check_path(text: str) -> str | None:

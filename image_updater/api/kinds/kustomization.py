@@ -24,7 +24,7 @@ from image_updater.api.fields import (
     reference,
 )
 from image_updater.api.kinds.automation import SOURCE_REF, source_key
-from image_updater.api.kinds.kind import Kind, check_path, clean_path
+from image_updater.api.kinds.kind import PATH_HELP, Kind, check_path, clean_path
 from image_updater.api.kinds.policy import check_tag
 from image_updater.api.model import Kustomization, Meta
 
@@ -145,7 +145,7 @@ SPEC: Final = Struct(
     fields=(
         Field(
             name="path",
-            type=Text(name="path", check=check_path, clean=clean_path),
+            type=Text(name="path", check=check_path, clean=clean_path, remedy=PATH_HELP),
             default=".",
             doc="folder that is built: a root",
         ),

@@ -278,7 +278,9 @@ SPEC: Final = Struct(
         Field(name="allowDowngrade", type=Flag(), default=False, doc="an older tag than the one in Git may be written"),
         Field(
             name="deny",
-            type=ListOf(item=Text(name="tag or digest", check=check_denied)),
+            type=ListOf(
+                item=Text(name="tag or digest", check=check_denied, remedy="name one whole tag or digest an item")
+            ),
             default=(),
             doc="tags and digests that nobody may choose",
         ),

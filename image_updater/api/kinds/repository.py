@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from image_updater.api.decode import At
 from image_updater.api.fields import Choice, Duration, Field, Flag, Struct, Text, Values, reference
-from image_updater.api.kinds.kind import Kind, check_branch
+from image_updater.api.kinds.kind import BRANCH_HELP, Kind, check_branch
 from image_updater.api.model import GitRef, GitRepository, GitVerification, Meta, VerifyMode
 
 _SCP = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9._-]+:(?!//)[^\s]+\Z")
@@ -82,9 +82,17 @@ SPEC: Final = Struct(
                 optional_empty=True,
                 hints={"semver": "write the tag", "name": "write branch, tag or commit"},
                 fields=(
-                    Field(name="branch", type=Text(name="branch", check=check_branch), doc="branch name"),
-                    Field(name="tag", type=Text(name="tag", check=check_branch), doc="tag name"),
-                    Field(name="commit", type=Text(name="commit id", check=check_commit), doc="full commit id"),
+                    Field(
+                        name="branch",
+                        type=Text(name="branch", check=check_branch, remedy=BRANCH_HELP),
+                        doc="branch name",
+                    ),
+                    Field(name="tag", type=Text(name="tag", check=check_branch, remedy=BRANCH_HELP), doc="tag name"),
+                    Field(
+                        name="commit",
+                        type=Text(name="commit id", check=check_commit, remedy="git rev-parse HEAD prints one"),
+                        doc="full commit id",
+                    ),
                 ),
                 build=lambda v: GitRef(branch=v["branch"], tag=v["tag"], commit=v["commit"]),
             ),

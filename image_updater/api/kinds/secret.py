@@ -18,7 +18,7 @@ class Base64(Type):
     def read(self, node: Node, at: At) -> bytes | Invalid:
         target = resolve(node)
         if not isinstance(target, Scalar):
-            return at.fail(f"must be a string, not {kind_of(node)}", node=node)
+            return at.fail(f"must be a string, not {kind_of(node)}", node=node, remedy="write one text a key")
         try:
             return base64.b64decode("".join(target.value.split()), validate=True)
         except (binascii.Error, ValueError):
@@ -35,7 +35,7 @@ class Plain(Type):
     def read(self, node: Node, at: At) -> bytes | Invalid:
         target = resolve(node)
         if not isinstance(target, Scalar):
-            return at.fail(f"must be a string, not {kind_of(node)}", node=node)
+            return at.fail(f"must be a string, not {kind_of(node)}", node=node, remedy="write one text a key")
         if not is_text(target):
             return at.fail("must be a string, but YAML reads it as something else", node=node, remedy="quote it")
         return target.value.encode()

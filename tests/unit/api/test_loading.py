@@ -146,8 +146,14 @@ def test_references_that_lead_nowhere_are_found_with_their_lines() -> None:
 
 def test_only_what_will_be_asked_is_needed() -> None:
     objects = api.load_text(OBJECTS)
-    assert len(api.check_references(objects, registry=False)) == 4
     assert len(api.check_references(objects, git=False)) == 2
+
+
+def test_a_login_that_nobody_will_use_may_be_encrypted_but_not_missing() -> None:
+    assert len(api.check_references(api.load_text(OBJECTS), registry=False)) == 5
+    encrypted = api.load_text(OBJECTS + "---\napiVersion: v1\nkind: Secret\nmetadata: {name: ghcr}\nsops: {}\n")
+    assert len(api.check_references(encrypted)) == 5
+    assert len(api.check_references(encrypted, registry=False)) == 4
 
 
 def test_secrets_of_a_folder_count(tmp_path: Path) -> None:

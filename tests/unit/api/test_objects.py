@@ -332,7 +332,7 @@ def test_a_long_quiet_time_raises_the_longest_wait() -> None:
         ("update: {paths: [a, /x]}", "spec.update.paths[1]", "is absolute"),
         ("update: {paths: ['apps/*']}", "spec.update.paths[0]", "is a pattern"),
         ("update: {exclude: [../**]}", "spec.update.exclude[0]", "leaves the repository"),
-        ("update: {strategy: auto}", "spec.update.strategy", "is not one of them"),
+        ("update: {strategy: auto}", "spec.update.strategy", "is not one of Auto, Setters"),
         ("policySelector: {matchLabel: {}}", "spec.policySelector.matchLabel", "unknown field"),
         (
             "policySelector: {matchExpressions: [{key: a, operator: In}]}",
@@ -433,8 +433,8 @@ spec:
     [
         ("{path: ../x}", "spec.path", "leaves the repository"),
         ("{prune: 'yes'}", "spec.prune", "must be true or false"),
-        ("{drift: none}", "spec.drift", "is not one of them"),
-        ("{rollback: {onFailure: revert}}", "spec.rollback.onFailure", "is not one of them"),
+        ("{drift: none}", "spec.drift", "is not one of correct, warn, off"),
+        ("{rollback: {onFailure: revert}}", "spec.rollback.onFailure", "is not one of hold"),
         ("{images: [{name: a, newTag: 1.10}]}", "spec.images[0].newTag", "YAML reads the number 1.10"),
         ("{patches: [{path: a.yaml}]}", "spec.patches[0].path", "unknown field"),
         ("{postBuild: {}}", "spec.postBuild", "unknown field"),

@@ -160,7 +160,7 @@ def test_gates_that_are_not_built_are_refused_by_name(field: str, value: str) ->
         (SOUND + "interval: [5m]", "spec.interval", 7, "must be a duration such as 5m, not a list", None),
         (SOUND + "insecure: 'true'", "spec.insecure", 7, "not the string 'true'", "remove the quotes"),
         (SOUND + "insecure: 1", "spec.insecure", 7, "must be true or false", None),
-        (SOUND + "provider: AWS", "spec.provider", 7, "'AWS' is not one of them", "did you mean 'aws'?"),
+        (SOUND + "provider: AWS", "spec.provider", 7, "'AWS' is not one of generic, aws, azure, gcp", "did you mean 'aws'?"),
         (SOUND + "deny: 1.2.3", "spec.deny", 7, "must be a list, not a string", "write a list: [1.2.3]"),
         (SOUND + "deny: [1.2]", "spec.deny[0]", 7, "YAML reads the number 1.2", "quote it: '1.2'"),
         (SOUND + "deny: [a, 'b c']", "spec.deny[1]", 7, "neither a tag nor a digest", None),
