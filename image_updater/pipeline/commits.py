@@ -75,9 +75,7 @@ async def template_text(automation: ImageUpdateAutomation, template: str, values
     except SpecError as exc:
         source = automation.meta.source
         where = source.where(FIELD) if source.where is not None else None
-        raise SpecError(
-            f"ImageUpdateAutomation {automation.key}: {exc.message}", where=where, remedy=exc.remedy
-        ) from exc
+        raise SpecError(exc.message, where=where or exc.where, remedy=exc.remedy) from exc
 
 
 async def check_templates(automations: tuple[ImageUpdateAutomation, ...]) -> None:

@@ -15,7 +15,7 @@ from image_updater.api.model import (
     SemverPolicy,
 )
 from image_updater.errors import SpecError, Where
-from image_updater.images import is_tag
+from image_updater.images import is_tag, parse_name
 from image_updater.policy.alphabetical import Alphabetical
 from image_updater.policy.calver import Calver, FormatError
 from image_updater.policy.contest import Contest, Gate
@@ -48,6 +48,10 @@ class CompiledPolicy:
 
 def compile(policy: ImagePolicy) -> CompiledPolicy:  # noqa: A001  `policy.compile` reads as what it does.
     """Raises SpecError naming the field."""
+    try:
+        parse_name(policy.image)
+    except SpecError as error:
+        raise _invalid(policy, "image", error.message, error.remedy or "such as ghcr.io/acme/web") from error
     try:
         filters = Filters.compile(policy.filter_tags, policy.deny)
         reflection = policy.reflection
@@ -89,5 +93,10 @@ def _contest(strategy: Strategy, filters: Filters, gate: Gate) -> Contest:
 def _invalid(policy: ImagePolicy, field: str, message: str, remedy: str) -> SpecError:
     source = policy.meta.source
     path = f"spec.{field}"
-    where = source.where(path) if source.where is not None else Where(file=source.file, line=source.line, field=path)
-    return SpecError(f"ImagePolicy {policy.key}: {message}", where=where, remedy=remedy)
+    place = source.where
+    where = (
+        place(path)
+        if place is not None
+        else Where(file=source.file, line=source.line, field=path, object=f"ImagePolicy {policy.key}")
+    )
+    return SpecError(message, where=where, remedy=remedy)

@@ -91,4 +91,6 @@ def nothing(tags: TagSet, what: str) -> str:
     """The reason when no tag is eligible."""
     if not tags.source:
         return "the repository has no tags"
+    if len(tags) == 1:
+        return f"the only tag is not eligible for {what}"
     return f"none of {len(tags):,} tags is eligible for {what}"

@@ -55,8 +55,7 @@ def made(strategy: Strategy, source: Source | None = None, **fields: Any) -> Ima
 def test_a_wrong_policy_names_the_field(strategy: Strategy, fields: dict[str, Any], field: str, message: str) -> None:
     with pytest.raises(SpecError) as caught:
         policy.compile(made(strategy, **fields))
-    assert caught.value.where == Where(file="policies.yaml", line=3, field=field)
-    assert caught.value.message.startswith("ImagePolicy apps/web: ")
+    assert caught.value.where == Where(file="policies.yaml", line=3, field=field, object="ImagePolicy apps/web")
     assert message in caught.value.message
     assert caught.value.remedy
 
