@@ -55,7 +55,7 @@ def command(
     from image_updater.cli.output import print_json, printable, progress
     from image_updater.pipeline.explain import explain
     from image_updater.pipeline.report import ExplainRequest
-    from image_updater.pipeline.secrets import SecretStore
+    from image_updater.pipeline.secrets import secrets_of
 
     with progress("judging") as say:
         reports = asyncio.run(
@@ -63,7 +63,7 @@ def command(
                 ExplainRequest(
                     objects=objects,
                     settings=settings,
-                    secrets=SecretStore(objects=objects.secrets, folder=settings.secrets),
+                    secrets=secrets_of(objects, settings.secrets),
                     now=options.clock(now),
                     policy=policy,
                     tags=tags,

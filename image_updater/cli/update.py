@@ -60,7 +60,7 @@ def command(
     from image_updater.cli.output import print_json, progress, write_bytes
     from image_updater.errors import SpecError
     from image_updater.pipeline.report import Mode, UpdateRequest
-    from image_updater.pipeline.secrets import SecretStore
+    from image_updater.pipeline.secrets import secrets_of
     from image_updater.pipeline.targets import is_url
 
     modes = [name for name in MODES if flags.pop(name)]
@@ -94,7 +94,7 @@ def command(
                     mode=mode,
                     now=options.clock(now),
                     settings=settings,
-                    secrets=SecretStore(objects=objects.secrets, folder=settings.secrets),
+                    secrets=secrets_of(objects, settings.secrets),
                     roots=roots,
                     environment=options.environment(),
                     progress=say,

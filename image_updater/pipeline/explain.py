@@ -34,7 +34,7 @@ async def explain(request: ExplainRequest) -> tuple[PolicyReport, ...]:
         tags=request.tags,
         progress=request.progress,
     ) as selector:
-        selector.validate(request.objects.policies)
+        selector.check(request.objects, git=False)
         # Not `select`: a suspended policy is explained as well.
         outcomes = await selector.refresh(wanted)
     return tuple(report(outcomes[policy_name(policy)], request.current) for policy in wanted)
@@ -115,9 +115,6 @@ def _value(policy: ImagePolicy, current: Sequence[CurrentValue]) -> CurrentValue
 
 
 def _notes(policy: ImagePolicy) -> tuple[str, ...]:
-    notes = []
-    if policy.suspend:
-        notes.append("the policy is suspended: `run` does not act on it")
-    if policy.preflight:
-        notes.append("preflight is accepted but not checked by this version")
-    return tuple(notes)
+    notes = ["the policy is suspended: nothing is written for it"] if policy.suspend else []
+    # In either value: who wrote `false` should know as well that it changes nothing.
+    return (*notes, "preflight is accepted but not checked by this version")

@@ -397,13 +397,11 @@ class PolicyReport:
             "policy": self.policy,
             "image": self.image,
             "chosen": chosen,
-            "reason": self.reason,
+            "reason": "; ".join((self.reason, *self.notes)),
             "tags": [{"tag": each.tag, "verdict": str(each.fate), "reason": each.reason} for each in verdicts],
         }
         if self.error is not None:
             document["error"] = {"reason": self.error.reason, "message": str(self.error)}
-        if self.notes:
-            document["notes"] = list(self.notes)
         return document
 
 

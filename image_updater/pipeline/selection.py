@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from image_updater import policy as policies_room
-from image_updater.api.decode import SpecErrors
+from image_updater.api import SpecErrors, check_references
 from image_updater.api.model import DigestPolicy, DigestReflection, NewestBy, NewestPolicy
 from image_updater.errors import ImageUpdaterError, SpecError, Waiting, Where
 from image_updater.images import parse_name
@@ -22,6 +22,7 @@ from image_updater.pipeline.listing import Listing, Listings, Source
 from image_updater.pipeline.outcome import Amended, Outcome, policy_name
 from image_updater.pipeline.report import Progress, silent
 from image_updater.pipeline.secrets import CurrentSecrets
+from image_updater.pipeline.targets import is_url
 from image_updater.store import Store
 
 if TYPE_CHECKING:
@@ -89,12 +90,22 @@ class Selector:
         if errors:
             raise SpecErrors(errors)
 
-    def check(self, objects: Objects) -> None:
-        """`validate` for whole objects, their own secrets included."""
+    def check(self, objects: Objects, *, git: bool = True) -> None:
+        """`validate` for whole objects with their own secrets, and what their references lead to. Raises SpecErrors.
+
+        `git=False`: no GitRepository will be contacted.
+        """
         secrets = self._secrets
         if isinstance(secrets, CurrentSecrets):
             secrets = secrets.of(objects.secrets)
-        self.validate(objects.policies, secrets=secrets)
+        errors = list(check_references(objects, secrets, registry=self._tags is None, git=git))
+        missing = {(error.where.object, error.where.field) for error in errors}
+        try:
+            self.validate(objects.policies, secrets=secrets)
+        except SpecErrors as error:
+            errors += [each for each in error.errors if (each.where.object, f"{each.where.field}.name") not in missing]
+        if errors:
+            raise SpecErrors(errors)
 
     def _compile(self, policy: ImagePolicy) -> CompiledPolicy:
         name = policy_name(policy)
@@ -443,7 +454,7 @@ async def make_selector(request: UpdateRequest, store: Store) -> AsyncIterator[S
         store=store,
         progress=request.progress,
     ) as selector:
-        selector.validate(request.objects.policies)
+        selector.check(request.objects, git=request.target is None or is_url(request.target))
         yield selector
 
 
