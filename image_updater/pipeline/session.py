@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING
 
 from image_updater.kustomize import NamedRoot
 from image_updater.pipeline.mirrors import Mirrors
-from image_updater.render import Renderer
+from image_updater.render import Limits, Renderer
 from image_updater.render.cache import LayeredCache, MemoryCache
 from image_updater.settings import cache_folder
 from image_updater.store import Store
@@ -63,6 +64,11 @@ def session(settings: Settings, environment: Mapping[str, str], *, state: Path |
                 helm=settings.helm,
                 cache=LayeredCache(memory, BlobSpace(store, "renders")) if kept else memory,
                 allow_remote=settings.allow_remote_bases,
+                limits=Limits(
+                    seconds=settings.render_timeout,
+                    cpu_seconds=max(Limits().cpu_seconds, ceil(settings.render_timeout)),
+                ),
+                workers=settings.render_workers,
             )
         )
         mirrors = Mirrors(cache_folder(settings, environment) / "mirrors")
