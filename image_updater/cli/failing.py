@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +27,17 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         from image_updater.errors import ImageUpdaterError
 
+        json_wanted = ctx.params.get("output") == "json"
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            if json_wanted:
+                _print_errors([{"reason": "Usage", "message": error.format_message(), "remedy": "see --help"}])
+            raise
         except ImageUpdaterError as error:
             if os.environ.get(DEBUG):
                 raise
-            return failed(unfold(error), json_wanted=ctx.params.get("output") == "json")
+            return failed(unfold(error), json_wanted=json_wanted)
 
 
 def unfold(error: ImageUpdaterError) -> tuple[ImageUpdaterError, ...]:
@@ -50,7 +54,7 @@ def failed(errors: Iterable[ImageUpdaterError], *, json_wanted: bool) -> int:
     for error in listed:
         click.echo(f"error: {_text(error)}", err=True)
     if json_wanted:
-        click.echo(json.dumps({"errors": [_json(error) for error in listed]}, indent=2, ensure_ascii=False))
+        _print_errors([_json(error) for error in listed])
     return USAGE if any(isinstance(error, SpecError | DocumentError) for error in listed) else FAILED
 
 
@@ -72,10 +76,17 @@ def _text(error: ImageUpdaterError) -> str:
     return f"{text}\n  → {error.remedy}" if error.remedy else text
 
 
+def _print_errors(errors: list[dict[str, object]]) -> None:
+    from image_updater.cli.output import print_json
+
+    print_json({"errors": errors})
+
+
 def _json(error: ImageUpdaterError) -> dict[str, object]:
     return {
         "file": error.where.file,
         "line": error.where.line,
+        "object": error.where.object,
         "field": error.where.field,
         "reason": error.reason,
         "message": error.message,
