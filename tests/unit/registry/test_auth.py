@@ -24,6 +24,7 @@ from image_updater.registry import (
     RegistryUnavailable,
     RepositoryNotFound,
     access_for,
+    anonymous,
 )
 from image_updater.registry.challenges import Challenge, parse, scope_for
 from image_updater.registry.http import Answer
@@ -265,6 +266,20 @@ async def test_a_token_is_kept_until_it_ends_and_asked_for_once(fake_time: FakeT
     fake_time.passed = 3001
     assert (await tokens.get(ASK, None, fetch))[0].value == "t2"
     assert asked[0] == "https://auth.example.com/token?service=s&scope=repository%3Aacme%2Fapp%3Apull"
+
+
+async def test_a_refresh_token_that_is_not_replaced_is_used_again(fake_time: FakeTime) -> None:
+    methods: list[str] = []
+
+    async def fetch(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Answer:
+        methods.append(method)
+        return answer({"token": "t", "refresh_token": "r"} if method == "GET" else {"access_token": "t"})
+
+    tokens = Tokens(fake_time.now)
+    for _ in range(3):
+        await tokens.get(ASK, None, fetch)
+        fake_time.passed += 61
+    assert methods == ["GET", "POST", "POST"]
 
 
 async def test_without_service_none_is_sent(fake_time: FakeTime) -> None:
@@ -635,3 +650,48 @@ async def test_a_403_is_a_permission_error_in_the_servers_words(
     registry.faults.script("tags/list", Reply(status=403, body=body))
     with pytest.raises(PermissionDenied, match="requesting higher privileges"):
         await client.tags(image, robot)
+
+
+async def test_a_redirect_from_https_to_plain_http_is_not_followed(
+    elsewhere: EmbeddedRegistry, client: RegistryClient, tmp_path: Path
+) -> None:
+    authority = Authority()
+    async with EmbeddedRegistry(tls=authority.server_context(tmp_path)) as secure:
+        secure.faults.always("tags/list", Reply(status=302, headers=[("Location", f"{elsewhere.url}/v2/x/tags/list")]))
+        with pytest.raises(InvalidAnswer, match="from https to plain http"):
+            await client.tags(parse_name(f"{secure.host}/acme/app"), anonymous(ca=authority.certificate))
+        await client.aclose()
+    assert not elsewhere.seen
+
+
+async def test_a_client_certificate_is_not_shown_to_the_host_of_a_redirect(
+    client: RegistryClient, tmp_path: Path
+) -> None:
+    authority = Authority()
+    pair = authority.issue("client", client=True)
+    access = dataclasses.replace(anonymous(ca=authority.certificate), certificate=pair.certificate, key=pair.key)
+    own = authority.server_context(tmp_path, clients=True)
+    other = authority.server_context(tmp_path, "127.0.0.2", clients=True)
+    async with (
+        EmbeddedRegistry(tls=own) as registry,
+        EmbeddedRegistry(address="127.0.0.2", tls=other) as foreign,
+    ):
+        registry.push("acme/app", "1.0.0")
+        image = parse_name(f"{registry.host}/acme/app")
+        assert (await client.tags(image, access)).tags == ("1.0.0",)
+        registry.faults.blob_redirect = f"{foreign.url}/storage"
+        with pytest.raises(RegistryUnavailable):
+            await client.describe(image, "1.0.0", access)
+        assert not foreign.seen
+        await client.aclose()
+
+
+async def test_a_token_is_not_made_before_a_long_wait(
+    registry: EmbeddedRegistry, auth: Auth, client: RegistryClient, image: ImageName, robot: Access, fake_time: FakeTime
+) -> None:
+    auth.expires_in = 60
+    await client.tags(image, robot)
+    fake_time.passed = 50
+    registry.faults.script("tags/list", Reply(status=429, headers=[("Retry-After", "42")]))
+    await client.tags(image, robot)
+    assert len(auth.grants) == 2

@@ -97,6 +97,26 @@ async def test_when_all_callers_go_away_the_request_ends_and_the_next_one_is_new
     assert (await client.tags(image, nobody)).tags == ("1.0.0",)
 
 
+async def test_who_asks_again_in_the_moment_of_going_away_gets_an_answer(
+    registry: EmbeddedRegistry, client: RegistryClient, image: ImageName, nobody: Access
+) -> None:
+    registry.push("acme/app", "1.0.0")
+    registry.faults.page_delay = 30.0
+
+    async def stubborn() -> tuple[str, ...]:
+        try:
+            return (await client.tags(image, nobody)).tags
+        except asyncio.CancelledError:
+            registry.faults.page_delay = 0.0
+            return (await client.tags(image, nobody)).tags
+
+    call = asyncio.create_task(stubborn())
+    while not registry.requests.total():
+        await asyncio.sleep(0.001)
+    call.cancel()
+    assert await call == ("1.0.0",)
+
+
 async def test_an_error_is_everybodys_and_is_not_kept(
     registry: EmbeddedRegistry, make_client: MakeClient, image: ImageName, nobody: Access
 ) -> None:
