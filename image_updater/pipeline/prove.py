@@ -155,9 +155,9 @@ class _Prover:
         reaching = self.reaching(root)
         guilty = set()
         if places:
-            spots = {(str(place[0]), place[1]) for place in places}
+            spots = set(places)
             for site, use in self.old_uses.get(root.id, ()):
-                if (str(use.object), use.path) in spots:
+                if (use.object, use.path) in spots:
                     guilty |= {site.id, f"{site.id}@{root.id}"}
         chosen = [edit for edit in reaching if edit.site in guilty]
         self.refuse(chosen or reaching, reason)
@@ -173,12 +173,12 @@ class _Prover:
             if root.id not in self.new.roots:
                 self.refuse(reaching, f"{root.id} would no longer be a root")
                 continue
-            wanted: dict[tuple[str, Path], str] = {}
+            wanted: dict[tuple[ObjectId, Path], str] = {}
             for item in self.intended.get(root.id, ()):
-                wanted[str(item.object), item.path] = item.new
-            now = {(str(use.object), use.path): use.value for _, use in self.new_uses.get(root.id, ())}
+                wanted[item.object, item.path] = item.new
+            now = {(use.object, use.path): use.value for _, use in self.new_uses.get(root.id, ())}
             for site, use in self.old_uses.get(root.id, ()):
-                place = (str(use.object), use.path)
+                place = (use.object, use.path)
                 expected = wanted.get(place, use.value)
                 found = now.pop(place, None)
                 if found != expected:
