@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_DEPTH = 64
 """Kustomizations that may stand above each other."""
 
-MAX_OBJECTS = 50_000
+MAX_OBJECTS = 10_000
 """Objects of one build."""
 
 
@@ -42,15 +42,16 @@ class Build:
     folder: str
     objects: list[Obj] = field(default_factory=list)
     specs: tuple[FieldSpec, ...] = ()
-    variables: list[Value] = field(default_factory=list)
+    variables: dict[int, Value] = field(default_factory=dict)
+    """By identity, as the next ones: what comes along two roads counts once."""
     references: tuple[FieldSpec, ...] = ()
     """Fields in which `vars` are resolved, beyond the binary's own (which hold no image)."""
     files: set[str] = field(default_factory=set)
     folders: set[str] = field(default_factory=set)
-    entries: list[Entry] = field(default_factory=list)
-    remotes: list[Leaf] = field(default_factory=list)
-    charts: list[tuple[Map, str]] = field(default_factory=list)
-    """`helmCharts` entries, each with the folder of its kustomization."""
+    entries: dict[Entry, None] = field(default_factory=dict)
+    remotes: dict[Leaf, None] = field(default_factory=dict)
+    charts: dict[int, Map] = field(default_factory=dict)
+    """`helmCharts` entries."""
     broken: str | None = None
     unbuildable: str | None = None
     helm: bool = False
@@ -59,6 +60,9 @@ class Build:
     kustomization: str | None = None
     component: bool = False
     all: bool = False
+    partial: bool = False
+    """A cycle or the depth limit cut it short: what it is depends on where the walk began, so the next tree builds it
+    anew."""
     wrapping: bool = False
     """A wrapper's own `images:` leave the marks of the folder below, where inserts go."""
     problems: dict[Problem, None] = field(default_factory=dict)
@@ -67,16 +71,17 @@ class Build:
         """Another folder's result joins this one."""
         self.objects.extend(other.objects)
         self.specs = tuple(dict.fromkeys((*self.specs, *other.specs)))
-        self.variables.extend(other.variables)
+        self.variables.update(other.variables)
         self.references = tuple(dict.fromkeys((*self.references, *other.references)))
         self.files |= other.files
         self.folders |= other.folders
-        self.entries.extend(other.entries)
-        self.remotes.extend(other.remotes)
-        self.charts.extend(other.charts)
+        self.entries.update(other.entries)
+        self.remotes.update(other.remotes)
+        self.charts.update(other.charts)
         self.broken = self.broken or other.broken
         self.unbuildable = self.unbuildable or other.unbuildable
         self.helm = self.helm or other.helm
+        self.partial = self.partial or other.partial
         self.problems.update(other.problems)
 
 
@@ -116,11 +121,11 @@ class Engine:
         build = Build(folder, folders={folder}, all=everything)
         if folder in self._active:
             cycle = " → ".join([*self._active[self._active.index(folder) :], folder])
-            build.broken = f"cycle: {cycle}"
+            build.broken, build.partial = f"cycle: {cycle}", True
             note(build, (self.files.kustomizations.get(folder) or [folder])[0], None, build.broken)
             return build
         if len(self._active) >= MAX_DEPTH:
-            build.broken = f"more than {MAX_DEPTH} kustomizations above each other"
+            build.broken, build.partial = f"more than {MAX_DEPTH} kustomizations above each other", True
             return build
         build.files.update(self.files.kustomizations.get(folder, ()))
         path, tree, reason = self.kustomization(build, folder)
@@ -133,8 +138,7 @@ class Engine:
                 build = self._complete(build, path, tree)
         finally:
             self._active.pop()
-        if not (build.broken or "").startswith("cycle"):
-            self.memo[(folder, everything)] = build
+        self.memo[(folder, everything)] = build
         return build
 
     def overlay(self, build: Build, tree: Map, path: str, below: Callable[[bool], Build]) -> Build:
@@ -186,7 +190,7 @@ class Engine:
         _metadata(build, tree)
         patches.json6902_list(self, build, folder, path, tree)
         entries = imagetags.entries_of([*list_at(tree, "imageTags"), *list_at(tree, "images")])
-        build.entries.extend(entries)
+        build.entries.update(dict.fromkeys(entries))
         for entry in entries:
             if imagetags.pattern(entry.name) is None:
                 self.fail(build, path, entry.map.line, f"images: name {entry.name!r} is no regular expression")
@@ -201,7 +205,7 @@ class Engine:
         after = replacements.run(self, build, folder, path, tree)
         after = transformers.run(self, build, folder, path, tree) or after
         build.after = after or (build.after if build.wrapping else None)
-        build.variables.extend(list_at(tree, "vars"))
+        build.variables.update({id(item): item for item in list_at(tree, "vars")})
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -215,7 +219,7 @@ class Engine:
         read."""
         text = leaf.value if text is None else text
         if is_remote(text):
-            build.remotes.append(leaf)
+            build.remotes[leaf] = None
             build.unbuildable = build.unbuildable or f"{path}:{leaf.line}: remote {text}"
             return None
         target = join(folder, text)
@@ -262,7 +266,7 @@ class Engine:
             return
         if resolved is None or not self.files.exists(resolved):
             if is_remote(text) or (looks_like_host(text) and target is not None):
-                build.remotes.append(leaf)
+                build.remotes[leaf] = None
                 build.unbuildable = build.unbuildable or f"{path}:{leaf.line}: remote {text}"
                 return
             if target is not None:
@@ -315,7 +319,7 @@ class Engine:
     def _component(self, build: Build, folder: str, path: str, leaf: Leaf) -> None:
         text = leaf.value
         if is_remote(text):
-            build.remotes.append(leaf)
+            build.remotes[leaf] = None
             build.unbuildable = build.unbuildable or f"{path}:{leaf.line}: remote {text}"
             return
         target = join(folder, text)
@@ -333,6 +337,7 @@ class Engine:
             self.fail(build, path, leaf.line, f"{text} is not a Component")
             return
         if resolved in self._active or len(self._active) >= MAX_DEPTH:
+            build.partial = True
             self.fail(build, path, leaf.line, f"cycle: component {resolved} contains itself")
             return
         if _needs_all(tree) and not build.all:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from image_updater.kustomize.engine import Build
 
+MAX_MATCHES = 2_000_000
+"""Entries times images of one `images:` list: a second of work; real ones have hundreds."""
+
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._/:@-]*\Z")
 _TAIL = r"(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?"
 _DIGEST = re.compile(r"[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-f]{32,}\Z")
@@ -135,6 +138,9 @@ def run(build: Build, entries: list[Entry], *, keep_marks: bool = False, legacy_
 
     `legacy_only`: without the default field specs (an ImageTagTransformer that names none).
     """
+    if len(entries) * sum(len(obj.slots) for obj in build.objects) > MAX_MATCHES:
+        build.broken = build.broken or f"more than {MAX_MATCHES:,} pairs of an image and an entry of `images:`"
+        return
     for i, obj in enumerate(build.objects):
         slots = list(obj.slots)
         if build.specs and obj.kind != "CustomResourceDefinition":

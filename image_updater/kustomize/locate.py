@@ -128,7 +128,7 @@ def _still_valid(previous: _State, files: Files) -> dict[tuple[str, bool], Build
     return {
         key: build
         for key, build in previous.memo.items()
-        if build.files.isdisjoint(changed) and (not moved or build.folders.isdisjoint(moved))
+        if not build.partial and build.files.isdisjoint(changed) and (not moved or build.folders.isdisjoint(moved))
     }
 
 
@@ -147,11 +147,22 @@ class _Run:
         self._kustomize_roots(names, referenced)
         for naming in names:
             self._named(naming, manifests)
-        covered = {path for result in self.state.results.values() for path in result.build.files - {result.namer}}
+        covered = self._covered()
+        for folder, paths_ in sorted(self.files.kustomizations.items()):
+            if covered.isdisjoint(paths_):
+                # Nobody's root, and no root reaches it: an unused component, or a cycle, which must not vanish.
+                build = self.engine.build(folder)
+                if not build.component:
+                    self._add(folder, folder, build)
+                    covered |= build.files
         for folder, paths in roots_.plain_folders(self.files, manifests, covered).items():
             self._plain(folder, paths)
         self._answer()
         return self.state
+
+    def _covered(self) -> set[str]:
+        """Every file that some build reads."""
+        return {path for result in self.state.results.values() for path in result.build.files - {result.namer}}
 
     def _manifests(self) -> list[str]:
         """YAML files that hold objects; what does not parse and looks like one is a problem."""

@@ -1,7 +1,7 @@
 """What provenance says: which scalar of which file set each image of each root's render.
 
-`Tree` is the port to files; `Provenance` is the answer. Everything is a frozen value. Paths are repository-relative with `/`,
-the repository's top is `.` as a folder.
+`Tree` is the port to files; `Provenance` is the answer. Everything is a frozen value. Paths are repository-relative
+with `/`, the repository's top is `.` as a folder.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Part(StrEnum):
 
 class SiteKind(StrEnum):
     CONTAINER = "container"      # image scalar of a container, an image volume, or a field named by `configurations:`
-    ENTRY = "entry"              # an entry of a kustomization's `images:` (also Flux's spec.images, Argo CD's kustomize.images)
+    ENTRY = "entry"              # an entry of `images:` (also Flux's spec.images, Argo CD's kustomize.images)
     PATCH = "patch"              # an image inside a patch, file or inline
     HELM = "helm"                # HelmRelease values, helmCharts[].valuesInline, Helm values files named by a marker
     SOURCE = "source"            # a field of another object that a replacement (or var) copies into an image
@@ -67,10 +67,12 @@ class SiteKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalarRef:
-    """One scalar of a file, to the character. `start:end` are offsets of the decoded text, quotes included, anchors and tags not.
+    """One scalar of a file, to the character. `start:end` are offsets of the decoded text, quotes included, anchors
+    and tags not.
 
-    A scalar inside an inline patch (`patch: |-`) has offsets of the outer file and `inline` set; where the text cannot be mapped
-    back character by character (folded or quoted inline patches) `frozen` says why it cannot be edited.
+    A scalar inside an inline patch (`patch: |-`) has offsets of the outer file and `inline` set; where the text
+    cannot be mapped back character by character (folded or quoted inline patches) `frozen` says why it cannot be
+    edited.
     """
 
     file: str
@@ -88,7 +90,8 @@ class ScalarRef:
     """It carries an anchor or is reached through an alias: others may share it."""
     frozen: str | None = None
     partial: bool = False
-    """It is only some characters of a scalar (the ref of a URL, the tag of Argo CD's `name=new:tag`): written as they are, without quotes."""
+    """It is only some characters of a scalar (the ref of a URL, the tag of Argo CD's `name=new:tag`): written as they
+    are, without quotes."""
 
     @property
     def field(self) -> str:
@@ -97,7 +100,8 @@ class ScalarRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappingRef:
-    """The mapping that holds a site's scalars, for structural inserts and removals (an `images:` entry, a Helm image block)."""
+    """The mapping that holds a site's scalars, for structural inserts and removals (an `images:` entry, a Helm image
+    block)."""
 
     file: str
     document: int
@@ -109,7 +113,8 @@ class MappingRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marker:
-    """A setter marker read from a comment. `part`: image (no suffix), tag, name or digest. `problem`: a near miss that is reported and leaves the value alone."""
+    """A setter marker read from a comment. `part`: image (no suffix), tag, name or digest. `problem`: a near miss
+    that is reported and leaves the value alone."""
 
     file: str
     line: int
@@ -149,18 +154,22 @@ class Use:
     annotations: Mapping[str, str] = field(default_factory=dict)
     """The rendered object's annotations whose keys start with `image-updater.dev/`."""
     before: str | None = None
-    """The reference as it stood just before this root's own `images:` run (kustomize roots only): what an inserted entry's `name` must match."""
+    """The reference as it stood just before this root's own `images:` run (kustomize roots only): what an inserted
+    entry's `name` must match."""
     entry: str | None = None
-    """Id of the last entry of this root's own `images:` that matches this use (it may set only newName), if any: a missing newTag goes there."""
+    """Id of the last entry of this root's own `images:` that matches this use (it may set only newName), if any: a
+    missing newTag goes there."""
     overwritten: bool = False
-    """Something that runs after the root's `images:` (replacement, transformer, var) wrote it: an inserted entry would have no effect."""
+    """Something that runs after the root's `images:` (replacement, transformer, var) wrote it: an inserted entry
+    would have no effect."""
     seen_by_images: bool = True
     """Kustomize's image transformer looks at this field (false for Helm values): an inserted entry can reach it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """One place that declares an image. `file`, `line` and `field` are those of the scalar that holds the tag (or would)."""
+    """One place that declares an image. `file`, `line` and `field` are those of the scalar that holds the tag (or
+    would)."""
 
     id: str
     """`file#document:dotted.path`, unique in a tree."""
@@ -195,16 +204,19 @@ class RootKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
-    """Something that is rendered as one. Reports name `id`: the folder, and the naming object where that changes the render."""
+    """Something that is rendered as one. Reports name `id`: the folder, and the naming object where that changes the
+    render."""
 
     id: str
     path: str
     kind: RootKind
     wrapper: str | None = None
-    """Text of a kustomization.yaml that is laid over `path` before building (what a Flux Kustomization or an Argo CD Application adds);
-    it refers to `path` as resource `../ROOT` literally: the renderer replaces that by the right relative path."""
+    """Text of a kustomization.yaml that is laid over `path` before building (what a Flux Kustomization or an Argo CD
+    Application adds); it refers to `path` as resource `../ROOT` literally: the renderer replaces that by the right
+    relative path."""
     generated: str | None = None
-    """Text of a kustomization.yaml to put into `path` for the build: the folder has none, Flux generates it over the manifests below."""
+    """Text of a kustomization.yaml to put into `path` for the build: the folder has none, Flux generates it over the
+    manifests below."""
     kustomization: str | None = None
     """Path of the root's own kustomization file, where inserts go; None for plain roots and generated ones."""
     closure: frozenset[str] = frozenset()
@@ -214,8 +226,8 @@ class Root:
     unbuildable: str | None = None
     """Why it cannot be built here (a remote base, a chart that is not vendored, a plugin); None = it should build."""
     complete: str | None = None
-    """None when the static argument for an `images:` entry of this root is complete (nothing after it can reach an image);
-    else what runs after it (`replacements`, `transformers`, `vars`)."""
+    """None when the static argument for an `images:` entry of this root is complete (nothing after it can reach an
+    image); else what runs after it (`replacements`, `transformers`, `vars`)."""
     remotes: tuple[str, ...] = ()
     helm: bool = False
     """`helmCharts` are used: needs --enable-helm and a helm binary."""
@@ -249,7 +261,8 @@ class Provenance:
 
 
 def dotted(path: Path) -> str:
-    """`("spec", "containers", 0, "image")` → `spec.containers[0].image`; keys with dots or brackets are quoted: `data["a.b"]`."""
+    """`("spec", "containers", 0, "image")` → `spec.containers[0].image`; keys with dots or brackets are quoted:
+    `data["a.b"]`."""
     text = ""
     for step in path:
         if isinstance(step, int):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -282,7 +282,7 @@ def _inlined(item: Any, patches: Mapping[str, str]) -> Any:
     return {**{key: value for key, value in item.items() if key != "path"}, "patch": patches[item["path"]]}
 
 
-def follow_renames(overlay: Map, entries: list[Entry]) -> Map:
+def follow_renames(overlay: Map, entries: Iterable[Entry]) -> Map:
     """Flux and Argo CD merge an image into the entry of the same name that the folder's kustomization has, so its
     rename stays.
 

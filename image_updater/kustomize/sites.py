@@ -177,7 +177,7 @@ def rows(build: Build, root: str, writers: Writers, *, plain: bool = False) -> R
         if not plain and obj.annotations.get(_LOCAL, "false") != "false":
             continue
         _object_rows(obj, build, root, writers, result)
-    for chart, _ in build.charts:
+    for chart in build.charts.values():
         _chart_rows(chart, root, writers, result)
     used = {id(writer) for writer, _ in result.uses}
     result.idle.extend(writer for entry in build.entries if id(writer := writers.entry(entry)) not in used)

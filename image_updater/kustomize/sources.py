@@ -125,7 +125,7 @@ def _lines(engine: Engine, file: str) -> list[str]:
 def _chart(engine: Engine, build: Build, folder: str, path: str, item: Map, home: str) -> None:
     """A chart is built only when it is vendored; its folder belongs to the closure."""
     build.helm = True
-    build.charts.append((item, folder))
+    build.charts[id(item)] = item
     for leaf in [*texts(item.get("valuesFile")), *texts(item.get("additionalValuesFiles"))]:
         engine.file(build, folder, path, leaf)
     name = text_at(item, "name") or text_at(item, "chartName") or ""

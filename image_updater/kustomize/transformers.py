@@ -70,7 +70,7 @@ def _apply(engine: Engine, build: Build, folder: str, file: str, config: Value) 
         if tag is None:
             return None
         entry = Entry(tag, SiteKind.TRANSFORMER)
-        build.entries.append(entry)
+        build.entries[entry] = None
         specs = build.specs
         build.specs = tuple(spec for item in list_at(config, "fieldSpecs") if (spec := field_spec(item)) is not None)
         imagetags.run(build, [entry], keep_marks=True, legacy_only=not build.specs)

@@ -21,7 +21,7 @@ def resolve(build: Build) -> None:
     if not build.variables or not build.references:
         return
     known: dict[str, Scalarish] = {}
-    for variable in build.variables:
+    for variable in build.variables.values():
         name = text_at(variable, "name")
         value = _value(build, variable) if isinstance(variable, Map) else None
         if name and value is not None:

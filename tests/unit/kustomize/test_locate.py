@@ -425,3 +425,41 @@ def test_a_linked_folder_is_followed_inside_the_repository() -> None:
     )
     assert values(answer)["over"] == ["a:1"]
     assert answer.roots["over"].closure >= {"over/linked", "real/d.yaml"}
+
+
+def test_a_cycle_that_nothing_leads_to_is_still_reported() -> None:
+    answer = run({"a/kustomization.yaml": "resources: [../b]\n", "b/kustomization.yaml": "resources: [../a]\n"})
+    assert {root: answer.roots[root].unbuildable for root in answer.roots} == {"a": "cycle: a → b → a"}
+    assert len(answer.problems) == 1
+
+
+def test_graphs_that_grow_without_measure_end() -> None:
+    files = {"l0/kustomization.yaml": "resources: [d.yaml]\n", "l0/d.yaml": pod("a:1"), "good/d.yaml": pod("b:1")}
+    for i in range(1, 40):
+        files[f"l{i}/kustomization.yaml"] = "resources: [a, b]\n"
+        for name in "ab":
+            files[f"l{i}/{name}/kustomization.yaml"] = f"namePrefix: {name}-\nresources: [../../l{i - 1}]\n"
+    answer = run(files)
+    assert answer.roots["l39"].unbuildable is not None
+    assert values(answer)["good"] == ["b:1"]
+
+
+def test_patterns_of_a_repository_run_in_linear_time() -> None:
+    answer = run(
+        {
+            "o/kustomization.yaml": "resources: [d.yaml]\npatches:\n- {path: p.yaml, target: {name: '(a+)+$'}}\nimages: [{name: '(x+x+)+y', newTag: '2'}]\n",  # noqa: E501
+            "o/d.yaml": pod("x" * 100, "a" * 200 + "b"),
+            "o/p.yaml": pod("c:1"),
+        }
+    )
+    assert values(answer)["o"] == ["x" * 100]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS"), (b"\xff\xfe", "UTF-8")],
+    ids=["lfs", "utf-16"],
+)
+def test_what_is_not_here_or_no_text_is_a_reason(data: bytes, reason: str) -> None:
+    answer = run({"o/kustomization.yaml": "resources: [d.yaml]\npatches: [{path: d.yaml}]\n", "o/d.yaml": data})
+    assert reason in (answer.roots["o"].unbuildable or "")
