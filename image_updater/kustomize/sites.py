@@ -105,8 +105,27 @@ class Writers:
             elif start == 0 and leaf.value[end : end + 1] == "@" and leaf.value[:own_name].find("/") < 0:
                 part = Part.TAG
             else:
-                frozen = "the tag is only a part of this scalar"
+                return self._piece(leaf, start, end, path, low, name_end)
         return self.leaf(leaf, path, part, frozen)
+
+    def _piece(self, leaf: Leaf, start: int, end: int, path: Path, low: int, name_end: int) -> Writer:
+        """The tag is some characters of a scalar that is no image itself: `literals: [image=nginx:1.2]`."""
+        key = (leaf, f"{start}:{end}", None)
+        known = self._by_leaf.get(key)
+        if known is None:
+            part = (
+                Part.NAME
+                if low == 0
+                else Part.TAG
+                if low == name_end + 1 and start and leaf.value[start - 1] != "@"
+                else Part.DIGEST
+            )
+            ref = part_of(leaf, start, end).ref()
+            whole = self.leaf(leaf, path, Part.IMAGE)
+            known = self._by_leaf[key] = replace(
+                whole, id=f"{whole.id}[{start}:{end}]", parts={part: ref}, frozen=ref.frozen, kind=_kind(leaf, path)
+            )
+        return known
 
     def leaf(self, leaf: Leaf, path: Path, part: Part, frozen: str | None = None) -> Writer:
         key = (leaf, part.value, frozen)

@@ -9,7 +9,7 @@ from image_updater.errors import DocumentError
 from image_updater.kustomize import transformers
 from image_updater.kustomize.objects import Obj
 from image_updater.kustomize.paths import is_remote, join
-from image_updater.kustomize.values import Leaf, Map, Value, cut, empty_map, list_at, made, map_at, text_at, texts
+from image_updater.kustomize.values import Leaf, Map, Value, empty_map, list_at, made, map_at, part_of, text_at, texts
 
 if TYPE_CHECKING:
     from image_updater.kustomize.engine import Build, Engine
@@ -75,9 +75,9 @@ def _config(
     for leaf in texts(item.get("literals")):
         key, equals, value = leaf.value.partition("=")
         if equals:
-            data[key] = cut(leaf, len(key) + 1, len(leaf.value))
+            data[key] = part_of(leaf, len(key) + 1, len(leaf.value))
             if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-                data[key] = cut(leaf, len(key) + 2, len(leaf.value) - 1)
+                data[key] = part_of(leaf, len(key) + 2, len(leaf.value) - 1)
     if not build.all:
         return
     name = name or text_at(item, "name") or ""

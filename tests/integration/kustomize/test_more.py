@@ -6,9 +6,9 @@ import pytest
 
 from tests.integration.kustomize.harness import build, check_edits, commands, images, provenance, said
 
-POD = "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec:\n  containers:\n  - name: a\n    image: {image}\n"
+POD = "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: {name}}}}}\nspec:\n  containers:\n  - name: a\n    image: {image}\n"  # noqa: E501
 DEPLOYMENT = (
-    "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n  labels: {app: web, tier: x}\nspec:\n  template:\n    spec:\n"
+    "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\n  labels: {app: web, tier: x}\nspec:\n  template:\n    spec:\n"  # noqa: E501
     "      containers:\n      - name: a\n        image: nginx:1.0\n      - name: b\n        image: redis:1.0\n"
 )
 CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {image: 'nginx:5', tag: '5', host: quay.io}\n"
@@ -35,7 +35,9 @@ CASES = {
     "a deleted container": repo("patches: [{path: p.yaml}]", p__yaml=PATCH % "{name: a, $patch: delete}"),
     "a replaced list": repo("patches: [{path: p.yaml}]", p__yaml=PATCH % "{$patch: replace}, {name: z, image: 'z:1'}"),
     "an image set to null": repo("patches: [{path: p.yaml}]", p__yaml=PATCH % "{name: a, image: null}"),
-    "an item without its key": repo("patches: [{path: p.yaml}]", p__yaml=PATCH % "{name: a, image: 'x:1'}, {image: 'y:1'}"),
+    "an item without its key": repo(
+        "patches: [{path: p.yaml}]", p__yaml=PATCH % "{name: a, image: 'x:1'}, {image: 'y:1'}"
+    ),
     "lists of unknown kinds are replaced": {
         k: v.replace("apps/v1", "x.io/v1").replace("Deployment", "Thing")
         for k, v in repo("patches: [{path: p.yaml}]", p__yaml=PATCH % "{name: b, image: 'b:1'}").items()
@@ -45,12 +47,15 @@ CASES = {
         p__yaml="{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, $patch: delete}",
     ),
     "a target by labels": repo(
-        "patches: [{path: p.yaml, target: {labelSelector: 'app in (web, api),!none'}}]", p__yaml=PATCH % "{name: a, image: 'x:1'}"
+        "patches: [{path: p.yaml, target: {labelSelector: 'app in (web, api),!none'}}]",
+        p__yaml=PATCH % "{name: a, image: 'x:1'}",
     ),
     "a target by expressions": repo(
         "patches: [{path: p.yaml, target: {kind: Deploy.*, name: w.b}}]", p__yaml=PATCH % "{name: a, image: 'x:1'}"
     ),
-    "a target that is not there": repo("patches: [{path: p.yaml, target: {name: we}}]", p__yaml=PATCH % "{name: a, image: 'x:1'}"),
+    "a target that is not there": repo(
+        "patches: [{path: p.yaml, target: {name: we}}]", p__yaml=PATCH % "{name: a, image: 'x:1'}"
+    ),
     "original and current names": {
         **repo("namePrefix: q-\npatches: [{path: p.yaml}, {path: q.yaml}]", p__yaml=PATCH % "{name: a, image: 'x:1'}")
     }
@@ -59,13 +64,13 @@ CASES = {
         "over/q.yaml": (PATCH % "{name: b, image: 'y:1'}").replace("name: web", "name: p-web, namespace: own"),
     },
     "a renaming patch": repo(
-        "patches: [{path: p.yaml, target: {kind: Deployment}, options: {allowNameChange: true}}]\nimages: [{name: redis, newTag: '7'}]",
+        "patches: [{path: p.yaml, target: {kind: Deployment}, options: {allowNameChange: true}}]\nimages: [{name: redis, newTag: '7'}]",  # noqa: E501
         p__yaml=(PATCH % "{name: a, image: 'x:1'}").replace("name: web", "name: other"),
     ),
     "move, copy, remove and test": repo(
         "patches: [{path: p.yaml, target: {kind: Deployment}}]",
-        p__yaml="- {op: test, path: /kind, value: Deployment}\n- {op: copy, from: /spec/template/spec/containers/0, path: /spec/template/spec/containers/-}\n"
-        "- {op: replace, path: /spec/template/spec/containers/2/name, value: c}\n- {op: remove, path: /spec/template/spec/containers/0}\n"
+        p__yaml="- {op: test, path: /kind, value: Deployment}\n- {op: copy, from: /spec/template/spec/containers/0, path: /spec/template/spec/containers/-}\n"  # noqa: E501
+        "- {op: replace, path: /spec/template/spec/containers/2/name, value: c}\n- {op: remove, path: /spec/template/spec/containers/0}\n"  # noqa: E501
         "- {op: move, from: /spec/template/spec/containers/0/image, path: /spec/template/spec/containers/1/image}\n",
     ),
     "an escaped pointer": repo(
@@ -73,9 +78,21 @@ CASES = {
         p__yaml="- {op: add, path: /metadata/annotations, value: {image-updater.dev~1policy: x}}\n"
         "- {op: add, path: /metadata/annotations/image-updater.dev~1ignore, value: 'true'}\n",
     ),
-    "a whole image copied": repo(copied("kind: ConfigMap, name: cm, fieldPath: data.image", f"fieldPaths: ['{FIELD}']")),
-    "a tag copied": repo(copied("kind: ConfigMap, name: cm, fieldPath: data.tag", f"fieldPaths: ['{FIELD}'], options: {{delimiter: ':', index: 1}}")),
-    "a registry put before": repo(copied("kind: ConfigMap, name: cm, fieldPath: data.host", f"fieldPaths: ['{FIELD}'], options: {{delimiter: /, index: -1}}")),
+    "a whole image copied": repo(
+        copied("kind: ConfigMap, name: cm, fieldPath: data.image", f"fieldPaths: ['{FIELD}']")
+    ),
+    "a tag copied": repo(
+        copied(
+            "kind: ConfigMap, name: cm, fieldPath: data.tag",
+            f"fieldPaths: ['{FIELD}'], options: {{delimiter: ':', index: 1}}",
+        )
+    ),
+    "a registry put before": repo(
+        copied(
+            "kind: ConfigMap, name: cm, fieldPath: data.host",
+            f"fieldPaths: ['{FIELD}'], options: {{delimiter: /, index: -1}}",
+        )
+    ),
     "a tag taken from another image": repo(
         "images: [{name: redis, newTag: '8'}]\n"
         + copied(
@@ -89,10 +106,10 @@ CASES = {
     ),
     "a replacement in a file": repo(
         "replacements: [{path: r.yaml}]",
-        r__yaml=f"source: {{kind: ConfigMap, name: cm, fieldPath: data.image}}\ntargets: [{{select: {{name: web}}, fieldPaths: ['{FIELD}']}}]\n",
+        r__yaml=f"source: {{kind: ConfigMap, name: cm, fieldPath: data.image}}\ntargets: [{{select: {{name: web}}, fieldPaths: ['{FIELD}']}}]\n",  # noqa: E501
     ),
     "a rejected target": repo(
-        "replacements: [{source: {kind: ConfigMap, name: cm, fieldPath: data.image}, targets: [{select: {kind: Deployment}, "
+        "replacements: [{source: {kind: ConfigMap, name: cm, fieldPath: data.image}, targets: [{select: {kind: Deployment}, "  # noqa: E501
         f"reject: [{{name: web}}], fieldPaths: ['{FIELD}']}}]}}]"
     ),
     "a PatchTransformer": repo(
@@ -101,21 +118,25 @@ CASES = {
         "patch: |-\n  - op: replace\n    path: /spec/template/spec/containers/0/image\n    value: nginx:t\n",
     ),
     "an ImageTagTransformer with fields": repo(
-        "transformers:\n- |-\n  apiVersion: builtin\n  kind: ImageTagTransformer\n  metadata: {name: t}\n  imageTag: {name: nginx, newTag: t}\n"
+        "transformers:\n- |-\n  apiVersion: builtin\n  kind: ImageTagTransformer\n  metadata: {name: t}\n  imageTag: {name: nginx, newTag: t}\n"  # noqa: E501
         "  fieldSpecs: [{path: 'spec/template/spec/containers[]/image'}]\n"
     ),
     "prefix and namespace transformers": repo(
         "transformers: [t.yaml]",
-        t__yaml="apiVersion: builtin\nkind: PrefixTransformer\nmetadata: {name: t}\nprefix: t-\nfieldSpecs: [{path: metadata/name}]\n---\n"
-        "apiVersion: builtin\nkind: NamespaceTransformer\nmetadata: {name: n, namespace: zone}\nfieldSpecs: [{path: metadata/namespace, create: true}]\n",
+        t__yaml="apiVersion: builtin\nkind: PrefixTransformer\nmetadata: {name: t}\nprefix: t-\nfieldSpecs: [{path: metadata/name}]\n---\n"  # noqa: E501
+        "apiVersion: builtin\nkind: NamespaceTransformer\nmetadata: {name: n, namespace: zone}\nfieldSpecs: [{path: metadata/namespace, create: true}]\n",  # noqa: E501
     ),
     "an object kept local": {
         **repo("images: [{name: nginx, newTag: '2'}]"),
-        "base/d.yaml": DEPLOYMENT + "---\n" + POD.format(name="l", image="nginx").replace("labels", "annotations: {config.kubernetes.io/local-config: 'true'}, labels"),
+        "base/d.yaml": DEPLOYMENT
+        + "---\n"
+        + POD.format(name="l", image="nginx").replace(
+            "labels", "annotations: {config.kubernetes.io/local-config: 'true'}, labels"
+        ),
     },
     "a component's resources and patches come between": {
         **repo("components: [../comp]\npatches: [{path: p.yaml}]", p__yaml=PATCH % "{name: a, image: 'own:1'}"),
-        "comp/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [pod.yaml]\npatches: [{path: p.yaml}]\n"
+        "comp/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nresources: [pod.yaml]\npatches: [{path: p.yaml}]\n"  # noqa: E501
         "images: [{name: nginx, newName: from-comp}]\nnamePrefix: c-\n",
         "comp/pod.yaml": POD.format(name="extra", image="nginx"),
         "comp/p.yaml": PATCH % "{name: a, image: 'nginx:comp'}, {name: b, image: 'nginx:b'}",
@@ -128,17 +149,19 @@ CASES = {
     },
     "merge keys and anchors": {
         **repo("images: [{name: nginx, newTag: '2'}]"),
-        "base/d.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nx: &s {containers: [{image: nginx, name: c}]}\nspec:\n  <<: *s\n  foo: bar\n",
+        "base/d.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nx: &s {containers: [{image: nginx, name: c}]}\nspec:\n  <<: *s\n  foo: bar\n",  # noqa: E501
     },
     "vars in an image": {
-        **repo("configurations: [c.yaml]\nvars: [{name: TAG, objref: {apiVersion: v1, kind: ConfigMap, name: cm}, fieldref: {fieldpath: data.tag}}]"),
+        **repo(
+            "configurations: [c.yaml]\nvars: [{name: TAG, objref: {apiVersion: v1, kind: ConfigMap, name: cm}, fieldref: {fieldpath: data.tag}}]"  # noqa: E501
+        ),
         "over/c.yaml": "varReference: [{path: spec/template/spec/containers/image, kind: Deployment}]\n",
         "base/d.yaml": DEPLOYMENT.replace("nginx:1.0", "nginx:$(TAG)"),
     },
     "vars below": {
         **repo(""),
         "base/kustomization.yaml": "resources: [d.yaml, cm.yaml]\nconfigurations: [c.yaml]\n"
-        "vars: [{name: IMAGE, objref: {apiVersion: v1, kind: ConfigMap, name: cm}, fieldref: {fieldpath: data.image}}]\n",
+        "vars: [{name: IMAGE, objref: {apiVersion: v1, kind: ConfigMap, name: cm}, fieldref: {fieldpath: data.image}}]\n",  # noqa: E501
         "base/c.yaml": "varReference: [{path: spec/template/spec/containers/image}]\n",
         "base/d.yaml": DEPLOYMENT.replace("nginx:1.0", "$(IMAGE)"),
     },
@@ -147,11 +170,16 @@ CASES = {
         "base/d.yaml": DEPLOYMENT.replace("\n", "\r\n"),
     },
     "selectors see labels that were added below": {
-        **repo("patches: [{path: p.yaml, target: {labelSelector: added=yes}}]", p__yaml=PATCH % "{name: a, image: 'x:1'}"),
+        **repo(
+            "patches: [{path: p.yaml, target: {labelSelector: added=yes}}]", p__yaml=PATCH % "{name: a, image: 'x:1'}"
+        ),
         "base/kustomization.yaml": "resources: [d.yaml, cm.yaml]\nlabels: [{pairs: {added: 'yes'}}]\n",
     },
     "annotation selectors": {
-        **repo("patches: [{path: p.yaml, target: {annotationSelector: added=yes}}]", p__yaml=PATCH % "{name: a, image: 'x:1'}"),
+        **repo(
+            "patches: [{path: p.yaml, target: {annotationSelector: added=yes}}]",
+            p__yaml=PATCH % "{name: a, image: 'x:1'}",
+        ),
         "base/kustomization.yaml": "resources: [d.yaml, cm.yaml]\ncommonAnnotations: {added: 'yes'}\n",
     },
 }
@@ -170,9 +198,9 @@ def test_the_static_answer_is_what_the_binary_renders(files: dict[str, str]) -> 
 
 
 FLUX = (
-    "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: app}}\nspec:\n  path: ./over\n  targetNamespace: prod\n"
-    "  namePrefix: f-\n  images: [{{name: nginx, newTag: '7'}}, {{name: redis, newName: acme/redis}}]\n  components: [../comp]\n"
-    "  patches:\n  - target: {{kind: Deployment}}\n    patch: |\n      - op: add\n        path: /spec/template/spec/containers/-\n"
+    "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {{name: app}}\nspec:\n  path: ./over\n  targetNamespace: prod\n"  # noqa: E501
+    "  namePrefix: f-\n  images: [{{name: nginx, newTag: '7'}}, {{name: redis, newName: acme/redis}}]\n  components: [../comp]\n"  # noqa: E501
+    "  patches:\n  - target: {{kind: Deployment}}\n    patch: |\n      - op: add\n        path: /spec/template/spec/containers/-\n"  # noqa: E501
     "        value: {{name: side, image: {image}}}\n"
 )
 
@@ -180,7 +208,7 @@ FLUX = (
 def test_a_wrapper_is_built_as_it_is_analysed() -> None:
     files = {
         **repo("images: [{name: nginx, newName: acme/nginx}]"),
-        "comp/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches: [{path: p.yaml}]\n",
+        "comp/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches: [{path: p.yaml}]\n",  # noqa: E501
         "comp/p.yaml": PATCH % "{name: b, image: 'redis:comp'}",
         "clusters/app.yaml": FLUX.format(image="side:1"),
     }
@@ -188,7 +216,9 @@ def test_a_wrapper_is_built_as_it_is_analysed() -> None:
     root = answer.roots["over (Kustomization app)"]
     assert root.wrapper is not None
     for command in commands().values():
-        objects = build({**files, "wrap/kustomization.yaml": root.wrapper.replace("../ROOT", "../over")}, "wrap", command)
+        objects = build(
+            {**files, "wrap/kustomization.yaml": root.wrapper.replace("../ROOT", "../over")}, "wrap", command
+        )
         assert objects is not None
         assert said(answer, root.id) == images(objects)
     assert "acme/nginx:7" in {key[4] for key in said(answer, root.id)}
@@ -200,14 +230,18 @@ def test_a_generated_kustomization_is_built_as_it_is_analysed() -> None:
         "over/deep/cm.yaml": CONFIG,
         "over/kust/kustomization.yaml": "resources: [p.yaml]\nimages: [{name: nginx, newTag: '3'}]\n",
         "over/kust/p.yaml": POD.format(name="p", image="nginx"),
-        "comp/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nimages: [{name: redis, newTag: c}]\n",
+        "comp/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nimages: [{name: redis, newTag: c}]\n",  # noqa: E501
         "clusters/app.yaml": FLUX.format(image="side:1"),
     }
     answer = provenance(files)
     root = answer.roots["over (Kustomization app)"]
     assert root.wrapper is not None
     assert root.generated is not None
-    laid = {**files, "over/kustomization.yaml": root.generated, "wrap/kustomization.yaml": root.wrapper.replace("../ROOT", "../over")}
+    laid = {
+        **files,
+        "over/kustomization.yaml": root.generated,
+        "wrap/kustomization.yaml": root.wrapper.replace("../ROOT", "../over"),
+    }
     for command in commands().values():
         objects = build(laid, "wrap", command)
         assert objects is not None
