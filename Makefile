@@ -22,8 +22,8 @@ unit:  ## the unit suite
 integration:  ## the suites on real parts
 	@.ci/suite.sh integration
 
-bench:  ## the budgets with measured figures
-	@.ci/bench.sh
+bench:  ## the budgets with measured figures (ARGS='hint --notes', ARGS=--save)
+	@.ci/bench.sh $(ARGS)
 
 generate:  ## write the generated files anew
 	@.ci/venv.sh dev && $(VENV)/bin/python docs/generate.py

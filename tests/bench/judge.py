@@ -1,14 +1,12 @@
 """Judge 100,000 tags: the first time, and after one new tag (design section 12). CPU time, best of five runs.
 
-`python tests/bench/judge.py` prints the table. Lists are built anew for each run, as an answer of a registry is: no
-string is shared, no hash is known.
+Lists are built anew for each run, as an answer of a registry is: no string is shared, no hash is known.
 """
 
 from __future__ import annotations
 
 import gc
 import json
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,6 +24,7 @@ from image_updater.api.model import (
     SemverPolicy,
     Strategy,
 )
+from tests.bench.rows import Row, number
 
 COUNT = 100_000
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
@@ -98,12 +97,13 @@ def _fresh(tags: list[str]) -> tuple[str, ...]:
     return tuple(json.loads(json.dumps(tags)))
 
 
-def _best(runs: list[float]) -> float:
-    return round(min(runs) * _MILLISECONDS, 1)
+def _row(work: str, runs: list[float], budget: float | None, flux: str = "–") -> Row:
+    note = f"CPU time, best of {len(runs)}, worst {number(max(runs), 's')}"
+    return Row(work=work, value=min(runs), unit="s", budget=budget, flux=flux, note=note)
 
 
-def bench(repeats: int = 5) -> list[tuple[str, str, str]]:
-    """Rows of (work, budget, measured)."""
+def bench(repeats: int = 5) -> list[Row]:
+    """CPU time, the best of some runs."""
     rows = []
     for name, strategy, filters, make, new, budget in _CASES:
         compiled = policy.compile(
@@ -126,13 +126,15 @@ def bench(repeats: int = 5) -> list[tuple[str, str, str]]:
                 raise AssertionError(f"{name}: {judged.reason} / {moved.reason}")
             first.append(middle - start)
             again.append(end - resumed)
-        rows.append((f"judge {COUNT:,} tags, {name}: first", f"< {budget} ms", f"{_best(first)} ms"))
-        rows.append((f"judge {COUNT:,} tags, {name}: one new", "< 10 ms", f"{_best(again)} ms"))
+        work = f"judge {COUNT:,} tags, {name}"
+        flux = "~210 ms" if name.startswith("semver") else "–"
+        rows.append(_row(f"{work}: first", first, budget / _MILLISECONDS, flux))
+        rows.append(_row(f"{work}: one new", again, 0.010))
     rows.append(_newest(repeats))
     return rows
 
 
-def _newest(repeats: int) -> tuple[str, str, str]:
+def _newest(repeats: int) -> Row:
     compiled = policy.compile(
         ImagePolicy(meta=Meta(key=ObjectKey("bench", "web")), image="web", strategy=NewestPolicy())
     )
@@ -148,9 +150,4 @@ def _newest(repeats: int) -> tuple[str, str, str]:
         runs.append(time.process_time() - start)
         if judged.chosen is None:
             raise AssertionError(judged.reason)
-    return f"judge {COUNT:,} tags, newest, all dates known: first", "–", f"{_best(runs)} ms"
-
-
-if __name__ == "__main__":
-    for work, budget, measured in bench():
-        sys.stdout.write(f"{work:<62} {budget:>10} {measured:>10}\n")
+    return _row(f"judge {COUNT:,} tags, newest, all dates known: first", runs, None)

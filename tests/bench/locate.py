@@ -1,35 +1,34 @@
-"""Locate every image site of a large repository (design section 12): 4,100 YAML files, 1,300 kustomizations, 640 roots.
+"""All sites of 4,100 YAML files, 1,300 kustomizations, 640 roots: cold, in a warm process, and by `images`.
 
-`python tests/bench/locate.py` prints the table. The tree is in memory: reading files belongs to `git/`.
+The warm figures: the tree after one commit, in a process that located the tree before it. The command's: a fresh
+process on a checkout, with the cache that an earlier call left; it includes the start of Python.
 """
 
 from __future__ import annotations
 
-import gc
 import hashlib
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from image_updater.kustomize import Entry, MemoryCache, Provenance, locate
+from image_updater.kustomize import locate
 from image_updater.kustomize.locate import forget
+from image_updater.kustomize.model import RootKind
+from image_updater.patch.overlay import OverlayTree
+from tests.bench import servers
+from tests.bench.rows import Row, median, spread
+from tests.parts import gitservers
+from tests.parts.trees import MemoryTree
 
 APPS = 320
-_MILLISECONDS = 1000.0
+FILES, KUSTOMIZATIONS, ROOTS = 4_100, 1_300, 640
+RUNS = 5
 
 
-class _Tree:
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._files = files
-        self._entries = {path: Entry(hashlib.sha1(data).hexdigest()) for path, data in files.items()}
-        self.id = hashlib.sha1(repr([(path, entry.oid) for path, entry in self._entries.items()]).encode()).hexdigest()
-
-    def files(self) -> Mapping[str, Entry]:
-        return self._entries
-
-    def read(self, path: str) -> bytes:
-        return self._files[path]
-
-
+# ruff: noqa: E501 - manifests, a file a line
 def repository() -> dict[str, bytes]:
     """320 apps: a base of 7 manifests, a shared middle level, two overlays with a patch each; 20 components."""
     files: dict[str, str] = {}
@@ -48,7 +47,8 @@ def repository() -> dict[str, bytes]:
             f"apiVersion: v1\nkind: Service\nmetadata:\n  name: app{n}\nspec:\n  ports:\n  - port: 80\n    targetPort: http\n"
         )
         files[f"{app}/base/config.yaml"] = (
-            f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: app{n}\ndata:\n" + "".join(f"  KEY_{k}: value-{k}\n" for k in range(20))
+            f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: app{n}\ndata:\n"
+            + "".join(f"  KEY_{k}: value-{k}\n" for k in range(20))
         )
         files[f"{app}/base/hpa.yaml"] = (
             f"apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata:\n  name: app{n}\nspec:\n  maxReplicas: {n}\n"
@@ -58,9 +58,13 @@ def repository() -> dict[str, bytes]:
             f"apiVersion: batch/v1\nkind: CronJob\nmetadata:\n  name: app{n}\nspec:\n  schedule: '@daily'\n  jobTemplate:\n    spec:\n"
             f"      template:\n        spec:\n          containers:\n          - name: job\n            image: ghcr.io/acme/app{n}:1.0.0\n"
         )
-        files[f"{app}/base/kustomization.yaml"] = (
-            "resources:\n" + "".join(f"- {name}.yaml\n" for name in ("deployment", "service", "config", "hpa", "sa", "cron"))
-        )
+        names = ["deployment", "service", "config", "hpa", "sa", "cron"]
+        if n < FILES - 3_880:
+            names.append("pdb")
+            files[f"{app}/base/pdb.yaml"] = (
+                f"apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata:\n  name: app{n}\nspec:\n  minAvailable: 1\n"
+            )
+        files[f"{app}/base/kustomization.yaml"] = "resources:\n" + "".join(f"- {name}.yaml\n" for name in names)
         files[f"{app}/common/kustomization.yaml"] = (
             f"resources:\n- ../base\ncommonAnnotations:\n  team: team{n % 20}\ncomponents:\n- ../../../../components/c{n % 20}\n"
         )
@@ -86,56 +90,88 @@ def _deployment(n: int) -> str:
     )
 
 
-def _time(work: Callable[[], Provenance], runs: int = 3) -> tuple[float, Provenance]:
-    """CPU time, best of some runs, in milliseconds."""
-    best, answer = float("inf"), None
-    for _ in range(runs):
-        gc.collect()
-        start = time.process_time()
-        answer = work()
-        best = min(best, (time.process_time() - start) * _MILLISECONDS)
-    assert answer is not None
-    return best, answer
-
-
-def bench() -> list[tuple[str, float, float]]:
-    """(what, measured milliseconds, budget) of each line."""
+def bench() -> list[Row]:
     files = repository()
-    tree = _Tree(files)
-    cache = MemoryCache()
-
-    def cold() -> Provenance:
+    assert len(files) == FILES, len(files)
+    assert sum(path.endswith("kustomization.yaml") for path in files) >= KUSTOMIZATIONS
+    tree = MemoryTree(files)
+    answer = locate(tree)
+    assert len(answer.roots) == ROOTS, len(answer.roots)
+    assert all(root.kind is RootKind.KUSTOMIZE for root in answer.roots.values())
+    assert not answer.problems, answer.problems[:3]
+    cold, warm, same = [], [], []
+    for _ in range(RUNS):
         forget()
-        return locate(tree, cache=MemoryCache())
-
-    def cached() -> Provenance:
-        forget()
-        return locate(tree, cache=cache)
-
-    first, answer = _time(cold)
-    locate(_Tree({}), cache=cache)
-    forget()
-    locate(tree, cache=cache)
-    kept, _ = _time(cached)
-    same, _ = _time(lambda: locate(tree, cache=cache))
-    spent: list[float] = []
-    for _ in range(6):
-        path = "apps/team3/app3/prod/kustomization.yaml"
-        files[path] += b"# changed\n"
-        changed = _Tree(dict(files))
-        gc.collect()
-        start = time.process_time()
-        locate(changed, cache=cache)
-        spent.append((time.process_time() - start) * _MILLISECONDS)
-    print(f"{len(files):,} files, {len(answer.roots):,} roots, {len(answer.sites):,} sites, {len(answer.problems)} problems")
+        with servers.Timer() as timer:
+            locate(tree)
+        cold.append(timer)
+    place = "apps/team3/app3/prod/kustomization.yaml"
+    for run in range(RUNS * 2):
+        after = OverlayTree(tree, {place: files[place].replace(b"newTag: ", b"newTag: v%d-" % run)})
+        with servers.Timer() as timer:
+            locate(after)
+        warm.append(timer)
+        with servers.Timer() as timer:
+            locate(after)
+        same.append(timer)
+    work = f"locate {len(files):,} YAML files, {ROOTS} roots"
     return [
-        ("locate, cold", first, 3_000),
-        ("locate, new process, facts cached", kept, 500),
-        ("locate, nothing changed", same, 150),
-        ("locate, one file changed", min(spent), 50),
+        _row(f"{work}: cold", cold, 3.0),
+        _row(f"{work}: one file changed, warm process", warm, 0.15),
+        _row(f"{work}: unchanged, warm process", same, 0.15),
+        *_command(files, work),
     ]
 
 
-if __name__ == "__main__":
-    for what, measured, budget in bench():
-        print(f"{what:40} {measured:9.1f} ms   budget {budget:6,.0f} ms")
+def _row(work: str, timers: list[servers.Timer], budget: float) -> Row:
+    walls = [timer.wall for timer in timers]
+    note = f"{spread(walls)}; CPU {median([timer.cpu for timer in timers]):.3f} s"
+    return Row(work=work, value=median(walls), unit="s", budget=budget, note=note)
+
+
+def _command(files: dict[str, bytes], work: str) -> list[Row]:
+    with servers.folder() as place:
+        checkout = place / "checkout"
+        for path, data in files.items():
+            (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+            (checkout / path).write_bytes(data)
+        gitservers.git("init", "-q", "-b", "main", checkout)
+        gitservers.git("add", ".", cwd=checkout)
+        gitservers.git("commit", "-q", "-m", "Start", cwd=checkout)
+        environment = {**servers.environment(place), "PYTHONPATH": str(Path(__file__).parents[2])}
+        first = _images(checkout, place, environment)
+        plain = [_images(checkout, place, environment) for _ in range(RUNS)]
+        changed = []
+        for run in range(RUNS):
+            file = checkout / f"apps/team{run}/app{run}/prod/kustomization.yaml"
+            file.write_bytes(file.read_bytes().replace(b"newTag: ", b"newTag: v2-"))
+            changed.append(_images(checkout, place, environment))
+        start = [_start(environment) for _ in range(RUNS)]
+    note = f"Python alone starts in {median(start):.3f} s"
+    return [
+        Row(work=f"{work}: `images`, first time", value=first, unit="s", note="one run, -o json"),
+        Row(work=f"{work}: `images`, with its cache", value=median(plain), unit="s", budget=0.5,
+            note=f"{spread(plain)}; -o json; {note}"),
+        Row(work=f"{work}: `images`, one file changed", value=median(changed), unit="s", budget=0.5,
+            note=f"{spread(changed)}; -o json"),
+    ]  # fmt: skip
+
+
+def _images(checkout: Path, place: Path, environment: dict[str, str]) -> float:
+    begun = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "image_updater", "images", str(checkout), "--cache", str(place / "cache"), "-o", "json"],
+        env={**environment, "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0")},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    spent = time.perf_counter() - begun
+    sites = json.loads(done.stdout)["sites"]
+    assert len(sites) >= ROOTS, len(sites)
+    return spent
+
+
+def _start(environment: dict[str, str]) -> float:
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], env=environment, check=True)
+    return time.perf_counter() - begun

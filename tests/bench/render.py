@@ -1,7 +1,7 @@
 """Builds: one by one, many at once, and those that are known.
 
-Budget (design section 12): 25 ms each and core with kustomize, 60 with kubectl. `python tests/bench/render.py` prints
-a row for each renderer of this machine. The root is an overlay over a base, 3 files.
+Budget (design section 12): 25 ms each and core with kustomize, 60 with kubectl. The root is an overlay over a base, 3
+files. A renderer that is not on this machine has no row.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ import asyncio
 import statistics
 import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from image_updater.render import Renderer, available_cpus, find_binary
+from tests.bench.rows import Row
 from tests.parts.tools import PartMissingError, binary
 from tests.parts.trees import MemoryTree, kustomize_root
 
@@ -31,8 +29,8 @@ spec:
 """
 
 
-async def measure(name: str, budget: int) -> None:
-    """One row: ms a build."""
+async def measure(name: str, budget: float) -> list[Row]:
+    """Seconds a build."""
     files = {"base/deploy.yaml": DEPLOY, "base/kustomization.yaml": "resources: [deploy.yaml]\n"}
     for n in range(COUNT):
         files[f"o{n}/kustomization.yaml"] = f'resources: [../base]\nimages: [{{name: nginx, newTag: "{n}"}}]\n'
@@ -44,26 +42,26 @@ async def measure(name: str, budget: int) -> None:
         for root in roots[:20]:
             start = time.perf_counter()
             await renderer.build(tree, root)
-            alone.append((time.perf_counter() - start) * 1000)
+            alone.append(time.perf_counter() - start)
         start = time.perf_counter()
         await renderer.build_many(tree, roots[20:])
-        many = (time.perf_counter() - start) * 1000 / (COUNT - 20) * available_cpus()
+        many = (time.perf_counter() - start) / (COUNT - 20) * available_cpus()
         start = time.perf_counter()
         await renderer.build_many(tree, roots)
-        known = (time.perf_counter() - start) * 1000 / COUNT
-        print(
-            f"{renderer.description:45}  one {statistics.median(alone):6.1f} ms (max {max(alone):.0f})"
-            f"   many {many:6.1f} ms each and core (budget {budget})   known {known:.3f} ms"
-        )
+        known = (time.perf_counter() - start) / COUNT
+        one = statistics.median(alone)
+        note = f"{renderer.description}; alone {one * 1000:.0f} ms (median of {len(alone)}, to {max(alone) * 1000:.0f})"
+    return [
+        Row(work=f"build with {name}: many, each and core", value=many, unit="s", budget=budget, note=note),
+        Row(work=f"build with {name}: known already", value=known, unit="s"),
+    ]
 
 
-def main() -> None:
-    for name, budget in (("kustomize", 25), ("kustomize-5.5", 25), ("kubectl", 60)):
+def bench() -> list[Row]:
+    rows: list[Row] = []
+    for name, budget in (("kustomize", 0.025), ("kustomize-5.5", 0.025), ("kubectl", 0.060)):
         try:
-            asyncio.run(measure(name, budget))
+            rows += asyncio.run(measure(name, budget))
         except PartMissingError as missing:
-            print(f"{name}: {missing}")
-
-
-if __name__ == "__main__":
-    main()
+            sys.stderr.write(f"{name}: {missing}\n")
+    return rows
