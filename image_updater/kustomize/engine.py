@@ -18,7 +18,7 @@ from image_updater.errors import DocumentError
 from image_updater.kustomize import imagetags, patches, replacements, sources, transformers
 from image_updater.kustomize.imagetags import Entry
 from image_updater.kustomize.merge import NeedAll
-from image_updater.kustomize.model import Problem
+from image_updater.kustomize.model import EntryKind, Problem
 from image_updater.kustomize.objects import FieldSpec, Obj, field_spec, objects_of
 from image_updater.kustomize.paths import inside, is_remote, join, looks_like_host
 from image_updater.kustomize.values import Leaf, Map, Value, at, empty_map, list_at, map_at, text_at, texts
@@ -105,6 +105,13 @@ class Engine:
             note(build, sorted(names)[1], None, reason)
             return None, None, reason
         path = names[0]
+        if self.files.entries[path].kind is EntryKind.SYMLINK:
+            resolved = self.files.resolve(path, build.files)
+            if resolved is None or resolved not in self.files.entries or not inside(folder, resolved):
+                note(build, path, None, "the kustomization is a link that leads out of its folder")
+                return None, None, f"{path}: a link that leads out of its folder"
+            path = resolved
+            build.files.add(path)
         documents = [doc for doc in self.files.documents(path, full=True) if doc is not None]
         if not documents or not isinstance(documents[0], Map):
             error = self.files.facts(path, full=True).error
@@ -239,7 +246,7 @@ class Engine:
             self.fail(build, path, leaf.line, f"{text} does not exist")
             return None
         build.files.add(resolved)
-        if not inside(folder, target) and folder != ".":
+        if not inside(folder, resolved):
             self.fail(
                 build,
                 path,

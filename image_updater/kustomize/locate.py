@@ -284,6 +284,8 @@ class _Run:
             return self._generated(naming, manifests, everything)[0]
 
         build = self.engine.overlay(start, overlay, naming.file or "", below)
+        if not build.after and overlay.keys() & {"images", "patches", "components"}:
+            build.after = f"what {naming.source or 'the naming object'} lays over it"
         self._add(identity, folder, build, wrapper=wrapper, generated=generated, namer=naming.file)
 
     def _patch_texts(self, overlay: Map, folder: str) -> dict[str, str]:

@@ -463,3 +463,26 @@ def test_patterns_of_a_repository_run_in_linear_time() -> None:
 def test_what_is_not_here_or_no_text_is_a_reason(data: bytes, reason: str) -> None:
     answer = run({"o/kustomization.yaml": "resources: [d.yaml]\npatches: [{path: d.yaml}]\n", "o/d.yaml": data})
     assert reason in (answer.roots["o"].unbuildable or "")
+
+
+def test_links_are_read_inside_the_folder_of_their_kustomization_only() -> None:
+    files = {
+        "r/kustomization.yaml": "resources: [d.yaml]\n",
+        "r/d.yaml": pod("a:1"),
+        "o/k.txt": "resources: [l.yaml]\n",
+        "o/e.yaml": pod("b:1"),
+    }
+    answer = run(
+        {**files, "q/kustomization.yaml": "resources: [l.yaml]\n"},
+        {
+            "o/kustomization.yaml": "k.txt",
+            "o/l.yaml": "e.yaml",
+            "p/kustomization.yaml": "../r/kustomization.yaml",
+            "q/l.yaml": "../r/d.yaml",
+        },
+    )
+    assert values(answer)["o"] == ["b:1"]
+    assert answer.roots["o"].closure == {"o/kustomization.yaml", "o/k.txt", "o/l.yaml", "o/e.yaml"}
+    assert answer.roots["o"].unbuildable is None
+    assert "link" in (answer.roots["p"].unbuildable or "")
+    assert "Kustomize refuses" in (answer.roots["q"].unbuildable or "")
