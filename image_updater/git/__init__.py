@@ -9,8 +9,10 @@ from image_updater.git import urls
 from image_updater.git.access import GitAccess, GitHubApp, access_for
 from image_updater.git.checkout import Checkout
 from image_updater.git.commits import CommitInfo, Signer
+from image_updater.git.errors import FilesChanged
 from image_updater.git.files import write_files
 from image_updater.git.folder import FileTree, FolderTree, blob_id
+from image_updater.git.journal import writing_folder
 from image_updater.git.mirror import Mirror, Tip
 from image_updater.git.queue import Attempt, Limits, NotLeader, Outcome, Planned, Work, WriterQueue
 from image_updater.git.signing import signer_from_secret
@@ -23,6 +25,7 @@ __all__ = [
     "Checkout",
     "CommitInfo",
     "FileTree",
+    "FilesChanged",
     "FolderTree",
     "GitAccess",
     "GitHubApp",
@@ -45,4 +48,5 @@ __all__ = [
     "urls",
     "verify_commit",
     "write_files",
+    "writing_folder",
 ]

@@ -21,7 +21,7 @@ import pygit2
 from pygit2.enums import FileMode, FileStatus, RepositoryState
 
 from image_updater.api.model import Author
-from image_updater.git import commits, dating, folder, pushing, transport, trees, upstream, urls
+from image_updater.git import commits, dating, folder, journal, pushing, transport, trees, upstream, urls
 from image_updater.git.access import GitAccess
 from image_updater.git.commits import CommitInfo, Signer
 from image_updater.git.errors import (
@@ -33,7 +33,7 @@ from image_updater.git.errors import (
     RevisionNotFound,
     TreeRefused,
 )
-from image_updater.git.files import write_files
+from image_updater.git.files import sweep, write_files
 from image_updater.git.folder import BlobIds, FileTree
 from image_updater.git.trees import GitTree, TreeCache
 from image_updater.git.upstream import Upstream
@@ -252,6 +252,35 @@ class Checkout:
 
     # -- writing
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the only image-updater that writes here, on what the last one left whole: what a killed one had begun is
+        undone first. Blocking. Raises CheckoutError, FileTrouble.
+        """
+        with journal.writing(self._git):
+            sweep(self.root)
+            self._recover()
+            yield
+
+    @property
+    def _git(self) -> Path:
+        return Path(self._repository.path)
+
+    def _recover(self) -> None:
+        note = journal.read(self._git)
+        if note is not None:
+            now, then = self.head_tree().files(), self._files_at(note.parent)
+            # What is in a commit by now, whoever made it, is done.
+            begun = {path: pair for path, pair in note.files.items() if now.get(path) == then.get(path)}
+            journal.undo(self._repository, self.root, begun)
+        journal.end(self._git)
+
+    def _files_at(self, commit: str | None) -> Mapping[str, Entry]:
+        try:
+            return self.tree_of(commit).files() if commit is not None else {}
+        except RevisionNotFound:
+            return {}
+
     def commit(
         self,
         files: Mapping[str, bytes | None],
@@ -259,25 +288,29 @@ class Checkout:
         author: Author,
         signer: Signer | None = None,
         when: datetime | None = None,
+        *,
+        expected: Mapping[str, bytes | None] | None = None,
     ) -> str:
         """Write the files, stage them alone and move the branch to a commit of them alone. Returns its id.
 
-        Raises CheckoutError (detached, merge in progress, locked), TreeRefused (dirty, ignored, filtered, symlink),
-        FileTrouble, SigningFailed.
+        `expected`: what each file must hold still. Raises CheckoutError (detached, merge in progress, locked),
+        TreeRefused (dirty, ignored, filtered, symlink), FilesChanged, FileTrouble, SigningFailed.
         """
         branch = self.require_branch()
+        self._check_unlocked()
         repository = self._repository
         parent = self.head
         reference = repository.references[f"refs/heads/{branch}"] if parent is not None else None
         for path in files:
             self._check_writable(path)
-        originals = {path: self._original(path) for path in files}
+        begun = {path: (self._original(path), data) for path, data in files.items()}
         # Before anything is touched: these refuse paths, authors and keys that cannot be.
         commits.signature(author, when or datetime.now(UTC))
         base = self.head_tree().id
         trees.edited(repository, base, files)
-        write_files(self.root, files)
+        journal.begin(self._git, journal.Note(parent=parent, files=begun))
         try:
+            write_files(self.root, files, expected=expected or {path: old for path, (old, _) in begun.items()})
             index = repository.index
             index.read(True)
             for path, data in files.items():
@@ -299,7 +332,7 @@ class Checkout:
             )
             index.write()
         except BaseException as exc:
-            self._restore(originals)
+            self._give_up(begun)
             if isinstance(exc, pygit2.GitError | OSError | KeyError | ValueError):
                 raise CheckoutError(
                     f"the index cannot be written: {exc}", remedy="is another Git command running?"
@@ -308,10 +341,20 @@ class Checkout:
         try:
             self._move(reference, branch, made, message)
         except (pygit2.GitError, ValueError, KeyError, OSError) as exc:
-            self._restore(originals)
-            self._unstage(files)
-            raise CheckoutError(f"the branch {branch} moved meanwhile: {exc}", remedy="run again") from exc
+            self._give_up(begun)
+            what = "moved meanwhile" if "reference value does not match" in str(exc) else "cannot be moved"
+            raise CheckoutError(f"the branch {branch} {what}: {exc}", remedy="run again") from exc
+        journal.end(self._git)
         return made
+
+    def _check_unlocked(self) -> None:
+        """Git's own lock: better now than when the files are written already."""
+        lock = self._git / "index.lock"
+        if os.path.lexists(lock):
+            raise CheckoutError(
+                f"another Git command is running here, or was killed: {lock} is there",
+                remedy="wait for it; if none is running, remove that file",
+            )
 
     def _move(self, reference: pygit2.Reference | None, branch: str, made: str, message: str) -> None:
         if reference is None:
@@ -352,28 +395,27 @@ class Checkout:
             raise TreeRefused(f"{path} is a symlink or no file", remedy="name the file itself")
         return place.read_bytes()
 
-    def _restore(self, originals: Mapping[str, bytes | None]) -> None:
-        """Put the files back as they were; the error that made it necessary is on its way to the user."""
-        back = {p: d for p, d in originals.items() if d is not None or os.path.lexists(self.root / p)}
+    def _give_up(self, begun: Mapping[str, tuple[bytes | None, bytes | None]]) -> None:
+        """Put everything back as it was; the error that made it necessary is on its way to the user."""
         with contextlib.suppress(FileTrouble, TreeRefused):
-            write_files(self.root, back)
-
-    def _unstage(self, files: Mapping[str, bytes | None]) -> None:
-        with contextlib.suppress(pygit2.GitError, OSError, KeyError):
-            index = self._repository.index
-            index.read(True)
-            for path in files:
-                if os.path.lexists(self.root / path):
-                    index.add(path)
-                elif path in index:
-                    index.remove(path)
-            index.write()
+            journal.undo(self._repository, self.root, begun)
+            journal.end(self._git)
 
     # -- pushing
 
     def upstream(self) -> Upstream:
         """Where this branch is pushed. Raises CheckoutError: detached, no upstream."""
         return upstream.find(self._repository, self.require_branch())
+
+    def unpushed(self) -> list[CommitInfo]:
+        """The commits of HEAD that the upstream was not seen to have, newest first; () when it was never seen."""
+        upstream = self.upstream()
+        name = f"refs/remotes/{upstream.remote}/{upstream.branch}"
+        try:
+            seen = str(self._repository.references[name].target)
+        except (KeyError, ValueError, pygit2.GitError):
+            return []
+        return self.history(stop=seen)
 
     async def push(self, access: GitAccess) -> None:
         """Push HEAD to the upstream branch, with a lease on what is there. Raises PushRaced when that holds what HEAD

@@ -52,6 +52,12 @@ class FileTrouble(GitError):
     reason = "FileTrouble"
 
 
+class FilesChanged(FileTrouble):
+    """Somebody else wrote a file between the plan and its writing; a plan on what stands there now is right."""
+
+    reason = "FilesChanged"
+
+
 class GitAuthenticationFailed(AccessDenied):
     reason = "AuthenticationFailed"
 
@@ -106,6 +112,7 @@ __all__ = [
     "CertificateUntrusted",
     "CheckoutError",
     "FileTrouble",
+    "FilesChanged",
     "GitAuthenticationFailed",
     "GitError",
     "GitInputError",

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from image_updater.git.errors import FileTrouble, TreeRefused
+from image_updater.git.errors import FilesChanged, FileTrouble, TreeRefused
 from image_updater.git.trees import check_path
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{12}\.image-updater\Z", re.DOTALL)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,14 +35,22 @@ class _Ready:
     temporary: str | None = None
 
 
-def write_files(root: Path, files: Mapping[str, bytes | None]) -> None:
+def write_files(
+    root: Path, files: Mapping[str, bytes | None], *, expected: Mapping[str, bytes | None] | None = None
+) -> None:
     """Write (None: remove) files below `root`; modes stay, new ones follow the umask. Raises TreeRefused, FileTrouble.
 
-    On an error before the renames nothing has changed; one in between (a failing disk) names what is written already.
+    `expected`: what each file must hold still, else FilesChanged. On an error before the renames nothing has changed;
+    one in between (a failing disk) names what is written already.
     """
     written: list[str] = []
     with contextlib.ExitStack() as stack:
         ready = [_prepare(root, path, data, stack) for path, data in files.items()]
+        if expected is not None:
+            # As late as can be: a person's editor may have saved while the new contents were on their way to the disk.
+            changed = [item.path for item in ready if _content(item) != expected.get(item.path)]
+            if changed:
+                raise FilesChanged(f"{', '.join(changed)} changed while this run planned", remedy="run again")
         for item in ready:
             try:
                 if item.temporary is None:
@@ -68,7 +79,7 @@ def _prepare(root: Path, path: str, data: bytes | None, stack: contextlib.ExitSt
                     f"{path} cannot be removed: it is not there", remedy="plan again on the files as they stand"
                 )
             return _Ready(path=path, folder=folder, name=name)
-        item = _Ready(path=path, folder=folder, name=name, temporary=f".{name[:100]}.{secrets.token_hex(6)}.tmp")
+        item = _Ready(path=path, folder=folder, name=name, temporary=_temporary(name))
         stack.callback(_discard, item)
         assert item.temporary is not None
         file = os.open(
@@ -83,6 +94,31 @@ def _prepare(root: Path, path: str, data: bytes | None, stack: contextlib.ExitSt
     except OSError as exc:
         raise FileTrouble(f"{path} cannot be written: {exc.strerror}", remedy="check disk space and rights") from exc
     return item
+
+
+def _temporary(name: str) -> str:
+    """A name beside `name` that `sweep` knows; names are at most 255 bytes long."""
+    return f".{os.fsdecode(os.fsencode(name)[:200])}.{secrets.token_hex(6)}.image-updater"
+
+
+def sweep(root: Path) -> None:
+    """Remove the temporary files of a killed process. Only for who is alone here (`journal.writing`)."""
+    for folder, below, names in os.walk(root):
+        below[:] = [name for name in below if name.lower() != ".git"]
+        for name in names:
+            if _TEMPORARY.match(name):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
+
+
+def _content(item: _Ready) -> bytes | None:
+    """What the file holds now; None when it is not there (or no file any more)."""
+    try:
+        descriptor = os.open(item.name, _FILE, dir_fd=item.folder)
+    except OSError:
+        return None
+    with open(descriptor, "rb") as file:
+        return file.read()
 
 
 def _open_folder(root: Path, parents: list[str], path: str, *, create: bool) -> int:

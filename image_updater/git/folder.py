@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from image_updater.git import files
-from image_updater.git.errors import FileTrouble
+from image_updater.git.errors import FilesChanged, FileTrouble
 from image_updater.kustomize.model import Entry, EntryKind
 
 _RACY = 2_000_000_000
@@ -79,7 +79,7 @@ def content(root: Path, path: str, entry: Entry) -> bytes:
     except OSError as exc:
         raise FileTrouble(f"{path} cannot be read: {exc.strerror}", remedy="run again") from exc
     if blob_id(data) != entry.oid:
-        raise FileTrouble(f"{path} changed while it was read", remedy="run again")
+        raise FilesChanged(f"{path} changed while it was read", remedy="run again")
     return data
 
 

@@ -7,13 +7,14 @@ named, as it was asked for, in every root that the folder reaches; anything else
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from image_updater.documents import decode
 from image_updater.errors import Refused, SpecError, Where
-from image_updater.git import Checkout, write_files
+from image_updater.git import Checkout, write_files, writing_folder
 from image_updater.images.names import split
 from image_updater.kustomize import NamedRoot, locate
 from image_updater.kustomize.model import dotted
@@ -31,13 +32,21 @@ from image_updater.pipeline.session import session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from image_updater.kustomize.model import Provenance, Tree, Use
     from image_updater.pipeline.report import SetRequest
 
 
 async def set_images(request: SetRequest) -> UpdateReport:
-    """Raises Refused (no or two kustomizations, or what else would change), SpecError (no folder)."""
+    """Raises Refused (no or two kustomizations, or what else would change), SpecError (no folder), FilesChanged."""
+    with ExitStack() as stack:
+        if not request.dry_run:
+            await asyncio.to_thread(stack.enter_context, _writing(Path(request.folder)))
+        return await _set(request)
+
+
+async def _set(request: SetRequest) -> UpdateReport:
     tree, top, folder = await asyncio.to_thread(_open, Path(request.folder))
     file = _kustomization(tree, folder)
     text = decode(tree.read(file), file=file)
@@ -76,7 +85,7 @@ async def set_images(request: SetRequest) -> UpdateReport:
     if proof.refused:
         raise Refused(next(iter(proof.refused.values())), where=Where(file=file))
     if not request.dry_run:
-        await asyncio.to_thread(write_files, top, {file: new_text.encode()})
+        await asyncio.to_thread(write_files, top, {file: new_text.encode()}, expected={file: tree.read(file)})
     return UpdateReport(
         changed=True,
         edits=edit_rows(edits),
@@ -85,10 +94,21 @@ async def set_images(request: SetRequest) -> UpdateReport:
     )
 
 
-def _open(path: Path) -> tuple[Tree, Path, str]:
-    """The tree, its top on disk, and the folder in it."""
+def _writing(path: Path) -> AbstractContextManager[None]:
+    """Be the only image-updater that writes in the checkout, or where there is none in the folder."""
+    _check_folder(path)
+    checkout = Checkout.open(path)
+    return checkout.writing() if checkout is not None else writing_folder(path)
+
+
+def _check_folder(path: Path) -> None:
     if not path.is_dir():
         raise SpecError(f"{path} is no folder", remedy="name the folder of a kustomization")
+
+
+def _open(path: Path) -> tuple[Tree, Path, str]:
+    """The tree, its top on disk, and the folder in it."""
+    _check_folder(path)
     checkout = Checkout.open(path)
     if checkout is not None:
         top = Path(checkout.root).resolve()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from image_updater.errors import SpecError
-from image_updater.git import Checkout, FolderTree
+from image_updater.git import Checkout, FolderTree, writing_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from image_updater.kustomize.model import Tree
 
 
@@ -21,6 +24,12 @@ class Opened:
     root: Path
     focus: str
     checkout: Checkout | None
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the only image-updater that writes here. Blocking. Raises CheckoutError, FileTrouble."""
+        with self.checkout.writing() if self.checkout is not None else writing_folder(self.root):
+            yield
 
 
 def open_path(path: Path) -> Opened:
