@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Any
 
 import click
@@ -26,8 +27,11 @@ def command(
 ) -> int:
     """Compare what two revisions of PATH render: objects and images that differ.
 
-    No REV: HEAD and the files as they stand. One: that revision and the files. Two: those two.
+    No REV: HEAD and the files as they stand. One: that revision and the files. Two: those two. A first argument that
+    is no folder is a REV of the repository around the current one.
     """
+    if target is not None and len(revisions) < 2 and not os.path.exists(target) and os.sep not in target[:1]:
+        revisions, target = (target, *revisions), None
     if len(revisions) > 2:
         raise click.UsageError("at most two revisions can be compared")
 

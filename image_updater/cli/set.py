@@ -63,7 +63,7 @@ def command(
         case _:
             from image_updater.cli.views import show_update
 
-            show_update(report, mode, settings.color)
+            show_update(report, mode, settings.color, by_hand=True)
     return finish(report, mode, quiet=output == "text")
 
 

@@ -45,7 +45,8 @@ _DONE = {
 }
 
 
-def show_update(report: UpdateReport, mode: Mode, color: str) -> None:
+def show_update(report: UpdateReport, mode: Mode, color: str, *, by_hand: bool = False) -> None:
+    """`by_hand`: of `set`, which has no sites and no further modes."""
     out = console(color)
     if report.edits:
         out.print(f"{_count(len(report.edits), 'edit')}:", style="bold")
@@ -62,18 +63,19 @@ def show_update(report: UpdateReport, mode: Mode, color: str) -> None:
     for commit in report.commits:
         line = f"{commit.commit[:12]} {commit.subject}" if commit.commit else commit.subject
         out.print(f"commit {printable(line)} ({'pushed to' if commit.pushed else 'on'} {printable(commit.branch)})")
-    out.print(_summary(report, mode))
+    out.print(_summary(report, mode, by_hand=by_hand))
 
 
-def _summary(report: UpdateReport, mode: Mode) -> str:
+def _summary(report: UpdateReport, mode: Mode, *, by_hand: bool) -> str:
     counted = Counter(site.state for site in report.sites)
     states = ", ".join(f"{counted[state]} {state}" for state in State if counted[state])
-    tail = f" · {states}" if states else "" if report.changed else " · no image sites"
+    tail = f" · {states}" if states else "" if report.changed or by_hand else " · no image sites"
     if not report.changed:
         return f"up to date{tail}" if not report.failures else f"nothing changed{tail}"
     files = len({edit.file for edit in report.edits})
     commit = f" {report.commit[:12]}" if report.commit else ""
-    return f"{_count(len(report.edits), 'edit')} in {_count(files, 'file')}: {_DONE[mode]}{commit}{tail}"
+    done = "nothing was written" if by_hand and mode is Mode.DRY_RUN else _DONE[mode]
+    return f"{_count(len(report.edits), 'edit')} in {_count(files, 'file')}: {done}{commit}{tail}"
 
 
 def _edit_row(edit: EditReport) -> tuple[str, str, str, str]:

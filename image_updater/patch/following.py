@@ -87,7 +87,7 @@ def _followed(
     if len(values) > 1:
         return lead, "", f"entries that hold {scalar.value} move to different tags: {', '.join(sorted(values))}"
     if not scope.holds(site.file):
-        return lead, "", f"{site.file} is outside update.paths"
+        return lead, "", f"{site.file} is {scope.outside(site.file)}"
     if scalar.frozen is not None:
         return lead, "", scalar.frozen
     return lead, next(iter(values)), None

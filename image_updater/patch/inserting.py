@@ -62,7 +62,7 @@ class Inserter:
         if root.kustomization in self.locked:
             return refuse(self.locked[root.kustomization])
         if not self.scope.holds(root.kustomization):
-            return refuse(f"{obstacle}, and {root.kustomization} is outside update.paths")
+            return refuse(f"{obstacle}, and {root.kustomization} is {self.scope.outside(root.kustomization)}")
         if not use.seen_by_images:
             return refuse(f"{obstacle}, and an images: entry does not reach {use.object}")
         if use.overwritten:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from image_updater.api.model import DigestPolicy, DigestReflection
@@ -13,7 +15,9 @@ from image_updater.patch.model import Change, EditKind
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from image_updater.api.model import ImagePolicy
     from image_updater.kustomize.model import ScalarRef, Site, Use
+    from image_updater.patch.claims import MarkerClaim
     from image_updater.patch.decisions import Choice
     from image_updater.policy.model import Selection
 
@@ -84,7 +88,7 @@ def set_parts(site: Site, selection: Selection, policy: str, choice: Choice) -> 
             add(("newTag" if site.kind is SiteKind.ENTRY else "tag", selection.tag))
         if selection.digest and not keeps_one_field:
             put(digest, selection.digest)
-        else:
+        elif digest.value:  # charts ship `digest: ""`: it says nothing, and stays
             changes.append(
                 Change(
                     kind=EditKind.REMOVE,
@@ -135,6 +139,31 @@ def marker_current(site: Site, part: Part, scalar: ScalarRef) -> tuple[str | Non
         tag_ = split(text)[1] if tag_ref is site.parts.get(Part.IMAGE) else text.partition("@")[0]
         return tag_, scalar.value if part is Part.DIGEST else None
     return None, scalar.value if part is Part.DIGEST else None
+
+
+def marked_site(site: Site, claim: MarkerClaim, policies: Mapping[str, ImagePolicy]) -> Site:
+    """The site as one of its markers shows it. A lone tag or digest names no image: the marker's policy does."""
+    marker = claim.marker
+    scalar, image = marker.scalar, site.image
+    policy = policies.get(claim.policy or "")
+    if not image and scalar is not None:
+        if marker.part in (Part.NAME, Part.IMAGE):
+            image = scalar.value
+        elif policy is not None:
+            joint = "@" if marker.part is Part.DIGEST else ":"
+            image = policy.image + (joint + scalar.value if scalar.value else "")
+    return replace(site, line=marker.line, field=scalar.field if scalar else site.field, image=image)
+
+
+_VARIABLE = re.compile(r"\$\{.*\}|\$\([^()]*\)|\{\{.*\}\}")
+
+
+def variable(tag: str | None) -> str | None:
+    """The variable in a tag (`${TAG:=1.0}` of Flux's postBuild, `$(TAG)` of `vars`, `{{ tag }}`): no tag, and not ours
+    to overwrite.
+    """
+    found = _VARIABLE.search(tag) if tag else None
+    return found.group() if found else None
 
 
 def marker_value(part: Part, current: str, choice: Choice) -> str:

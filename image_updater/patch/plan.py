@@ -18,7 +18,17 @@ from image_updater.patch.following import follow
 from image_updater.patch.inserting import Inserter
 from image_updater.patch.model import Change, EditKind, Intended
 from image_updater.patch.moves import Move
-from image_updater.patch.parts import composed, keeps, marker_current, marker_value, rendered, set_parts, written
+from image_updater.patch.parts import (
+    composed,
+    keeps,
+    marked_site,
+    marker_current,
+    marker_value,
+    rendered,
+    set_parts,
+    variable,
+    written,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,7 +155,7 @@ class _Planner:
                     site=site,
                     state=State.UNMANAGED,
                     policy=None,
-                    reason=f"outside update.paths ({self.scope.describe()})",
+                    reason=self.scope.outside(site.file),
                 )
             if not any(other.root in self.covered for other in site.uses):
                 outside = ", ".join(site.roots)
@@ -160,10 +170,18 @@ class _Planner:
                 state=State.UNMANAGED,
                 reason=f"the root {use.root} is outside update.paths and stays as it is",
             )
+        _, tag, digest = split(use.value)
+        filled = variable(tag)
+        if filled is not None:
+            return Decision(
+                site=site,
+                state=State.REFUSED,
+                policy=policy,
+                reason=f"its tag is the variable {filled}, filled in later: set the tag where that gets its value",
+            )
         choice = self.choices[policy]
         if choice.selection is None:
             return Decision(site=site, state=State.HELD, policy=policy, reason=choice.reason)
-        _, tag, digest = split(use.value)
         new = rendered(use.value, choice)
         if new == use.value or (tag == choice.selection.tag and keeps(choice, use.value)):
             return Decision(site=site, state=State.CURRENT, policy=policy)
@@ -221,7 +239,7 @@ class _Planner:
         if site.frozen is not None:
             return site.frozen
         if not self.scope.holds(site.file):
-            return f"{site.file} is outside update.paths"
+            return f"{site.file} is {self.scope.outside(site.file)}"
         others = [site.uses[index] for index in settled]
         outside = list(dict.fromkeys(use.root for use in others if use.root not in self.covered))
         if outside:
@@ -280,7 +298,7 @@ class _Planner:
 
         def row(state: State, reason: str = "", changes: tuple[Change, ...] = ()) -> Decision:
             return Decision(
-                site=replace(site, line=marker.line, field=marker.scalar.field if marker.scalar else site.field),
+                site=marked_site(site, claim, self.claims.policies),
                 state=state,
                 reason=reason,
                 policy=claim.policy,
@@ -289,7 +307,7 @@ class _Planner:
             )
 
         if not self.scope.holds(site.file):
-            return row(State.UNMANAGED, f"outside update.paths ({self.scope.describe()})"), None, None
+            return row(State.UNMANAGED, self.scope.outside(site.file)), None, None
         if claim.refusal is not None or claim.policy is None:
             return row(State.REFUSED, claim.refusal or "the marker names no policy"), None, None
         scalar = marker.scalar

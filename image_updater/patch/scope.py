@@ -44,8 +44,12 @@ class Scope:
     def covers(self, root: Root) -> bool:
         return self.holds(root.path)
 
-    def describe(self) -> str:
-        return ", ".join(self.paths) or "the whole repository"
+    def outside(self, path: str) -> str:
+        """Why `path` is not held, for a sentence."""
+        pattern = next((pattern for pattern in self.exclude if _glob(pattern).match(path)), None)
+        if pattern is not None:
+            return f"excluded by update.exclude ({pattern})"
+        return f"outside update.paths ({', '.join(self.paths) or self.focus})"
 
 
 def _normalise(path: str) -> str:

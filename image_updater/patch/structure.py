@@ -15,7 +15,7 @@ from image_updater.kustomize import markers
 from image_updater.kustomize.model import Path, dotted
 from image_updater.patch import layout
 from image_updater.patch.model import Change, Edit, EditKind
-from image_updater.patch.quoting import fresh
+from image_updater.patch.quoting import fresh, replacement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,6 +77,11 @@ def inserts(changes: Seq[Change], text: str, documents: Seq[Document], gone: Seq
     return [edit for _, edit in sorted(edits, key=lambda pair: -pair[0])]
 
 
+def says_nothing(node: Scalar) -> bool:
+    """`digest: ""`, `digest:` and `digest: null` are as good as no digest."""
+    return not node.value or (not node.style and node.tag is None and node.value in ("~", "null", "Null", "NULL"))
+
+
 def _contradiction(one: Change, other: Change, file: str) -> Refused:
     def wants(change: Change) -> str:
         return f"{change.policy or change.site} wants {', '.join(f'{key}: {value}' for key, value in change.items)}"
@@ -109,6 +114,8 @@ class _Inserter:
             if isinstance(name, Scalar) and name.value == key and held not in self.gone:
                 if isinstance(held, Scalar) and held.value == value:
                     return []
+                if isinstance(held, Scalar) and says_nothing(held):
+                    return [self.fill(held, key, value, flow=node.flow)]
                 raise Refused(f"it has {key!r} already", where=self.where)
         path = (*self.change.parent, key)
         items = ((path, value),)
@@ -123,6 +130,32 @@ class _Inserter:
             at = place.at
             written = place.text([" " * node.column + self.pair(node, key, value)], self.eol(at))
         return [self.edit(at, at, written, path, value, items)]
+
+    def fill(self, held: Scalar, key: str, value: str, *, flow: bool) -> Edit:
+        """The key is there without a value (`digest: ""`): it gets one."""
+        if held.anchor is not None:
+            raise Refused(f"{key!r} carries an anchor: it may be used elsewhere", where=self.where)
+        new = replacement(held, self.text[held.start : held.end], value, flow=flow)
+        if held.start == held.end:
+            before = self.text[held.start - 1 : held.start]
+            if not self.text[: held.start].rstrip(" \t").endswith(":"):
+                raise Refused(f"there is no place for the value of {key!r} that is clear", where=self.where)
+            new = new if before in (" ", "\t") else f" {new}"
+        path = (*self.change.parent, key)
+        return Edit(
+            kind=EditKind.SCALAR,
+            file=self.change.file,
+            line=held.line,
+            field=dotted(path),
+            old=held.value,
+            new=value,
+            policy=self.change.policy,
+            start=held.start,
+            end=held.end,
+            text=new,
+            site=self.change.site,
+            document=self.change.document,
+        )
 
     def neighbour(self, node: Mapping, key: str) -> Node | None:
         """The value behind whose line the new key goes."""

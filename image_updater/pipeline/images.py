@@ -5,7 +5,6 @@ is asked.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from image_updater.kustomize import locate
 from image_updater.kustomize.model import SiteKind
 from image_updater.patch.claims import resolve, with_unseen_uses
 from image_updater.patch.decisions import Decision, State
+from image_updater.patch.parts import marked_site
 from image_updater.patch.scope import Scope
 from image_updater.pipeline.line import default_automation, selected
 from image_updater.pipeline.progress import focused, inside
@@ -23,6 +23,9 @@ from image_updater.pipeline.trees import open_path
 from image_updater.settings import cache_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from image_updater.api.model import ImagePolicy
     from image_updater.kustomize.model import Provenance, Root, Site, Use
     from image_updater.patch.claims import Claim, MarkerClaim
     from image_updater.pipeline.report import ImagesRequest
@@ -57,7 +60,9 @@ def _images(request: ImagesRequest) -> ImagesReport:
         for claimed in claims.sites:
             site = claimed.site
             if claimed.markers:
-                decisions += [_of_marker(site, marker, scope, known=request.claims) for marker in claimed.markers]
+                decisions += [
+                    _of_marker(site, marker, scope, claims.policies, known=request.claims) for marker in claimed.markers
+                ]
                 continue
             decisions += [
                 _of_use(provenance, site, use, claim, scope, patches=automation.update.patches)
@@ -71,16 +76,18 @@ def _images(request: ImagesRequest) -> ImagesReport:
     )
 
 
-def _of_marker(site: Site, claim: MarkerClaim, scope: Scope, *, known: bool) -> Decision:
+def _of_marker(
+    site: Site, claim: MarkerClaim, scope: Scope, policies: Mapping[str, ImagePolicy], *, known: bool
+) -> Decision:
     """`known`: the objects were given; without them a marker's policy cannot be looked up."""
     marker = claim.marker
-    site = replace(site, line=marker.line, field=marker.scalar.field if marker.scalar else site.field)
+    site = marked_site(site, claim, policies)
     if not known and marker.problem is None:
         named = f"{marker.namespace}:{marker.name}" if marker.namespace else marker.name
         reason = f"its marker names {named}; without -f there are no policies"
         return Decision(site=site, state=State.UNMANAGED, reason=reason, roots=site.roots)
     if not scope.holds(site.file):
-        return Decision(site=site, state=State.UNMANAGED, reason="outside update.paths", roots=site.roots)
+        return Decision(site=site, state=State.UNMANAGED, reason=scope.outside(site.file), roots=site.roots)
     if claim.refusal is not None:
         return Decision(site=site, state=State.REFUSED, reason=claim.refusal, roots=site.roots)
     return Decision(site=site, state=State.CURRENT, policy=claim.policy, roots=site.roots)

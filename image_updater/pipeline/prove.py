@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from image_updater.errors import RenderError
-from image_updater.kustomize.model import RootKind, SiteKind, dotted
+from image_updater.kustomize.model import Part, RootKind, SiteKind, dotted
 from image_updater.patch.compare import compare, images_of
 
 if TYPE_CHECKING:
@@ -114,6 +114,11 @@ class _Prover:
         self.rendered_only = rendered_only
         self.refused: dict[str, str] = {}
         self.sites = {site.id: site for site in old.sites}
+        self.refs = {
+            (tag.file, tag.start)
+            for site in old.sites
+            if site.kind is SiteKind.REF and (tag := site.parts.get(Part.TAG)) is not None
+        }
         self.old_uses = _uses(old)
         self.new_uses = _uses(new)
         self.by_file: dict[str, list[Edit]] = defaultdict(list)
@@ -205,7 +210,7 @@ class _Prover:
         site = self.sites.get(edit.site.partition("@")[0]) or self.sites.get(edit.site)
         if site is not None and (site.markers or site.marker is not None or site.kind is SiteKind.HELM):
             return None
-        if site is not None and site.kind is SiteKind.REF:
+        if (edit.file, edit.start) in self.refs:
             return None
         if edit.file != root.kustomization:
             return f"the edit in {edit.file} is not an images: entry of that root itself"

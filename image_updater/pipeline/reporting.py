@@ -35,7 +35,12 @@ def site_rows(decisions: Iterable[Decision]) -> tuple[SiteReport, ...]:
         by_site.setdefault((site.file, site.line, site.field), []).append(decision)
     rows: list[SiteReport] = []
     for found in by_site.values():
-        claimed = [each for each in found if each.state is not State.UNMANAGED]
+        moved = {(each.policy, root) for each in found if each.state is State.UPDATED for root in each.roots}
+        claimed = [
+            each
+            for each in found
+            if each.state is not State.UNMANAGED and not (each.state is State.CURRENT and _moved(each, moved))
+        ]
         rows.extend(_row(each, each.roots) for each in claimed)
         spoken_for = {root for each in claimed for root in each.roots}
         left = [each for each in found if each.state is State.UNMANAGED]
@@ -45,6 +50,11 @@ def site_rows(decisions: Iterable[Decision]) -> tuple[SiteReport, ...]:
     unique = list(dict.fromkeys(rows))
     unique.sort(key=lambda row: (row.file, row.line, row.field, _STRENGTH[row.state]))
     return tuple(unique)
+
+
+def _moved(decision: Decision, moved: set[tuple[str | None, str]]) -> bool:
+    """Is it current only because an automation before this one moves it in the same run?"""
+    return bool(decision.roots) and all((decision.policy, root) in moved for root in decision.roots)
 
 
 def _row(decision: Decision, roots: tuple[str, ...]) -> SiteReport:
