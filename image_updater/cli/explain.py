@@ -11,9 +11,11 @@ from image_updater.cli import options
 from image_updater.cli.failing import DONE, FAILED, Command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
+    from image_updater.api.model import Objects
     from image_updater.pipeline.report import CurrentValue
 
 
@@ -79,10 +81,22 @@ def command(
         from image_updater.cli.verdicts import show_policies
 
         show_policies(reports, settings.color, limit=None if everything else 20)
+    if not reports:
+        click.echo(f"warning: there is no ImagePolicy in {', '.join(files)}", err=True)
+    for text in current_unused(values, objects):
+        click.echo(f"warning: --current {printable(text)}: no policy has this image", err=True)
     for report in reports:
         if report.error is not None:
             click.echo(f"error: {printable(report.policy)}: {printable(str(report.error))}", err=True)
     return FAILED if any(report.error is not None for report in reports) else DONE
+
+
+def current_unused(values: Sequence[CurrentValue], objects: Objects) -> tuple[str, ...]:
+    """The images of `--current` that no policy has: mistyped, most likely."""
+    from image_updater.images import parse_name
+
+    known = {parse_name(policy.image) for policy in objects.policies}
+    return tuple(f"{each.image}={each.tag}" for each in values if each.image is not None and each.image not in known)
 
 
 def parse_current(text: str) -> CurrentValue:

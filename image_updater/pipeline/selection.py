@@ -105,7 +105,7 @@ class Selector:
         except SpecErrors as error:
             errors += [each for each in error.errors if (each.where.object, f"{each.where.field}.name") not in missing]
         if errors:
-            raise SpecErrors(errors)
+            raise SpecErrors(sorted(errors, key=lambda error: (error.where.file or "", error.where.line or 0)))
 
     def _compile(self, policy: ImagePolicy) -> CompiledPolicy:
         name = policy_name(policy)
