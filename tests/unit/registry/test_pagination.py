@@ -225,7 +225,13 @@ async def test_an_inner_host_name_is_warned_of_and_not_asked(
 
 
 @pytest.mark.parametrize(
-    ("body", "tags"), [('{"name":"r","tags":null}', ()), ('{"name":"r","tags":[]}', ())], ids=["tags: null", "tags: []"]
+    ("body", "tags"),
+    [
+        ('{"name":"r","tags":null}', ()),
+        ('{"name":"r","tags":[]}', ()),
+        ('{"name":"r","tags":["v1","-x","1.0+b","a b"]}', ("v1", "-x", "1.0+b", "a b")),
+    ],
+    ids=["tags: null", "tags: []", "names that are no legal tags are for the policy to reject"],
 )
 async def test_an_empty_list_is_a_list(
     registry: EmbeddedRegistry,
@@ -245,7 +251,8 @@ async def test_an_empty_list_is_a_list(
         pytest.param('{"name":"r","tags":["v1",""]}', id="an empty tag name"),
         pytest.param('{"name":"r","tags":["v1",7]}', id="a number"),
         pytest.param('{"name":"r","tags":["v1\\nv2"]}', id="a line break"),
-        pytest.param('{"name":"r","tags":["v1","-x"]}', id="no tag by the grammar"),
+        pytest.param('{"name":"r","tags":["v1","\\ud800"]}', id="half a character"),
+        pytest.param('{"name":"r","tags":["v1","\\u001b[2J"]}', id="a control character"),
         pytest.param('{"name":"r","tags":"v1"}', id="no list"),
         pytest.param('{"name":"r","tags":["v1"', id="truncated JSON"),
         pytest.param('{"errors":[]}', id="no tags at all"),
