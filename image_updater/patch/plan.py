@@ -77,7 +77,6 @@ class _Planner:
         self.follow_refs = follow_refs
         self.refused = refused
         self.locked = locked
-        self.covered = {root.id for root in provenance.roots.values() if scope.covers(root)}
         self.decisions: list[Decision] = []
         self.intended: dict[str, list[Intended]] = defaultdict(list)
         self.moves: dict[str, dict[int, Move]] = {}
@@ -149,7 +148,7 @@ class _Planner:
             return Decision(site=site, state=State.REFUSED, reason=claim.refusal)
         if policy is None:
             return Decision(site=site, state=State.UNMANAGED, reason="no policy claims it")
-        if use.root not in self.covered:
+        if not self.covered(site, use):
             if not self.scope.holds(site.file):
                 return Decision(
                     site=site,
@@ -157,7 +156,7 @@ class _Planner:
                     policy=None,
                     reason=self.scope.outside(site.file),
                 )
-            if not any(other.root in self.covered for other in site.uses):
+            if not any(self.covered(site, other) for other in site.uses):
                 outside = ", ".join(site.roots)
                 return Decision(
                     site=site,
@@ -200,6 +199,10 @@ class _Planner:
         )
         return None
 
+    def covered(self, site: Site, use: Use) -> bool:
+        """May this use of the site move, by the scope of the automation?"""
+        return self.scope.covers(self.provenance.roots[use.root], site.file)
+
     def lock(self, site: Site) -> str | None:
         """Why no file of this site may be written now (`locked`), or None."""
         return next((self.locked[s.file] for s in site.parts.values() if s.file in self.locked), None)
@@ -241,7 +244,7 @@ class _Planner:
         if not self.scope.holds(site.file):
             return f"{site.file} is {self.scope.outside(site.file)}"
         others = [site.uses[index] for index in settled]
-        outside = list(dict.fromkeys(use.root for use in others if use.root not in self.covered))
+        outside = list(dict.fromkeys(use.root for use in others if not self.covered(site, use)))
         if outside:
             return f"it is shared with {', '.join(outside)}, outside update.paths"
         if others:

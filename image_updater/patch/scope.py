@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from image_updater.kustomize.model import RootKind
+
 if TYPE_CHECKING:
     from image_updater.api.model import Update
     from image_updater.kustomize.model import Root
@@ -41,8 +43,9 @@ class Scope:
             return True
         return any(base in (".", path) or path.startswith(f"{base}/") for base in self._normal)
 
-    def covers(self, root: Root) -> bool:
-        return self.holds(root.path)
+    def covers(self, root: Root, file: str | None = None) -> bool:
+        """May what `file` sets in this root move? Plain manifests are rendered each for itself: their own file says."""
+        return self.holds(file if file is not None and root.kind is RootKind.PLAIN else root.path)
 
     def outside(self, path: str) -> str:
         """Why `path` is not held, for a sentence."""

@@ -256,12 +256,12 @@ def current_tags(claims: Claims) -> dict[str, frozenset[str]]:
 
 def _needed(claims: Claims, scope: Scope, provenance: Provenance) -> set[str]:
     """The policies that could change something in scope; nobody needs to ask the registry for the others."""
-    covered = {root.id for root in provenance.roots.values() if scope.covers(root)}
     needed: set[str] = set()
     for claimed in claims.sites:
         needed.update(marker.policy for marker in claimed.markers if marker.policy is not None)
         for use, claim in zip(claimed.site.uses, claimed.uses, strict=False):
-            if claim.policy is not None and (use.root in covered or scope.holds(claimed.site.file)):
+            file = claimed.site.file
+            if claim.policy is not None and (scope.covers(provenance.roots[use.root], file) or scope.holds(file)):
                 needed.add(claim.policy)
     return needed
 
