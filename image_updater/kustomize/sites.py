@@ -200,7 +200,7 @@ def rows(build: Build, root: str, writers: Writers, *, plain: bool = False) -> R
         _chart_rows(chart, root, writers, result)
     used = {id(writer) for writer, _ in result.uses}
     result.idle.extend(writer for entry in build.entries if id(writer := writers.entry(entry)) not in used)
-    result.idle.extend(remote for leaf in build.remotes if (remote := _remote(leaf)) is not None)
+    result.idle.extend(_remote(leaf) for leaf in build.remotes)
     return result
 
 
@@ -328,21 +328,20 @@ def _stringly(leaf: Leaf) -> bool:
     return bool(leaf.bits & STRING) and not leaf.style
 
 
-def _remote(leaf: Leaf) -> Writer | None:
+def _remote(leaf: Leaf) -> Writer:
+    """A remote base; with a `?ref=` its tag may move along."""
     match = REF.search(leaf.value)
-    if match is None:
-        return None
     ref = leaf.ref()
-    tag = part_of(leaf, match.start(1), match.end(1)).ref()
+    tag = part_of(leaf, match.start(1), match.end(1)).ref() if match is not None else None
     return Writer(
         id=f"{ref.file}#{ref.document}:{ref.field}",
         kind=SiteKind.REF,
-        parts={Part.TAG: tag},
+        parts={Part.TAG: tag} if tag is not None else {},
         holder=None,
         file=ref.file,
         line=ref.line,
         field=ref.field,
-        frozen=tag.frozen,
+        frozen=tag.frozen if tag is not None else None,
         ref=ref,
         image=leaf.value,
     )

@@ -14,25 +14,14 @@ from image_updater.kustomize.values import Leaf, Map, Value, list_at, map_at, te
 if TYPE_CHECKING:
     from image_updater.kustomize.engine import Build, Engine
 
-_HARMLESS = frozenset(
-    {
-        "AnnotationsTransformer",
-        "LabelTransformer",
-        "HashTransformer",
-        "ReplicaCountTransformer",
-        "SortOrderTransformer",
-        "LegacyOrderTransformer",
-        "ValueAddTransformer",
-    }
-)
-
 
 def run(engine: Engine, build: Build, folder: str, path: str, tree: Map) -> str | None:
-    """Applies them in order. Returns `transformers` when there is any that may reach an image."""
+    """Applies them in order. Returns `transformers` when there is any: it may reach an image that is not seen here."""
     after = None
     for leaf in texts(tree.get("transformers")):
+        after = "transformers"
         for file, document, place in configs(engine, build, folder, path, leaf):
-            after = _apply(engine, build, place, file, document) or after
+            _apply(engine, build, place, file, document)
     return after
 
 
@@ -56,52 +45,46 @@ def configs(engine: Engine, build: Build, folder: str, path: str, leaf: Leaf) ->
     return [(file, doc, folder) for doc in engine.documents(build, path, leaf, file, "transformer")]
 
 
-def _apply(engine: Engine, build: Build, folder: str, file: str, config: Value) -> str | None:
+def _apply(engine: Engine, build: Build, folder: str, file: str, config: Value) -> None:
+    """One builtin transformer, as far as it can touch images or names; the others (labels, replicas, …) cannot."""
     if not isinstance(config, Map):
-        return None
+        return
     kind = text_at(config, "kind") or ""
     if text_at(config, "apiVersion") != "builtin" or _is_program(config):
         build.unbuildable = (
             build.unbuildable or f"{file}:{config.line}: transformer {kind} is a plugin, plugins are never executed"
         )
-        return "transformers"
-    if kind == "ImageTagTransformer":
+    elif kind == "ImageTagTransformer":
         tag = map_at(config, "imageTag")
-        if tag is None:
-            return None
-        entry = Entry(tag, SiteKind.TRANSFORMER)
-        build.entries[entry] = None
-        specs = build.specs
-        build.specs = tuple(spec for item in list_at(config, "fieldSpecs") if (spec := field_spec(item)) is not None)
-        imagetags.run(build, [entry], keep_marks=True, legacy_only=not build.specs)
-        build.specs = specs
-        return "transformers"
-    if kind in ("PatchTransformer", "PatchJson6902Transformer", "PatchStrategicMergeTransformer"):
-        if kind == "PatchStrategicMergeTransformer":
-            for leaf in texts(config.get("paths")):
-                found = engine.file(build, folder, file, leaf)
-                if found is not None:
-                    for document in engine.documents(build, file, leaf, found, patches.ROLE):
-                        patches.by_id(engine, build, file, leaf.line, document)
-            text = config.get("patches")
-            if isinstance(text, Leaf):
-                for document in engine.documents(build, file, text, None, patches.ROLE):
-                    patches.by_id(engine, build, file, text.line, document)
-        else:
-            patches.apply_patch(engine, build, folder, file, config)
-        return "transformers"
-    if kind == "ReplacementTransformer":
-        return "transformers" if replacements.run(engine, build, folder, file, config) else None
-    if kind in ("PrefixTransformer", "SuffixTransformer", "PrefixSuffixTransformer"):
+        if tag is not None:
+            entry = Entry(tag, SiteKind.TRANSFORMER)
+            build.entries[entry] = None
+            specs = build.specs
+            given = [field_spec(item) for item in list_at(config, "fieldSpecs")]
+            build.specs = tuple(spec for spec in given if spec is not None)
+            imagetags.run(build, [entry], keep_marks=True, legacy_only=not build.specs)
+            build.specs = specs
+    elif kind == "PatchStrategicMergeTransformer":
+        for leaf in texts(config.get("paths")):
+            found = engine.file(build, folder, file, leaf)
+            if found is not None:
+                for document in engine.documents(build, file, leaf, found, patches.ROLE):
+                    patches.by_id(engine, build, file, leaf.line, document)
+        text = config.get("patches")
+        if isinstance(text, Leaf):
+            for document in engine.documents(build, file, text, None, patches.ROLE):
+                patches.by_id(engine, build, file, text.line, document)
+    elif kind in ("PatchTransformer", "PatchJson6902Transformer"):
+        patches.apply_patch(engine, build, folder, file, config)
+    elif kind == "ReplacementTransformer":
+        replacements.run(engine, build, folder, file, config)
+    elif kind in ("PrefixTransformer", "SuffixTransformer", "PrefixSuffixTransformer"):
         prefix, suffix = text_at(config, "prefix") or "", text_at(config, "suffix") or ""
         build.objects = [obj.prefixed(prefix, suffix) for obj in build.objects]
-        return None
-    if kind == "NamespaceTransformer":
+    elif kind == "NamespaceTransformer":
         namespace = text_at(config, "namespace") or text_at(config, "metadata", "namespace")
         if namespace:
             build.objects = [obj.moved(namespace) for obj in build.objects]
-        return None
-    return None if kind in _HARMLESS and kind != "ValueAddTransformer" else "transformers"
 
 
 def _is_program(config: Map) -> bool:
