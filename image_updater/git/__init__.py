@@ -5,20 +5,25 @@ Everything else of this room is an implementation detail; pygit2 is imported now
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from image_updater.git import urls
-from image_updater.git.access import GitAccess, GitHubApp, access_for
-from image_updater.git.checkout import Checkout
-from image_updater.git.commits import CommitInfo, Signer
-from image_updater.git.errors import FilesChanged
-from image_updater.git.files import write_files
-from image_updater.git.folder import FileTree, FolderTree, blob_id
-from image_updater.git.journal import writing_folder
-from image_updater.git.mirror import Mirror, Tip
-from image_updater.git.queue import Attempt, Limits, NotLeader, Outcome, Planned, Work, WriterQueue
-from image_updater.git.signing import signer_from_secret
-from image_updater.git.trees import GitTree
-from image_updater.git.upstream import Upstream
-from image_updater.git.verify import TrustedKeys, keys_from_secret, verify_commit
+
+if TYPE_CHECKING:
+    from image_updater.git.access import GitAccess, GitHubApp, access_for
+    from image_updater.git.checkout import Checkout
+    from image_updater.git.commits import CommitInfo, Signer
+    from image_updater.git.errors import FilesChanged
+    from image_updater.git.files import write_files
+    from image_updater.git.folder import FileTree, FolderTree, blob_id
+    from image_updater.git.journal import writing_folder
+    from image_updater.git.mirror import Mirror, Tip
+    from image_updater.git.queue import Attempt, Limits, NotLeader, Outcome, Planned, Work, WriterQueue
+    from image_updater.git.signing import signer_from_secret
+    from image_updater.git.trees import GitTree
+    from image_updater.git.upstream import Upstream
+    from image_updater.git.verify import TrustedKeys, keys_from_secret, verify_commit
 
 __all__ = [
     "Attempt",
@@ -50,3 +55,43 @@ __all__ = [
     "write_files",
     "writing_folder",
 ]
+
+_PLACES = {
+    "Attempt": "queue",
+    "Checkout": "checkout",
+    "CommitInfo": "commits",
+    "FileTree": "folder",
+    "FilesChanged": "errors",
+    "FolderTree": "folder",
+    "GitAccess": "access",
+    "GitHubApp": "access",
+    "GitTree": "trees",
+    "Limits": "queue",
+    "Mirror": "mirror",
+    "NotLeader": "queue",
+    "Outcome": "queue",
+    "Planned": "queue",
+    "Signer": "commits",
+    "Tip": "mirror",
+    "TrustedKeys": "verify",
+    "Upstream": "upstream",
+    "Work": "queue",
+    "WriterQueue": "queue",
+    "access_for": "access",
+    "blob_id": "folder",
+    "keys_from_secret": "verify",
+    "signer_from_secret": "signing",
+    "verify_commit": "verify",
+    "write_files": "files",
+    "writing_folder": "journal",
+}
+"""Modules by name: each is imported when it is asked for. A command that only reads a work tree needs no network."""
+
+
+def __getattr__(name: str) -> object:
+    place = _PLACES.get(name)
+    if place is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{place}"), name)
+    globals()[name] = value
+    return value

@@ -13,13 +13,16 @@ import re
 import sys
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from image_updater.documents import decode, parse
 from image_updater.errors import DocumentError
 from image_updater.kustomize import markers
 from image_updater.kustomize.model import Marker
 from image_updater.kustomize.values import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 VERSION = b"iu2:%d.%d:" % sys.version_info[:2]
 """Facts of another version are made anew; marshal's format belongs to the interpreter's version."""
@@ -42,6 +45,15 @@ class FactCache(Protocol):
     def get(self, oid: str) -> bytes | None: ...
 
     def put(self, oid: str, data: bytes) -> None: ...
+
+
+@runtime_checkable
+class BulkCache(FactCache, Protocol):
+    """One that reads many at once, and writes many at once when it is told to."""
+
+    def prefetch(self, keys: Iterable[str]) -> None: ...
+
+    def flush(self) -> None: ...
 
 
 class MemoryCache:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from image_updater.documents import decode, parse
 from image_updater.documents.parse import MAX_BYTES
 from image_updater.kustomize import facts
-from image_updater.kustomize.facts import FactCache, Facts
+from image_updater.kustomize.facts import BulkCache, FactCache, Facts
 from image_updater.kustomize.model import EntryKind, Tree
 from image_updater.kustomize.paths import KUSTOMIZATION_NAMES, folder_of, join, parents
 from image_updater.kustomize.values import INLINE, Leaf, Map, Origin, Value, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 
@@ -151,6 +151,18 @@ class Files:
                 self.cache.put(name, facts.dump(found))
         self._facts[key] = found
         return found
+
+    def prefetch(self, paths: Iterable[str]) -> None:
+        """Have the kept facts of these files read together, where the cache can."""
+        if not isinstance(self.cache, BulkCache):
+            return
+        wanted = []
+        for path in paths:
+            entry = self.entries.get(path)
+            if entry is not None and entry.kind is EntryKind.FILE and self.is_yaml(path):
+                unknown = (full for full in (False, True) if (entry.oid, full) not in self._facts)
+                wanted += [entry.oid + ("+" if full else "") for full in unknown]
+        self.cache.prefetch(wanted)
 
     def documents(self, path: str, *, full: bool = False, role: str = "") -> tuple[Value | None, ...]:
         """The trees of a file's documents; none for a file that does not parse (`facts` says why)."""

@@ -18,7 +18,7 @@ from image_updater.pipeline.line import default_automation, selected
 from image_updater.pipeline.progress import focused, inside
 from image_updater.pipeline.report import ImagesReport
 from image_updater.pipeline.reporting import problem_rows, site_rows
-from image_updater.pipeline.session import named_roots, session
+from image_updater.pipeline.session import kept_facts, named_roots
 from image_updater.pipeline.trees import open_path
 from image_updater.settings import cache_folder
 
@@ -37,12 +37,12 @@ async def images(request: ImagesRequest) -> ImagesReport:
 
 
 def _images(request: ImagesRequest) -> ImagesReport:
-    state = cache_folder(request.settings, request.environment) / "state.sqlite"
+    state = request.settings.state or cache_folder(request.settings, request.environment) / "state.sqlite"
     place = open_path(Path(request.target or "."))
-    with session(request.settings, request.environment, state=state) as opened:
+    with kept_facts(state) as facts:
         request.progress("reading the files")
         provenance = with_unseen_uses(
-            locate(place.tree, named=named_roots(request.objects, request.roots), cache=opened.facts)
+            locate(place.tree, named=named_roots(request.objects, request.roots), cache=facts)
         )
     automations = request.objects.automations
     anywhere = not automations

@@ -10,9 +10,6 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from image_updater.kustomize import NamedRoot
-from image_updater.pipeline.mirrors import Mirrors
-from image_updater.render import Limits, Renderer
-from image_updater.render.cache import LayeredCache, MemoryCache
 from image_updater.settings import cache_folder
 from image_updater.store import Store
 
@@ -21,21 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from image_updater.api.model import Objects
+    from image_updater.pipeline.mirrors import Mirrors
+    from image_updater.render import Renderer
     from image_updater.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class BlobSpace:
-    """One space of the store's content cache, as the `FactCache` and the `RenderCache` of the rooms."""
-
-    store: Store
-    space: str
-
-    def get(self, key: str) -> bytes | None:
-        return self.store.get_blob(self.space, key)
-
-    def put(self, key: str, data: bytes) -> None:
-        self.store.put_blob(self.space, key, data)
+    from image_updater.store import BlobCache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,24 +31,47 @@ class Session:
     store: Store
     renderer: Renderer
     mirrors: Mirrors
-    facts: BlobSpace | None
+    facts: BlobCache | None
+
+
+@contextmanager
+def kept_facts(path: Path | None) -> Iterator[BlobCache | None]:
+    """Facts of files alone, for commands that neither build nor fetch: nothing else is opened, or even imported."""
+    with ExitStack() as stack:
+        store = Store.open(path)
+        stack.callback(store.close)
+        if path is None:
+            yield None
+            return
+        cache = store.cache("facts")
+        stack.callback(cache.flush)
+        yield cache
 
 
 @contextmanager
 def session(settings: Settings, environment: Mapping[str, str], *, state: Path | None = None) -> Iterator[Session]:
     """Open what a run needs; `state` is used where `settings.state` is not given."""
+    from image_updater.pipeline.mirrors import Mirrors
+    from image_updater.render import Limits, Renderer
+    from image_updater.render.cache import LayeredCache, MemoryCache
+
     path = settings.state or state
     with ExitStack() as stack:
         store = Store.open(path)
         stack.callback(store.close)
-        kept = path is not None
+        facts = renders = None
+        if path is not None:
+            # Gathered and written together: a killed run loses some of what can be made again.
+            facts, renders = store.cache("facts"), store.cache("renders")
+            stack.callback(facts.flush)
+            stack.callback(renders.flush)
         memory = MemoryCache()
         renderer = stack.enter_context(
             Renderer.open(
                 environment,
                 explicit=settings.kustomize,
                 helm=settings.helm,
-                cache=LayeredCache(memory, BlobSpace(store, "renders")) if kept else memory,
+                cache=LayeredCache(memory, renders) if renders is not None else memory,
                 allow_remote=settings.allow_remote_bases,
                 limits=Limits(
                     seconds=settings.render_timeout,
@@ -73,9 +82,7 @@ def session(settings: Settings, environment: Mapping[str, str], *, state: Path |
         )
         mirrors = Mirrors(cache_folder(settings, environment) / "mirrors")
         stack.callback(mirrors.close)
-        yield Session(
-            store=store, renderer=renderer, mirrors=mirrors, facts=BlobSpace(store, "facts") if kept else None
-        )
+        yield Session(store=store, renderer=renderer, mirrors=mirrors, facts=facts)
 
 
 def named_roots(objects: Objects, roots: Sequence[str]) -> tuple[NamedRoot, ...]:
