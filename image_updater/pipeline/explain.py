@@ -66,7 +66,7 @@ def report(outcome: Outcome, current: Sequence[CurrentValue] = ()) -> PolicyRepo
         reason=reason,
         judgement=judgement,
         error=outcome.error,
-        notes=(*outcome.notes, *_notes(outcome.spec)),
+        notes=(*outcome.notes, *_notes(outcome.spec)) if judgement is not None else (),
     )
 
 
