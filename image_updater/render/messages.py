@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 from image_updater.errors import Where
@@ -18,8 +19,8 @@ _HEAD, _TAIL = 400, 1_400
 
 _FILE = re.compile(r"[^\s'\":,;()\[\]]+\.(?:ya?ml|json)\b|[^\s'\":,;()\[\]]*\bKustomization\b")
 _LINE = re.compile(r"\byaml: line (\d+)|\bline (\d+):")
-_LOGGED = re.compile(r'"command failed" err="((?:[^"\\]|\\.)*)"')
-"""How kubectl wraps what its kustomize says, when it comes as a log line."""
+_LOGGED = re.compile(r'"command failed" err=(?:"((?:[^"\\]|\\.)*)"|<\n(.*?)\n >)', re.DOTALL)
+"""How kubectl wraps what its kustomize says, when it comes as a log line: quoted, or indented where it has many."""
 
 _MEMORY = ("cannot allocate memory", "out of memory")
 
@@ -29,7 +30,8 @@ def failure(messages: str, status: int, workspace: Workspace, root: Root) -> Bui
     text = _paths(messages, workspace, root)
     logged = _LOGGED.search(text)
     if logged is not None:
-        text = logged.group(1).replace('\\"', '"').replace("\\n", "\n")
+        quoted, block = logged.groups()
+        text = quoted.replace('\\"', '"').replace("\\n", "\n") if block is None else textwrap.dedent(block)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("# Warning")]
     text = "\n".join(lines).removeprefix("Error: ").removeprefix("error: ").strip()
     if any(words in text for words in _MEMORY):
