@@ -85,8 +85,13 @@ def _parse_url(text: str, where: Where | None) -> Address:
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as exc:
-        raise SpecError(f"{redact(text)!r} is not a URL: {exc}", where=where, remedy=remedy) from exc
+    except ValueError:
+        # Neither the text nor urllib's words: a password with `/`, `?` or `#` in it stands in both.
+        raise SpecError(
+            f"the repository's URL ({text.partition('://')[0]}://…) has no valid host or port",
+            where=where,
+            remedy="write https://host/org/repo; a user name or password in it must be percent-encoded",
+        ) from None
     scheme = parts.scheme.lower()
     if scheme == "file":
         return Address(scheme="file", path=os.path.abspath(unquote(parts.path)))

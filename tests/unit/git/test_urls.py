@@ -83,3 +83,14 @@ def test_what_is_no_repository_is_refused_with_a_remedy(url: str) -> None:
 def test_redact_removes_every_login() -> None:
     text = "fatal: https://u:p@a.b/c and ssh://git@h/x failed"
     assert urls.redact(text) == "fatal: https://a.b/c and ssh://h/x failed"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://user:s3cr/et@host/x", "https://user:s3cr?et@host/x", "ftp://u:s3cr#et@h/x", "https://u:s3cret@h:99999/x"],
+)
+def test_a_password_that_breaks_the_url_is_not_repeated(url: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        urls.parse(url)
+    assert "s3cr" not in str(caught.value)
+    assert "percent-encoded" in str(caught.value)
