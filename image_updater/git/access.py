@@ -104,11 +104,7 @@ def _ambient(environment: Mapping[str, str], timeout: timedelta) -> GitAccess:
     home = environment.get("HOME")
     ssh = Path(home) / ".ssh" if home else None
     known = ssh / "known_hosts" if ssh else None
-    texts = [
-        file.read_bytes()
-        for file in (known, SYSTEM_KNOWN_HOSTS)
-        if file and file.is_file() and os.access(file, os.R_OK)
-    ]
+    texts = [text for file in (known, SYSTEM_KNOWN_HOSTS) if file and (text := _readable(file)) is not None]
     username, password = environment.get("GIT_USERNAME"), environment.get("GIT_PASSWORD")
     proxied = any(environment.get(k) for k in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY"))
     return GitAccess(
@@ -116,12 +112,20 @@ def _ambient(environment: Mapping[str, str], timeout: timedelta) -> GitAccess:
         username=username if password else None,
         password=password or None,
         ssh_agent=bool(environment.get("SSH_AUTH_SOCK")),
-        ssh_key_files=tuple(str(ssh / n) for n in _KEY_FILES if (ssh / n).is_file()) if ssh else (),
+        ssh_key_files=tuple(str(ssh / n) for n in _KEY_FILES if os.access(ssh / n, os.R_OK)) if ssh else (),
         known_hosts=b"\n".join(texts) if texts else None,
         known_hosts_source=str(known) if known else "~/.ssh/known_hosts",
         proxy="auto" if proxied else None,
         timeout=timeout,
     )
+
+
+def _readable(file: Path) -> bytes | None:
+    """None for a file that is absent or not ours to read (root's HOME under another user): as if it were not there."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return None
 
 
 def _from_secret(url: str, secret: Secret, ambient: GitAccess, where: Where) -> GitAccess:

@@ -16,12 +16,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pygit2
 from pygit2.enums import FileMode, FileStatus, RepositoryState
 
 from image_updater.api.model import Author
-from image_updater.git import commits, dating, folder, journal, pushing, transport, trees, upstream, urls
+from image_updater.git import commits, dating, folder, journal, trees, upstream, urls, userconfig
 from image_updater.git.access import GitAccess
 from image_updater.git.commits import CommitInfo, Signer
 from image_updater.git.errors import (
@@ -38,6 +39,9 @@ from image_updater.git.folder import BlobIds, FileTree
 from image_updater.git.trees import GitTree, TreeCache
 from image_updater.git.upstream import Upstream
 from image_updater.kustomize.model import Entry, EntryKind
+
+if TYPE_CHECKING:
+    from image_updater.git import transport
 
 _STAGED = (
     FileStatus.INDEX_NEW
@@ -60,6 +64,8 @@ def _scratch() -> Iterator[pygit2.Repository]:
     """A repository of our own to look at a server from: nothing is written to the user's, and its settings do not
     apply.
     """
+    from image_updater.git import transport
+
     with tempfile.TemporaryDirectory(prefix="image-updater-") as place:
         repository = pygit2.init_repository(place, bare=True)
         transport.guard(repository)
@@ -80,6 +86,7 @@ class Checkout:
         """The work tree that `path` is in; None outside Git. Raises CheckoutError (bare, unreadable), PermissionDenied
         (another owner).
         """
+        userconfig.pass_over_unreadable()
         try:
             found = pygit2.discover_repository(str(path))
             if found is None:
@@ -421,6 +428,8 @@ class Checkout:
         """Push HEAD to the upstream branch, with a lease on what is there. Raises PushRaced when that holds what HEAD
         does not.
         """
+        from image_updater.git import transport  # whoever only reads a work tree needs no network
+
         target = self.upstream()
         head = self.head
         if head is None:
@@ -440,6 +449,8 @@ class Checkout:
         work.result()
 
     def _push(self, link: transport.Link, head: str, target: Upstream) -> None:
+        from image_updater.git import pushing
+
         def lease(current: str) -> None:
             if current != pushing.NULL and not commits.contains(self._repository, head, current):
                 raise PushRaced(

@@ -17,7 +17,7 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ import pygit2
 
 from image_updater.api.model import Author, VerifyMode
 from image_updater.errors import SpecError
-from image_updater.git import commits, dating, pushing, transport, urls, verify
+from image_updater.git import commits, dating, pushing, transport, urls, userconfig, verify
 from image_updater.git.access import GitAccess
 from image_updater.git.commits import CommitInfo, Signer
 from image_updater.git.errors import BranchNotFound, GitUnavailable, MirrorDamaged, PushRaced, RevisionNotFound
@@ -76,6 +76,7 @@ class Mirror:
         had).
         """
         urls.parse(url)
+        userconfig.pass_over_unreadable()
         for number in range(_SIBLINGS):
             place = folder if number == 0 else folder.with_name(f"{folder.name}.{number}")
             try:
@@ -91,7 +92,8 @@ class Mirror:
                 os.close(descriptor)
                 continue
             try:
-                return cls(place, descriptor, url, access)
+                with _own_disk(place):
+                    return cls(place, descriptor, url, access)
             except BaseException:
                 os.close(descriptor)
                 raise
@@ -182,7 +184,8 @@ class Mirror:
         done, _ = await asyncio.wait({task}, timeout=limit)
         if not done:
             raise GitUnavailable(f"{self.url}: {what} took longer than {limit:g} s", remedy="see spec.timeout")
-        return task.result()
+        with _own_disk(self.folder):
+            return task.result()
 
     def _release(self, task: asyncio.Task[T]) -> None:
         self._busy.release()
@@ -403,6 +406,17 @@ class Mirror:
             return False
         self._commits = 0
         return sum(1 for _ in objects.glob("??/*")) > MAX_LOOSE
+
+
+@contextlib.contextmanager
+def _own_disk(folder: Path) -> Iterator[None]:
+    """What fails outside of `transport.translated` is our own folder: a full disk, taken rights."""
+    try:
+        yield
+    except (pygit2.GitError, OSError) as exc:
+        raise GitUnavailable(
+            f"the cache folder {folder} fails: {exc}", remedy="check its disk space and rights, or see --cache"
+        ) from exc
 
 
 def _reference(kind: str, name: str) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pygit2
 from pygit2.enums import FileMode
 
+from image_updater.git import userconfig
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
@@ -19,6 +21,7 @@ def create_repository(
     path: Path, files: Mapping[str, bytes], *, author: Author, when: datetime, message: str, branch: str = "main"
 ) -> str:
     """A new bare repository at `path` with one commit of `files` on `branch`, which HEAD names. Gives its id."""
+    userconfig.pass_over_unreadable()
     repository = pygit2.init_repository(str(path), bare=True, initial_head=branch)
     try:
         tree = _tree(repository, files)

@@ -40,6 +40,8 @@ _settings_lock = threading.Lock()
 _STATUS = re.compile(r"unexpected http status code: (\d{3})")
 # git2/errors.h: what fails here is in our own cache, not on the server.
 _LOCAL_CLASSES = frozenset({4, 5, 6, 9, 10, 11, 13, 14, 20})
+_OS = 2
+_DISK = re.compile(r"no space left|disk quota|file too large|read-only file system|input/output error", re.IGNORECASE)
 _DAMAGE = re.compile(
     r"object not found|odb|pack|zlib|inflate|corrupt|checksum|hash mismatch|loose object"
     r"|invalid.*(?:object|tree|header)|missing (?:blob|delta|tree)|failed to read|bad (?:object|offset|tree)",
@@ -350,6 +352,8 @@ def translate(exc: Exception, callbacks: Callbacks) -> ImageUpdaterError:
         )
     if any(x in low for x in ("permission denied", "access denied", "not permitted", "read only", "read-only")):
         return PermissionDenied(f"{place}: {said}", remedy="give the account write access to the repository")
+    if kind in _LOCAL_CLASSES | {_OS} and _DISK.search(text):
+        return GitUnavailable(f"our own disk fails: {said}", remedy="make room, check its rights, or see --cache")
     if isinstance(exc, KeyError) or (kind in _LOCAL_CLASSES and _DAMAGE.search(text)):
         return MirrorDamaged(f"the local mirror is damaged: {said}", remedy="it is made anew")
     remedy = "it is tried again"
