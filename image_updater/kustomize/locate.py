@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import yaml
 
 from image_updater.errors import DocumentError
-from image_updater.kustomize import answers, variables
+from image_updater.kustomize import answers, keep, variables
 from image_updater.kustomize import facts as facts_
 from image_updater.kustomize import roots as roots_
 from image_updater.kustomize import sites as sites_
 from image_updater.kustomize.engine import Build, Engine
-from image_updater.kustomize.facts import FactCache, MemoryCache
+from image_updater.kustomize.facts import BulkCache, FactCache, MemoryCache
 from image_updater.kustomize.files import Files
 from image_updater.kustomize.model import (
     EntryKind,
@@ -60,29 +60,48 @@ class _State:
 
 
 _STATES: OrderedDict[object, _State] = OrderedDict()
+_ANSWERS: OrderedDict[object, Provenance] = OrderedDict()
 _LOCK = threading.Lock()
 _MAX_STATES = 4
 _MAX_WRITERS = 100_000
 _MANIFEST, _MARKED, _ERROR = 1, 2, 4
 
 
-def locate(tree: Tree, *, named: Sequence[NamedRoot] = (), cache: FactCache | None = None) -> Provenance:
+def locate(
+    tree: Tree, *, named: Sequence[NamedRoot] = (), cache: FactCache | None = None, reuse: bool = True
+) -> Provenance:
     """Every root of the tree, every place that declares an image with the roots that render it, and what could not be
     read.
 
-    `named`: roots that something outside the tree names. `cache` keeps facts by content id between processes.
+    `named`: roots that something outside the tree names. `cache` keeps facts by content id, and answers by tree,
+    between processes. `reuse`: take a kept answer as it is; without, a long process is ready for the next small change.
+    Where versions of Kustomize differ (image volumes) the newer one is followed.
     """
     key = (tree.id, repr(named))
     with _LOCK:  # the work is pure Python: side by side it would not be faster, and what is kept has one writer
-        known = _STATES.get(key)
-        if known is None or known.answer is None:
-            known = _STATES[key] = _compute(tree, named, cache or _DEFAULT_CACHE, _nearest(tree))
-            while len(_STATES) > _MAX_STATES:
-                _STATES.popitem(last=False)
-        _STATES.move_to_end(key)
-        answer = known.answer
-    assert answer is not None
-    return answer
+        state = _STATES.get(key)
+        if state is not None and state.answer is not None:
+            _STATES.move_to_end(key)
+            return state.answer
+        answer = _ANSWERS.get(key)
+        name = keep.key(*key)
+        if answer is None and cache is not None:
+            answer = keep.load(cache, name)
+        if answer is not None and reuse:
+            _ANSWERS[key] = answer
+            while len(_ANSWERS) > _MAX_STATES:
+                _ANSWERS.popitem(last=False)
+            return answer
+        known = answer
+        state = _STATES[key] = _compute(tree, named, cache or _DEFAULT_CACHE, _nearest(tree))
+        while len(_STATES) > _MAX_STATES:
+            _STATES.popitem(last=False)
+        assert state.answer is not None
+        if cache is not None and known is None and reuse:
+            keep.save(cache, name, state.answer)
+            if isinstance(cache, BulkCache):
+                cache.flush()
+        return state.answer
 
 
 def _nearest(tree: Tree) -> _State | None:
@@ -102,6 +121,7 @@ def forget() -> None:
     """Drops what this process keeps (tests and benchmarks of a cold start)."""
     with _LOCK:
         _STATES.clear()
+        _ANSWERS.clear()
     _DEFAULT_CACHE.clear()
 
 
@@ -115,7 +135,10 @@ def _compute(tree: Tree, named: Sequence[NamedRoot], cache: FactCache, previous:
         if len(state.writers) > _MAX_WRITERS:
             state.writers = sites_.Writers()
             previous.results.clear()
-    return _Run(state, previous).run(named)
+    _Run(state, previous).run(named)
+    if isinstance(cache, BulkCache):
+        cache.flush()
+    return state
 
 
 def _still_valid(previous: _State, files: Files) -> dict[tuple[str, bool], Build]:
@@ -140,7 +163,7 @@ class _Run:
         self.engine = Engine(self.files, state.memo)
         self.problems: dict[Problem, None] = {}
 
-    def run(self, named: Sequence[NamedRoot]) -> _State:
+    def run(self, named: Sequence[NamedRoot]) -> None:
         manifests = self._manifests()
         names = [*roots_.namings(self.files, manifests), *(roots_.outside(n) for n in named)]
         referenced = roots_.referenced(self.files)
@@ -158,7 +181,6 @@ class _Run:
         for folder, paths in roots_.plain_folders(self.files, manifests, covered).items():
             self._plain(folder, paths)
         self._answer()
-        return self.state
 
     def _covered(self) -> set[str]:
         """Every file that some build reads."""
@@ -175,6 +197,7 @@ class _Run:
             kinds.clear()
             self.state.charts = charts
         todo = entries if not kinds else self.files.changed
+        self.files.prefetch(todo)
         for path in todo:
             kinds.pop(path, None)
             if path in entries and (kind := self._kind(path)):
