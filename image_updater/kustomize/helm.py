@@ -4,7 +4,10 @@
     image: acme/web        tag: 1.2                  with or without `registry`, `digest`
     image: {repository: acme/web, tag: 1.2}          with or without `registry`, `digest`
     sidecarImage: {repository: …, tag: …}            any mapping with both keys that is called an image,
-                                                     or stands below `images`
+                                                     or stands below `images`; also with `name` for `repository`
+    image: acme/web        imageTag: 1.2             the older spelling; also `imageRepository`, `imageName`
+    sidecarImage: acme/proxy:1.2                     a reference with a tag under a key that ends so
+    images: {web: acme/web:1.2}                      … or below `images` (and its `tags`)
 
 Values are free text, so what looks wrong is left alone: a boolean, a URL, a template, a picture's path with spaces.
 What is an image and cannot be edited safely is returned with `frozen`, so that it is reported and not passed over.
@@ -27,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping as Map
 
 _HASHES = ("sha", "sha256")
+_PIECES = ("image", "name", "registry", "repository", "tag", "digest")
+_OLDER = ("imageRepository", "imageName")
+"""Keys of a name whose tag stands in `imageTag`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +85,8 @@ class _Search:
         image = self.image(node, members, path, named)
         if image is not None:
             self.found.append(image)
-        below = _last_key(path).lower() == "images"
+        below = _below_images(path)
+        self.found.extend(self.references(node, members, path, below))
         for key, member in members.items():
             self.visit(member.node, (*path, key), shared=member.shared, named=below or "image" in key.lower())
 
@@ -88,17 +95,35 @@ class _Search:
         if whole is not None:
             return self.flat(node, members, path, whole)
         if named and "repository" in members and ("tag" in members or _last_key(path) == "image"):
-            return self.nested(node, members, path)
+            return self.nested(node, members, path, "repository")
+        if named and "name" in members and "tag" in members:
+            return self.nested(node, members, path, "name")
+        older = next((key for key in _OLDER if key in members), None)
+        if older is not None and "imageTag" in members:
+            return self.parted(node, members, path, {Part.NAME: older, Part.TAG: "imageTag"})
         return None
+
+    def references(self, node: Mapping, members: _Members, path: Path, below: bool) -> list[HelmImage]:
+        """Whole references under other keys than `image`: only what has a tag or a digest is surely one."""
+        found: list[HelmImage] = []
+        for key, member in members.items():
+            if key in _PIECES or not (below or key.endswith("Image")):
+                continue
+            text = _text(member)
+            if text is not None and _is_pinned(text.value):
+                image = self.whole(node, members, path, key, text)
+                if image is not None:
+                    found.append(image)
+        return found
 
     def flat(self, node: Mapping, members: _Members, path: Path, image: Scalar) -> HelmImage | None:
         """`image` is a scalar; `tag`, `registry`, `digest` may stand beside it."""
-        if not ({"tag", "digest"} & members.keys() or _value(members.get("registry"))):
+        if not ({"tag", "imageTag", "digest"} & members.keys() or _value(members.get("registry"))):
             return self.whole(node, members, path, "image", image)
         if not _is_name(image.value):
             # A reference that carries its own tag: what `tag` beside it means is the chart's secret.
             found = self.whole(node, members, path, "image", image)
-            if found is None or _value(members.get("tag")) == _value(members.get("digest")) == "":
+            if found is None or not any(_value(members.get(key)) for key in ("tag", "imageTag", "digest")):
                 return found
             return HelmImage(
                 path=found.path,
@@ -107,7 +132,7 @@ class _Search:
                 holder=found.holder,
                 frozen="`image` has a tag of its own and another one stands beside it",
             )
-        keys = {Part.TAG: "tag", Part.DIGEST: "digest"}
+        keys = {Part.TAG: "tag" if "tag" in members else "imageTag", Part.DIGEST: "digest"}
         if _value(members.get("registry")):
             keys |= {Part.REGISTRY: "registry", Part.REPOSITORY: "image"}
         elif _value(members.get("repository")) and "/" not in image.value:
@@ -116,18 +141,18 @@ class _Search:
             keys |= {Part.NAME: "image"}
         return self.parted(node, members, path, keys)
 
-    def nested(self, node: Mapping, members: _Members, path: Path) -> HelmImage | None:
-        """`repository` with `tag`, `registry`, `digest` beside it."""
-        repository = _text(members.get("repository"))
+    def nested(self, node: Mapping, members: _Members, path: Path, key: str) -> HelmImage | None:
+        """`repository` (or `name`) with `tag`, `registry`, `digest` beside it."""
+        repository = _text(members.get(key))
         if repository is None:
             return None
         keys = {Part.TAG: "tag", Part.DIGEST: "digest"}
         if _value(members.get("registry")):
-            keys |= {Part.REGISTRY: "registry", Part.REPOSITORY: "repository"}
+            keys |= {Part.REGISTRY: "registry", Part.REPOSITORY: key}
         else:
             if not _is_name(repository.value) and "tag" not in members:
-                return self.whole(node, members, path, "repository", repository)
-            keys |= {Part.NAME: "repository"}
+                return self.whole(node, members, path, key, repository)
+            keys |= {Part.NAME: key}
         return self.parted(node, members, path, keys)
 
     def whole(self, node: Mapping, members: _Members, path: Path, key: str, image: Scalar) -> HelmImage | None:
@@ -158,8 +183,8 @@ class _Search:
         )
         if not _is_name(name):
             return None
-        tag = _value(members.get("tag"))
-        digest = _value(members.get("digest"))
+        tag = _value(members.get(keys[Part.TAG]))
+        digest = _value(members.get(keys.get(Part.DIGEST, "")))
         frozen = None
         combined = tag.partition("@") if "@" in tag else None
         if combined is not None:
@@ -227,6 +252,12 @@ def _last_key(path: Path) -> str:
     return next((step for step in reversed(path) if isinstance(step, str)), "")
 
 
+def _below_images(path: Path) -> bool:
+    """Is the mapping at `path` called `images`, or the `tags` of one (OpenStack's charts)?"""
+    keys = [step.lower() for step in path if isinstance(step, str)]
+    return keys[-1:] == ["images"] or keys[-2:] == ["images", "tags"]
+
+
 def _text(member: _Member | None) -> Scalar | None:
     """The member if it is a scalar that YAML reads as a non-empty string."""
     if member is None or not isinstance(member.node, Scalar) or not member.node.value or not is_string(member.node):
@@ -240,6 +271,15 @@ def _value(member: _Member | None) -> str:
         return ""
     node = member.node
     return "" if not node.style and node.value in ("~", "null", "Null", "NULL") else node.value
+
+
+def _is_pinned(text: str) -> bool:
+    """Is it a whole reference with a tag or a digest?"""
+    try:
+        ref = parse_ref(text)
+    except SpecError:
+        return False
+    return ref.tag is not None or ref.digest is not None
 
 
 def _is_name(text: str) -> bool:
