@@ -44,21 +44,31 @@ class Blobs:
         self._generation = database.generation
 
     def get(self, space: str, key: str) -> bytes | None:
-        rows = self._database.read(
-            lambda c: c.execute("SELECT id, used, data FROM blobs WHERE space = ? AND key = ?", (space, key)).fetchall()
-        )
-        for rowid, used, data in rows:
-            self._touch(rowid, used)
-            return unpack(data)
-        return None
+        sql = "SELECT id, used, data FROM blobs WHERE space = ? AND key = ?"
+
+        def work(connection: sqlite3.Connection) -> tuple[int, int, bytes] | None:
+            row = connection.execute(sql, (space, key)).fetchone()
+            return (row[0], row[1], unpack(row[2])) if row is not None else None
+
+        found = self._database.read(work)
+        if found is None:
+            return None
+        rowid, used, data = found
+        self._touch(rowid, used)
+        return data
 
     def get_many(self, space: str, keys: Iterable[str]) -> dict[str, bytes]:
         wanted = json.dumps(list(keys))
         sql = "SELECT id, used, key, data FROM blobs WHERE space = ? AND key IN (SELECT value FROM json_each(?))"
+
+        def work(connection: sqlite3.Connection) -> list[tuple[int, int, str, bytes]]:
+            rows = connection.execute(sql, (space, wanted)).fetchall()
+            return [(rowid, used, key, unpack(data)) for rowid, used, key, data in rows]
+
         found: dict[str, bytes] = {}
-        for rowid, used, key, data in self._database.read(lambda c: c.execute(sql, (space, wanted)).fetchall()):
+        for rowid, used, key, data in self._database.read(work):
             self._touch(rowid, used)
-            found[key] = unpack(data)
+            found[key] = data
         return found
 
     def put_many(self, space: str, blobs: Mapping[str, bytes]) -> None:
@@ -125,6 +135,7 @@ class Blobs:
 
     @staticmethod
     def _prune(connection: sqlite3.Connection, space: str, size: int, target: int) -> int:
+        """The file keeps its size: the next writes use the pages again."""
         doomed: list[tuple[int]] = []
         for rowid, length in connection.execute(
             "SELECT id, size FROM blobs WHERE space = ? ORDER BY used, id", (space,)
@@ -134,7 +145,6 @@ class Blobs:
             doomed.append((rowid,))
             size -= length
         connection.executemany("DELETE FROM blobs WHERE id = ?", doomed)
-        connection.execute("PRAGMA incremental_vacuum(2000)")
         return size
 
     def _now(self) -> int:

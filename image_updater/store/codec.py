@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
+
+from image_updater.store.errors import StateFailed
 
 V = TypeVar("V")
 
@@ -20,6 +24,20 @@ _WORTH: Final = 200
 """Bytes below which compressing costs more than it saves."""
 
 
+class Damaged(sqlite3.DatabaseError):
+    """A stored value is not what was stored: SQLite has no checksums. To the database it is any other corruption."""
+
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+@contextlib.contextmanager
+def _decoding() -> Iterator[None]:
+    try:
+        yield
+    except (zlib.error, ValueError, TypeError, AttributeError, OverflowError) as exc:
+        raise Damaged("a stored value cannot be decoded") from exc
+
+
 def pack(data: bytes) -> bytes:
     """Compressed where that helps. Level 1: half the size of most text at a tenth of the time of the default."""
     if len(data) > _WORTH:
@@ -30,7 +48,9 @@ def pack(data: bytes) -> bytes:
 
 
 def unpack(data: bytes) -> bytes:
-    return zlib.decompress(memoryview(data)[1:]) if data[:1] == _ZLIB else data[1:]
+    """Raises Damaged, as all that decodes here."""
+    with _decoding():
+        return zlib.decompress(memoryview(data)[1:]) if data[:1] == _ZLIB else data[1:]
 
 
 def pack_words(words: Iterable[str]) -> bytes:
@@ -46,9 +66,10 @@ def unpack_words(data: bytes) -> list[str]:
     body = unpack(data)
     if not body:
         return []
-    if body[:1] == b"J":
-        return [str(word) for word in json.loads(body[1:])]
-    return body[1:].decode("utf-8", "surrogatepass").split("\n")
+    with _decoding():
+        if body[:1] == b"J":
+            return [str(word) for word in json.loads(body[1:])]
+        return body[1:].decode("utf-8", "surrogatepass").split("\n")
 
 
 def to_micros(moment: datetime) -> int:
@@ -69,7 +90,8 @@ def pack_dates(dates: Mapping[str, datetime]) -> bytes | None:
 
 
 def unpack_dates(data: bytes) -> dict[str, datetime]:
-    return {key: from_micros(value) for key, value in json.loads(unpack(data)).items()}
+    with _decoding():
+        return {key: from_micros(value) for key, value in json.loads(unpack(data)).items()}
 
 
 def pack_strings(values: Mapping[str, str]) -> bytes | None:
@@ -77,7 +99,17 @@ def pack_strings(values: Mapping[str, str]) -> bytes | None:
 
 
 def unpack_strings(data: bytes) -> dict[str, str]:
-    return {str(key): str(value) for key, value in json.loads(unpack(data)).items()}
+    with _decoding():
+        return {str(key): str(value) for key, value in json.loads(unpack(data)).items()}
+
+
+def pack_fact(value: Mapping[str, Any]) -> str:
+    return json.dumps(dict(value), separators=(",", ":"))
+
+
+def unpack_fact(text: str) -> dict[str, Any]:
+    with _decoding():
+        return dict(json.loads(text))
 
 
 class Lazy(Mapping[str, V], Generic[V]):
@@ -94,7 +126,10 @@ class Lazy(Mapping[str, V], Generic[V]):
         values = self._values
         if values is None:
             assert self._data is not None
-            values = self._values = self._decode(self._data)
+            try:
+                values = self._values = self._decode(self._data)
+            except Damaged as exc:
+                raise StateFailed(f"the state file failed: {exc}", remedy="remove it: it is a cache") from exc
             self._data = None
         return values
 

@@ -54,6 +54,7 @@ class Database:
         self._lock = threading.RLock()
         self._inode: int | None = None
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
         self.generation = 0
         """Counts the files: whoever remembers row ids forgets them when it moves."""
         with self._translated():
@@ -66,10 +67,11 @@ class Database:
 
     @property
     def closed(self) -> bool:
-        return self._connection is None
+        return self._closed
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -104,8 +106,11 @@ class Database:
         return self.read(transaction)
 
     def _open(self) -> sqlite3.Connection:
-        if self._connection is None:
+        if self._closed:
             raise StateError("the state file is closed", where=self._where())
+        if self._connection is None:
+            # A repair failed (a full disk, say): whoever comes next tries again.
+            self._connection = self._connect()
         return self._connection
 
     def _where(self) -> Where:
@@ -157,7 +162,6 @@ class Database:
             )
 
     def _tune(self, connection: sqlite3.Connection) -> None:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         # SQLite does not always ask its busy handler when the journal mode changes, so two starts at once wait here.
         deadline = time.monotonic() + self._busy
         while True:
@@ -192,6 +196,7 @@ class Database:
                 for suffix in ("", "-wal", "-shm"):
                     with contextlib.suppress(FileNotFoundError):
                         os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
+                _keep_newest(aside, f"{self.path.name}.corrupt-")
                 self._warn(f"{self.path} is corrupt ({cause}): moved to {aside.name}, begun anew")
             self._connection = self._connect()
 
@@ -208,6 +213,14 @@ class Database:
                 sqlite3.SQLITE_READONLY: "make it writable, or choose another place with --state FILE",
             }.get(code)
             raise StateFailed(f"the state file failed: {exc}", where=self._where(), remedy=remedy) from exc
+
+
+def _keep_newest(aside: pathlib.Path, prefix: str) -> None:
+    """Only the last corrupt file stays, for who wants to look: a failing disk must not fill up with them."""
+    for other in aside.parent.iterdir():
+        if other.name.startswith(prefix) and not other.name.startswith(aside.name):
+            with contextlib.suppress(OSError):
+                other.unlink()
 
 
 def _is_corrupt(exc: sqlite3.DatabaseError) -> bool:

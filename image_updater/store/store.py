@@ -17,10 +17,12 @@ from image_updater.store.codec import (
     Lazy,
     from_micros,
     pack_dates,
+    pack_fact,
     pack_strings,
     pack_words,
     to_micros,
     unpack_dates,
+    unpack_fact,
     unpack_strings,
     unpack_words,
 )
@@ -111,12 +113,17 @@ class Store:
             "SELECT fingerprint, scanned_at, first_complete_at, tags, pushed, digests"
             " FROM lists JOIN bodies USING (scope) WHERE scope = ?"
         )
-        row = self._read(repository, identity, lambda c, scope: c.execute(sql, (scope,)).fetchone(), None)
+
+        def work(connection: sqlite3.Connection, scope: int) -> tuple[Any, ...] | None:
+            row = connection.execute(sql, (scope,)).fetchone()
+            return (*row[:3], tuple(unpack_words(row[3])), *row[4:]) if row is not None else None
+
+        row = self._read(repository, identity, work, None)
         if row is None:
             return None
         fingerprint, scanned_at, first, tags, pushed, digests = row
         return StoredTags(
-            tags=tuple(unpack_words(tags)),
+            tags=tags,
             fingerprint=fingerprint,
             scanned_at=from_micros(max(scanned_at, self._scanned.get((repository, identity), 0))),
             first_complete_at=from_micros(first),
@@ -183,8 +190,12 @@ class Store:
     ) -> Mapping[str, dict[str, Any]]:
         """What is known of these digests (all of them with None); unknown ones are not in it."""
         sql, narrow = "SELECT digest, body FROM facts WHERE scope = ?", f" AND digest {_AMONG}"
-        rows: Rows = self._read(repository, identity, lambda c, scope: _select(c, sql, scope, narrow, digests), [])
-        return {digest: json.loads(body) for digest, body in rows}
+
+        def work(connection: sqlite3.Connection, scope: int) -> dict[str, dict[str, Any]]:
+            rows = _select(connection, sql, scope, narrow, digests)
+            return {digest: unpack_fact(body) for digest, body in rows}
+
+        return self._read(repository, identity, work, {})
 
     def save_facts(self, repository: str, identity: str, facts: Mapping[str, Mapping[str, Any]]) -> None:
         """Keep facts by digest, for ever (bytes do not change).
@@ -193,7 +204,7 @@ class Store:
         """
         if not facts:
             return
-        rows = [(digest, json.dumps(dict(body), separators=(",", ":"))) for digest, body in facts.items()]
+        rows = [(digest, pack_fact(body)) for digest, body in facts.items()]
 
         def work(connection: sqlite3.Connection) -> None:
             number = self._make_scope(connection, repository, identity)

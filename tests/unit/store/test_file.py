@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -154,6 +155,77 @@ def test_a_file_that_breaks_while_it_is_open_is_begun_anew(tmp_path: Path) -> No
     assert integrity(file) == "ok"
 
 
+@pytest.mark.parametrize("column", ["bodies.tags", "facts.body", "blobs.data", "baselines.keys"])
+def test_a_value_that_rotted_counts_as_corruption(tmp_path: Path, column: str) -> None:
+    """SQLite has no checksums: a page can be whole and what is in it not."""
+    file = tmp_path / "state.sqlite"
+    warnings: list[str] = []
+    table, name = column.split(".")
+    with Store.open(file, warn=warnings.append) as store:
+        store.save_tags("r", "i", tag_list(*(f"{n}.0.0" for n in range(1000))))
+        store.note_seen("r", "i", [f"{n}.0.0" for n in range(1000)], NOW)
+        store.save_facts("r", "i", {"sha256:1": {"a": 1}})
+        store.put_blob("s", "k", b"x" * 1000)
+    with sqlite3.connect(file) as connection:
+        connection.execute(f"UPDATE {table} SET {name} = ?", (b"\x01rotten" if table != "facts" else "{rotten",))
+    with Store.open(file, warn=warnings.append) as store:
+        store.load_tags("r", "i")
+        store.facts("r", "i")
+        store.get_blobs("s", ["k"])
+        store.note_seen("r", "i", ["1.0.0"], NOW)
+        assert store.get_blob("s", "k") is None
+        store.put_blob("s", "k", b"x")
+        assert store.get_blob("s", "k") == b"x"
+    assert len(warnings) == 1
+
+
+def test_dates_that_rotted_are_an_error_with_a_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "state.sqlite"
+    with Store.open(file) as store:
+        store.save_tags("r", "i", replace(tag_list("1"), pushed={"1": NOW}))
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE bodies SET pushed = ?", (b"\x01rotten",))
+    with Store.open(file) as store:
+        tags = store.load_tags("r", "i")
+        assert tags is not None
+        with pytest.raises(StateFailed, match="cache"):
+            tags.pushed.get("1")
+
+
+def test_only_the_last_corrupt_file_stays(tmp_path: Path) -> None:
+    file = tmp_path / "state.sqlite"
+    other = tmp_path / "notes.corrupt-1"
+    other.write_text("somebody's")
+    for day in range(1, 5):
+        file.write_bytes(b"rotten" * 1000)
+        Store.open(file, warn=lambda text: None, clock=lambda day=day: NOW.replace(day=day)).close()  # type: ignore[misc]
+    assert len(list(tmp_path.glob("state.sqlite.corrupt-*"))) == 1
+    assert other.exists()
+
+
+def test_a_repair_that_failed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk can be full in the moment of the repair, and have room a minute later."""
+    file = tmp_path / "state.sqlite"
+    Store.open(file).close()
+    store = Store.open(file, warn=lambda text: None)
+    with file.open("r+b") as handle:
+        handle.write(b"\xff" * file.stat().st_size)
+
+    def full(connection: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("image_updater.store.database.migrate", full)
+        for _ in range(2):
+            with pytest.raises(StateFailed, match="full"):
+                store.get_blob("s", "k")
+    store.put_blob("s", "k", b"x")
+    assert store.get_blob("s", "k") == b"x"
+    store.close()
+
+
 def test_two_stores_that_find_one_corrupt_file_make_one_new_file(tmp_path: Path) -> None:
     file = tmp_path / "state.sqlite"
     warnings: list[str] = []
@@ -211,6 +283,7 @@ def test_a_full_disk_is_a_passing_failure_that_loses_nothing(tmp_path: Path) -> 
 
 WRITER = """
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from image_updater.store import Store, StoredTags
