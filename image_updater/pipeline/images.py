@@ -108,7 +108,7 @@ def _of_use(provenance: Provenance, site: Site, use: Use, claim: Claim, scope: S
     if claim.policy is None:
         return row(State.UNMANAGED, "no policy claims it")
     root: Root | None = provenance.roots.get(use.root)
-    if root is not None and not scope.covers(root):
+    if root is not None and not scope.covers(root, site.file):
         return row(State.UNMANAGED, f"the root {use.root} is outside update.paths", policy=None)
     if site.frozen is not None:
         return row(State.REFUSED, site.frozen)
