@@ -97,6 +97,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`| head`): nothing is left to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        # A full disk or a folder that nobody may write to is nobody's bug.
+        if os.environ.get(DEBUG):
+            raise
+        place = f": {error.filename}" if error.filename else ""
+        click.echo(f"error: the system refuses: {error.strerror or error}{place}", err=True)
+        return FAILED
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
