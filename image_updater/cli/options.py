@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from image_updater.errors import SpecError
 
@@ -35,6 +36,11 @@ def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetim
         raise click.BadParameter(str(error)) from error
 
 
+def _completes(kind: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """`file` or `dir`: the shell itself completes the path."""
+    return lambda _, __, incomplete: [CompletionItem(incomplete, type=kind)]
+
+
 def objects(function: F) -> F:
     return click.option(
         "-f",
@@ -42,6 +48,7 @@ def objects(function: F) -> F:
         "files",
         multiple=True,
         metavar="FILE",
+        shell_complete=_completes("file"),
         help="Objects: a YAML file, a folder of them, or - for stdin. Repeatable.",
     )(function)
 
@@ -67,6 +74,7 @@ def roots(function: F) -> F:
         "roots",
         multiple=True,
         metavar="DIR",
+        shell_complete=_completes("dir"),
         help="A folder that is rendered as one, besides those that are found. Repeatable.",
     )(function)
 
@@ -112,7 +120,9 @@ def _setting(field: dataclasses.Field[Any]) -> Callable[[F], F]:
         )
     shown = "NUMBER" if isinstance(field.default, int | float) or "render_workers" in field.name else "VALUE"
     metavar = {"state": "FILE", "cache": "DIR", "secrets": "DIR", "kustomize": "FILE", "helm": "FILE"}
-    return click.option(flag, field.name, metavar=metavar.get(field.name, shown), callback=_parser(parse), help=text)
+    shown = metavar.get(field.name, shown)
+    completes = _completes(shown.lower()) if shown in {"FILE", "DIR"} else None
+    return click.option(flag, field.name, metavar=shown, callback=_parser(parse), shell_complete=completes, help=text)
 
 
 def _parser(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:
