@@ -7,13 +7,13 @@ problems; here they are left out.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 from image_updater.documents import decode, parse
 from image_updater.documents.nodes import Mapping, Scalar, Sequence, resolve
 from image_updater.errors import DocumentError
 from image_updater.kustomize.model import EntryKind
+from image_updater.render.cache import MemoryCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from image_updater.kustomize.model import Root, Tree
 
 _SUFFIXES = (".yaml", ".yml", ".json")
+_KEPT = MemoryCache(32 * 1024**2)
+"""Objects of files by blob id, joined by what no YAML may hold."""
+_BETWEEN = "\0"
 
 
 def concatenate(tree: Tree, root: Root) -> bytes:
@@ -31,7 +34,7 @@ def concatenate(tree: Tree, root: Root) -> bytes:
     for path in sorted(root.closure):
         entry = files.get(path)
         if entry is not None and entry.kind is EntryKind.FILE and path.endswith(_SUFFIXES):
-            parts.extend(objects(_Blob(entry.oid, tree.read(path))))
+            parts.extend(_objects_of(entry.oid, tree, path))
     return "".join(_joined(parts)).encode()
 
 
@@ -44,31 +47,22 @@ def _joined(parts: list[str]) -> Iterator[str]:
         yield part
 
 
-class _Blob:
-    """Content that is compared by its object id, so that a cached answer costs no comparison of bytes."""
-
-    __slots__ = ("data", "oid")
-
-    def __init__(self, oid: str, data: bytes) -> None:
-        self.oid = oid
-        self.data = data
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Blob) and self.oid == other.oid
-
-    def __hash__(self) -> int:
-        return hash(self.oid)
+def _objects_of(oid: str, tree: Tree, path: str) -> list[str]:
+    kept = _KEPT.get(oid)
+    if kept is None:
+        kept = _BETWEEN.join(objects(tree.read(path))).encode()
+        _KEPT.put(oid, kept)
+    return kept.decode().split(_BETWEEN) if kept else []
 
 
-@functools.lru_cache(maxsize=4096)
-def objects(blob: _Blob) -> tuple[str, ...]:
-    """The objects of one file, as text; () when it is no YAML. Kept by content."""
+def objects(data: bytes) -> list[str]:
+    """The objects of one file, as text; none when it is no YAML."""
     try:
-        text = decode(blob.data)
+        text = decode(data)
         documents = parse(text)
     except DocumentError:
-        return ()
-    parts = []
+        return []
+    parts: list[str] = []
     for document in documents:
         if document.root is None or not _is_object(document.root):
             continue
@@ -79,7 +73,7 @@ def objects(blob: _Blob) -> tuple[str, ...]:
         if body.rstrip().endswith("\n..."):
             body = body.rstrip()[:-3]
         parts.append(body if body.endswith("\n") else body + "\n")
-    return tuple(parts)
+    return parts
 
 
 def _is_object(node: Node) -> bool:
