@@ -36,13 +36,14 @@ environment = ImmutableSandboxedEnvironment(undefined=StrictUndefined, keep_trai
 try:
     text = environment.from_string(asked["template"]).render(asked["values"])
 except TemplateError as exc:
-    answer = {"error": f"{type(exc).__name__}: {exc}", "line": getattr(exc, "lineno", None)}
+    answer = {"error": f"{type(exc).__name__}: {exc}"[:1000], "line": getattr(exc, "lineno", None)}
 except (MemoryError, OverflowError, RecursionError) as exc:
     answer = {"error": f"{type(exc).__name__}: the template needs too much"}
 except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as exc:
-    answer = {"error": f"{type(exc).__name__}: {exc}"}
+    answer = {"error": f"{type(exc).__name__}: {exc}"[:1000]}
 else:
-    answer = {"text": text}
+    # A long text is refused for its length alone: it need not come over.
+    answer = {"length": len(text), "text": text[:asked["limit"]]}
 json.dump(answer, sys.stdout)
 """
 
@@ -51,7 +52,7 @@ async def render_template(template: str, values: Mapping[str, object], *, field:
     """The text of `template` over `values` (JSON values). Raises SpecError naming `field`: syntax, unknown names,
     limits.
     """
-    asked = json.dumps({"template": template, "values": values}).encode()
+    asked = json.dumps({"template": template, "values": values, "limit": MAX_TEXT}).encode()
     return await asyncio.to_thread(_render, asked, field)
 
 
@@ -74,8 +75,8 @@ def _render(asked: bytes, field: str) -> str:
         line = f" (line {answer['line']} of the template)" if answer.get("line") else ""
         raise SpecError(f"{field}: {answer['error']}{line}")
     text = str(answer["text"])
-    if len(text) > MAX_TEXT:
-        raise SpecError(f"{field}: the text has {len(text):,} characters, more than {MAX_TEXT:,}")
+    if answer["length"] > MAX_TEXT:
+        raise SpecError(f"{field}: the text has {answer['length']:,} characters, more than {MAX_TEXT:,}")
     if not text.strip():
         raise SpecError(f"{field}: the template gives an empty message")
     return text
