@@ -100,9 +100,12 @@ class Child:
             return
         cpu, memory = self._limits.cpu_seconds, self._limits.memory
         try:
-            resource.prlimit(pid, resource.RLIMIT_CPU, (cpu, cpu + 1))
-            resource.prlimit(pid, resource.RLIMIT_DATA, (memory, memory))
-            resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+            for kind, soft, hard in (
+                (resource.RLIMIT_CPU, cpu, cpu + 1),
+                (resource.RLIMIT_DATA, memory, memory),
+                (resource.RLIMIT_CORE, 0, 0),
+            ):
+                resource.prlimit(pid, kind, within(resource.getrlimit(kind)[1], soft, hard))
         except ProcessLookupError:
             return  # already over: nothing left to limit
 
@@ -140,6 +143,11 @@ class Child:
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+def within(ours: int, soft: int, hard: int) -> tuple[int, int]:
+    """A limit that is no higher than our own hard one (which only root may raise; -1 = none)."""
+    return (soft, hard) if ours < 0 else (min(soft, ours), min(hard, ours))
 
 
 def _kill_group(pid: int) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,23 +25,24 @@ from image_updater.render.cache import MemoryCache
 from image_updater.render.child import Child
 from image_updater.render.closures import Options, closure_id
 from image_updater.render.errors import BuildFailed, Unbuildable
+from image_updater.render.leases import IDLE_SECONDS, Workspaces
 from image_updater.render.plain import concatenate
 from image_updater.render.sandbox import Limits, child_environment
-from image_updater.render.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from types import TracebackType
 
     from image_updater.kustomize.model import Root, Tree
     from image_updater.render.binaries import Kustomize
     from image_updater.render.cache import RenderCache
-
-_IDLE_TREES = 2
-"""Workspaces kept when nobody uses them: the tree before and the tree after an edit."""
+    from image_updater.render.workspace import Workspace
 
 _FAILURES = 1_000
 """Broken roots whose message is kept: a root that does not build is asked about at every scan."""
+
+_FAILED_FOR = 300.0
+"""Seconds that it is kept for: what failed may have been the machine (a full disk, no processes left), not the root."""
 
 
 @dataclass(slots=True)
@@ -50,12 +51,6 @@ class _Counters:
 
     builds: int = 0
     hits: int = 0
-
-
-@dataclass(slots=True)
-class _Lease:
-    workspace: Workspace
-    users: int = 0
 
 
 class _Build:
@@ -101,6 +96,7 @@ class Renderer:
         allow_remote: bool = False,
         environment: Mapping[str, str] | None = None,
         workers: int | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`environment`: only PATH and the proxy variables of it reach a child, and only with `allow_remote`."""
         self._kustomize = kustomize
@@ -113,9 +109,11 @@ class Renderer:
         self._pools: dict[bool, ThreadPoolExecutor] = {}  # by whether their children have a network
         self._children: set[Child] = set()
         self._lock = threading.Lock()
-        self._leases: OrderedDict[str, _Lease] = OrderedDict()
+        self._monotonic = monotonic
+        self._workspaces = Workspaces(limits=self._limits, monotonic=monotonic)
+        self._sweeping: asyncio.TimerHandle | None = None
         self._flights: dict[str, _Flight] = {}
-        self._failures: OrderedDict[str, RenderError] = OrderedDict()
+        self._failures: OrderedDict[str, tuple[float, RenderError]] = OrderedDict()
         self.counters = _Counters()
 
     @classmethod
@@ -185,8 +183,8 @@ class Renderer:
             if known is not None:
                 self.counters.hits += 1
                 return known
-            failed = self._failures.get(key)
-            if failed is not None:
+            at, failed = self._failures.get(key, (0.0, None))
+            if failed is not None and self._monotonic() - at < _FAILED_FOR:
                 self.counters.hits += 1
                 # A new one: an exception that is raised again and again collects tracebacks.
                 raise BuildFailed(failed.message, where=failed.where, remedy=failed.remedy)
@@ -252,11 +250,9 @@ class Renderer:
             child.kill()
         for pool in pools:
             pool.shutdown(wait=True, cancel_futures=True)
-        with self._lock:
-            leases = list(self._leases.values())
-            self._leases.clear()
-        for lease in leases:
-            lease.workspace.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        self._workspaces.close()
 
     def __enter__(self) -> Renderer:
         return self
@@ -280,7 +276,8 @@ class Renderer:
             output = await self._start(tree, root)
         except RenderError as exc:
             if key is not None and isinstance(exc, BuildFailed):
-                self._failures[key] = exc
+                self._failures[key] = (self._monotonic(), exc)
+                self._failures.move_to_end(key)
                 while len(self._failures) > _FAILURES:
                     self._failures.popitem(last=False)
             raise
@@ -300,6 +297,22 @@ class Renderer:
             if not work.cancelled():
                 work.exception()  # retrieved: nobody waits for it any more
             raise
+        finally:
+            self._sweep_later()
+
+    def _sweep_later(self) -> None:
+        """Look for idle workspaces after a while, for as long as there are any."""
+        if self._sweeping is None and len(self._workspaces):
+            self._sweeping = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._sweep)
+
+    def _sweep(self) -> None:
+        swept = asyncio.get_running_loop().run_in_executor(None, self._workspaces.sweep)
+
+        def again(_: object) -> None:
+            self._sweeping = None
+            self._sweep_later()
+
+        swept.add_done_callback(again)
 
     def _reaches_out(self, root: Root) -> bool:
         return self._allow_remote and bool(root.remotes)
@@ -317,7 +330,7 @@ class Renderer:
 
     def _run(self, tree: Tree, root: Root, build: _Build) -> bytes:
         """One build, on a thread of the pool."""
-        with self._workspace(tree) as workspace:
+        with self._workspaces.lease(tree) as workspace:
             target = workspace.prepare(root)
             child = Child(
                 self._command(root, target, workspace),
@@ -359,25 +372,6 @@ class Renderer:
         elif root.helm and self._helm is not None:
             path = os.path.dirname(self._helm)
         return child_environment(home=workspace.home, temporary=workspace.scratch, path=path, network=network)
-
-    @contextmanager
-    def _workspace(self, tree: Tree) -> Iterator[Workspace]:
-        with self._lock:
-            lease = self._leases.get(tree.id)
-            if lease is None:
-                others = [other.workspace for other in reversed(self._leases.values())]
-                lease = self._leases[tree.id] = _Lease(Workspace(tree, limits=self._limits, like=others))
-            lease.users += 1
-            self._leases.move_to_end(tree.id)
-        try:
-            yield lease.workspace
-        finally:
-            with self._lock:
-                lease.users -= 1
-                idle = [name for name, other in self._leases.items() if other.users == 0]
-                gone = [self._leases.pop(name) for name in idle[: max(0, len(idle) - _IDLE_TREES)]]
-            for old in gone:
-                old.workspace.close()
 
 
 _PROXIES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"})

@@ -285,3 +285,19 @@ async def test_trees_do_not_keep_the_trees_before_them(program: Callable[[str], 
         del tree
         gc.collect()
         assert sum(ref() is not None for ref in seen) <= 5
+
+
+async def test_a_failure_is_kept_for_a_while_only(program: Callable[[str], Kustomize], tmp_path: Path) -> None:
+    """It may have been the machine: a full disk, no processes left."""
+    now = [0.0]
+    room, tries = tmp_path / "room", tmp_path / "tries"
+    script = f"[ -e {room} ] || {{ echo x >>{tries}; echo no space left >&2; exit 1; }}\necho 'kind: Built'"
+    with Renderer(program(script), monotonic=lambda: now[0]) as renderer:
+        root = kustomize_root("prod", TREE)
+        for _ in range(2):
+            with pytest.raises(BuildFailed, match="no space"):
+                await renderer.build(TREE, root)
+        assert tries.read_text() == "x\n"
+        room.touch()
+        now[0] += 301
+        assert await renderer.build(TREE, root) == b"kind: Built\n"
