@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import re
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -10,12 +11,12 @@ from image_updater.documents import decode, parse
 from image_updater.documents.parse import MAX_BYTES
 from image_updater.kustomize import facts
 from image_updater.kustomize.facts import BulkCache, FactCache, Facts
-from image_updater.kustomize.model import EntryKind, Tree
+from image_updater.kustomize.model import Entry, EntryKind, Tree
 from image_updater.kustomize.paths import KUSTOMIZATION_NAMES, folder_of, join, parents
 from image_updater.kustomize.values import INLINE, Leaf, Map, Origin, Value, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 T = TypeVar("T")
 
@@ -25,6 +26,42 @@ _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
 _TOO_LARGE = f"more than {MAX_BYTES:,} bytes: too large to be a manifest"
 _SLACK = 20_000
 """Parsed files that may be kept beyond those of the tree at hand."""
+
+
+def changed(new: Mapping[str, Entry], old: Mapping[str, Entry]) -> frozenset[str]:
+    """Paths whose content or kind differs. An entry that did not change is mostly the very same object."""
+    found = [
+        path
+        for path, entry in new.items()
+        if (was := old.get(path)) is not entry and (was is None or was.oid != entry.oid or was.kind is not entry.kind)
+    ]
+    return frozenset(found) | (old.keys() - new.keys())
+
+
+def _folders(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
+    known: dict[str, list[str]] = {".": []}
+    for path in entries:
+        folder = path.rpartition("/")[0] or "."
+        if folder in known:
+            known[folder].append(path)
+            continue
+        known[folder] = [path]
+        while folder != ".":
+            folder = folder_of(folder)
+            if folder in known:
+                break
+            known[folder] = []
+    return known
+
+
+def _kustomizations(entries: Mapping[str, Entry]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in KUSTOMIZATION_NAMES:
+        suffix = "/" + name
+        for path in entries:
+            if path == name or path.endswith(suffix):
+                found.setdefault(folder_of(path), []).append(path)
+    return found
 
 
 class Files:
@@ -41,29 +78,22 @@ class Files:
             old = previous.entries
             self._documents, self._remembered = previous._documents, previous._remembered
             self._forget_old()
-            self.changed = frozenset(p for p in self.entries.keys() | old.keys() if self.entries.get(p) != old.get(p))
+            self.changed = changed(self.entries, old)
         else:
             self.changed = frozenset(self.entries)
-        self.children: dict[str, list[str]] = {".": []}
+        self.children: dict[str, list[str]]
         """Files directly in each folder; every folder that exists has an entry."""
-        known = self.children
-        for path in self.entries:
-            folder = path.rpartition("/")[0] or "."
-            if folder in known:
-                known[folder].append(path)
-                continue
-            known[folder] = [path]
-            while folder != ".":
-                folder = folder_of(folder)
-                if folder in known:
-                    break
-                known[folder] = []
-        self.kustomizations: dict[str, list[str]] = {}
-        for name in KUSTOMIZATION_NAMES:
-            suffix = "/" + name
-            for path in self.entries:
-                if path == name or path.endswith(suffix):
-                    self.kustomizations.setdefault(folder_of(path), []).append(path)
+        self.kustomizations: dict[str, list[str]]
+        if previous is not None and all(path in old and path in self.entries for path in self.changed):
+            self.children, self.kustomizations = previous.children, previous.kustomizations
+        else:
+            self.children, self.kustomizations = _folders(self.entries), _kustomizations(self.entries)
+
+    def moved_to(self, tree: Tree) -> Files:
+        """The same files under another tree's name."""
+        twin = copy.copy(self)
+        twin.tree, twin.entries = tree, tree.files()
+        return twin
 
     def _forget_old(self) -> None:
         """A long life sees many versions of a file: what no current file needs goes when it is much."""

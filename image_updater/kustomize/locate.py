@@ -7,7 +7,7 @@ import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import yaml
 
@@ -18,7 +18,7 @@ from image_updater.kustomize import roots as roots_
 from image_updater.kustomize import sites as sites_
 from image_updater.kustomize.engine import Build, Engine
 from image_updater.kustomize.facts import BulkCache, FactCache, MemoryCache
-from image_updater.kustomize.files import Files
+from image_updater.kustomize.files import Files, changed
 from image_updater.kustomize.model import (
     EntryKind,
     Marker,
@@ -54,6 +54,8 @@ class _State:
     results: dict[str, _Result]
     writers: sites_.Writers
     answer: Provenance | None = None
+    named: str = ""
+    """The roots that were named from outside."""
     kinds: dict[str, int] = field(default_factory=dict)
     charts: frozenset[str] = frozenset()
     markers: dict[tuple[str, str], list[Marker]] = field(default_factory=dict)
@@ -85,7 +87,7 @@ def locate(
             return state.answer
         answer = _ANSWERS.get(key)
         name = keep.key(*key)
-        if answer is None and cache is not None:
+        if answer is None and cache is not None and reuse:
             answer = keep.load(cache, name)
         if answer is not None and reuse:
             _ANSWERS[key] = answer
@@ -93,7 +95,9 @@ def locate(
                 _ANSWERS.popitem(last=False)
             return answer
         known = answer
-        state = _STATES[key] = _compute(tree, named, cache or _DEFAULT_CACHE, _nearest(tree))
+        previous = _nearest(tree)
+        twin = _twin(previous, tree, key[1])
+        state = _STATES[key] = twin or _compute(tree, named, cache or _DEFAULT_CACHE, previous)
         while len(_STATES) > _MAX_STATES:
             _STATES.popitem(last=False)
         assert state.answer is not None
@@ -117,6 +121,15 @@ def _nearest(tree: Tree) -> _State | None:
     return state
 
 
+def _twin(state: _State | None, tree: Tree, named: str) -> _State | None:
+    """What is known of the same files under another name: a planned tree, once it is a commit."""
+    if state is None or state.answer is None or state.named != named:
+        return None
+    if changed(tree.files(), state.files.entries):
+        return None
+    return replace(state, files=state.files.moved_to(tree), answer=replace(state.answer, tree=tree.id))
+
+
 def forget() -> None:
     """Drops what this process keeps (tests and benchmarks of a cold start)."""
     with _LOCK:
@@ -128,7 +141,7 @@ def forget() -> None:
 def _compute(tree: Tree, named: Sequence[NamedRoot], cache: FactCache, previous: _State | None) -> _State:
     files = Files(tree, cache, previous.files if previous is not None else None)
     memo = {} if previous is None else _still_valid(previous, files)
-    state = _State(files, memo, {}, sites_.Writers() if previous is None else previous.writers)
+    state = _State(files, memo, {}, sites_.Writers() if previous is None else previous.writers, named=repr(named))
     if previous is not None:
         state.markers = previous.markers
         state.kinds, state.charts = dict(previous.kinds), previous.charts
@@ -269,7 +282,9 @@ class _Run:
             remotes=tuple(dict.fromkeys(leaf.value for leaf in build.remotes)),
             helm=build.helm,
         )
-        self.state.results[identity] = _Result(root, sites_.rows(build_, identity, self.state.writers), build, namer)
+        self.state.results[identity] = _Result(
+            root, sites_.rows(build_, identity, self.state.writers, self.files.inline), build, namer
+        )
 
     def _named(self, naming: Naming, manifests: list[str]) -> None:
         folder = naming.path
@@ -367,7 +382,9 @@ class _Run:
             closure=frozenset(paths),
             folders=frozenset({folder, *(folder_of(path) for path in paths)}),
         )
-        self.state.results[folder] = _Result(root, sites_.rows(build, folder, self.state.writers, plain=True), build)
+        self.state.results[folder] = _Result(
+            root, sites_.rows(build, folder, self.state.writers, self.files.inline, plain=True), build
+        )
 
     def _answer(self) -> None:
         results = self.state.results.values()

@@ -50,6 +50,8 @@ class Line:
     selector: Selector
     renderer: Renderer
     cache: FactCache | None = None
+    once: bool = False
+    """The process ends after this run: a kept answer is taken as it is, and the one made now is kept for the next."""
     named: Sequence[NamedRoot] = ()
     anywhere: bool = False
     """There is no automation: one over the whole repository stands in, and policies of every namespace count."""
@@ -112,7 +114,7 @@ async def run(
     only what makes the whole automation impossible; everything else is in the answer.
     """
     policies = selected(automation, objects, anywhere=line.anywhere)
-    provenance = locate(tree, named=line.named, cache=line.cache)
+    provenance = locate(tree, named=line.named, cache=line.cache, reuse=line.once)
     visible = with_unseen_uses(provenance)
     claims = resolve(
         visible,
@@ -164,7 +166,7 @@ async def run(
             before=tree,
             after=after,
             old=provenance,
-            new=locate(after, named=line.named, cache=line.cache),
+            new=locate(after, named=line.named, cache=line.cache, reuse=False),
             edits=edits,
             intended=planned.intended,
             renderer=line.renderer,

@@ -70,6 +70,7 @@ class Selector:
         self._compiled: dict[str, tuple[ImagePolicy, CompiledPolicy]] = {}
         self._answers: dict[str, Outcome] = {}
         self._again: dict[tuple[str, str], set[str]] = {}
+        self._valid: tuple[ImagePolicy, ...] | None = None
         self.judging: set[str] = set()
         """Policies whose new list is being judged now: a push that waits for them loses little (design: batch)."""
 
@@ -89,6 +90,14 @@ class Selector:
                 errors.append(error)
         if errors:
             raise SpecErrors(errors)
+
+    def validate_once(self, policies: tuple[ImagePolicy, ...]) -> None:
+        """`validate`, unless these very policies were valid before. What changes behind them (a secret that is gone)
+        is then found when it is needed, and is that policy's failure alone.
+        """
+        if policies is not self._valid:
+            self.validate(policies)
+            self._valid = policies
 
     def check(self, objects: Objects, *, git: bool = True) -> None:
         """`validate` for whole objects with their own secrets, and what their references lead to. Raises SpecErrors.
@@ -442,7 +451,7 @@ async def open_selector(
 async def make_selector(request: UpdateRequest, store: Store) -> AsyncIterator[Selector]:
     """The request's own selector (the daemon's), or one for this run alone. Raises SpecErrors for invalid policies."""
     if request.selector is not None:
-        request.selector.validate(request.objects.policies)
+        request.selector.validate_once(request.objects.policies)
         yield request.selector
         return
     async with open_selector(

@@ -35,6 +35,7 @@ async def update(request: UpdateRequest) -> UpdateReport:
                 selector=selector,
                 renderer=opened.renderer,
                 cache=opened.facts,
+                once=request.session is None,
                 named=named_roots(request.objects, request.roots),
                 anywhere=not request.objects.automations,
             )
