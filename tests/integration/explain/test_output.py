@@ -10,7 +10,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from image_updater.cli.output import dumps
 from tests.integration.explain.running import check, explain, policy, run, write
 
 if TYPE_CHECKING:
@@ -55,6 +58,16 @@ def test_the_json_is_the_documented_one_and_all_of_stdout(tmp_path: Path) -> Non
         "reason": report["reason"],
         "tags": report["tags"],
     }
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_our_json_is_the_library_s(value: object) -> None:
+    assert dumps(value) == json.dumps(value, indent=2, ensure_ascii=False)
 
 
 @pytest.mark.parametrize(
