@@ -64,6 +64,8 @@ _WORDS: Final = {
 
 
 def _path(text: str) -> Path:
+    if not text:
+        raise ValueError("names no file or folder")  # `--state "$UNSET"` is not the current folder
     return Path(text).expanduser()
 
 
