@@ -33,7 +33,13 @@ class Options:
 def closure_id(tree: Tree, root: Root, options: Options) -> str:
     """Hex digest over all that decides the render of this root. A file of the closure that is absent is part of it."""
     files = tree.files()
-    parts = [_FORMAT, root.kind.value, root.path, hashlib.sha256((root.wrapper or "").encode()).hexdigest()]
+    parts = [
+        _FORMAT,
+        root.kind.value,
+        root.path,
+        hashlib.sha256((root.wrapper or "").encode()).hexdigest(),
+        hashlib.sha256((root.generated or "").encode()).hexdigest(),
+    ]
     if root.kind.value == "kustomize":
         parts += [
             options.renderer,

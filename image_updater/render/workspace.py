@@ -56,6 +56,7 @@ class Workspace:
         self._sizes: dict[str, int] = {}  # what is laid out, in bytes
         self._by_oid: dict[str, str] = {}  # oid → a file that holds it
         self._folders: set[str] = set()
+        self._generated: dict[str, str] = {}  # folder → the kustomization that was generated into it
         self._wrappers = 0
         try:
             self.folder = os.path.realpath(tempfile.mkdtemp(prefix="image-updater-", dir=_place()))
@@ -106,7 +107,17 @@ class Workspace:
         target = self._target(root.path)
         if not os.path.isdir(target):
             os.makedirs(target, exist_ok=True)
+        if root.generated is not None:
+            self._generate(root.path, target, root.generated)
         return self._wrap(root, target) if root.wrapper is not None else target
+
+    def _generate(self, folder: str, target: str, text: str) -> None:
+        """The folder has no kustomization: Flux would generate this one into it."""
+        known = self._generated.setdefault(folder, text)
+        if known != text:
+            raise Unbuildable("two objects name this folder, and each wants another generated kustomization in it")
+        if not os.path.lexists(f"{target}/kustomization.yaml"):
+            _create(f"{target}/kustomization.yaml", text.encode())
 
     def old_helm(self, helm: str) -> str:
         """A helm 4 that calls itself 3: kustomize before 5.8.1 asks `version -c` and insists (kustomize issue 6013).
