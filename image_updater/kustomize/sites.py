@@ -7,9 +7,20 @@ from typing import TYPE_CHECKING
 
 from image_updater.documents import Mapping, Node, Scalar, Sequence
 from image_updater.errors import DocumentError
-from image_updater.kustomize import helm
+from image_updater.kustomize import helm, releases
 from image_updater.kustomize.imagetags import Entry, bounds
-from image_updater.kustomize.model import MappingRef, ObjectId, Part, Path, ScalarRef, Site, SiteKind, Use, dotted
+from image_updater.kustomize.model import (
+    MappingRef,
+    ObjectId,
+    Part,
+    Path,
+    Problem,
+    ScalarRef,
+    Site,
+    SiteKind,
+    Use,
+    dotted,
+)
 from image_updater.kustomize.objects import OUR_ANNOTATIONS, Obj, container_name, spec_slots
 from image_updater.kustomize.paths import REF
 from image_updater.kustomize.values import (
@@ -27,7 +38,12 @@ from image_updater.kustomize.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from image_updater.kustomize.engine import Build
+
+    Inline = Callable[[Leaf, str], list[Value | None]]
+    """Reads the documents written inside a scalar; raises DocumentError."""
 
 _SEVERAL = "the tag is put together from several values"
 _LOCAL = "config.kubernetes.io/local-config"
@@ -189,13 +205,13 @@ def _kind(leaf: Leaf, path: Path) -> SiteKind:
     return SiteKind.SOURCE
 
 
-def rows(build: Build, root: str, writers: Writers, *, plain: bool = False) -> Rows:
+def rows(build: Build, root: str, writers: Writers, inline: Inline, *, plain: bool = False) -> Rows:
     """All images of a root, each with its writer."""
     result = Rows()
     for obj in build.objects:
         if not plain and obj.annotations.get(_LOCAL, "false") != "false":
             continue
-        _object_rows(obj, build, root, writers, result)
+        _object_rows(obj, build, root, writers, inline, result)
     for chart in build.charts.values():
         _chart_rows(chart, root, writers, result)
     used = {id(writer) for writer, _ in result.uses}
@@ -204,12 +220,12 @@ def rows(build: Build, root: str, writers: Writers, *, plain: bool = False) -> R
     return result
 
 
-def _object_rows(obj: Obj, build: Build, root: str, writers: Writers, result: Rows) -> None:
+def _object_rows(obj: Obj, build: Build, root: str, writers: Writers, inline: Inline, result: Rows) -> None:
     slots = list(obj.slots)
     if build.specs and obj.kind != "CustomResourceDefinition":
         slots += spec_slots(obj, build.specs)
-    is_release = obj.kind == "HelmRelease" or (obj.kind == "Application" and obj.group == "argoproj.io")
-    if not slots and not is_release:
+    charts = releases.places(obj.kind, obj.group, lambda path: at(obj.tree, *path))
+    if not slots and not charts:
         return
     identity = ObjectId(group=obj.group, kind=obj.kind, namespace=obj.namespace, name=obj.name)
     annotations = {key: value for key, value in obj.annotations.items() if key.startswith(OUR_ANNOTATIONS)}
@@ -235,19 +251,24 @@ def _object_rows(obj: Obj, build: Build, root: str, writers: Writers, result: Ro
                 ),
             )
         )
-    if is_release:
-        for path in (("spec", "values"),) if obj.kind == "HelmRelease" else _argo_values(obj):
-            values = map_at(obj.tree, *path)
-            if values is not None:
-                _helm_rows(values, path, identity, annotations, root, result)
+    for path in charts:
+        values = at(obj.tree, *path)
+        text = values if isinstance(values, Leaf) else None
+        if text is not None:
+            values = _inside(text, build, inline)
+        if isinstance(values, Map):
+            _helm_rows(values, path, identity, annotations, root, result, inside=text is not None)
 
 
-def _argo_values(obj: Obj) -> list[Path]:
-    found: list[Path] = [("spec", "source", "helm", "valuesObject")]
-    items = at(obj.tree, "spec", "sources")
-    if isinstance(items, list):
-        found.extend(("spec", "sources", i, "helm", "valuesObject") for i in range(len(items)))
-    return found
+def _inside(text: Leaf, build: Build, inline: Inline) -> Value | None:
+    """The values that a text holds; what is no YAML is a problem, unless it is a template."""
+    try:
+        return next(iter(inline(text, text.origin.role)), None)
+    except DocumentError as exc:
+        if "{{" not in text.value:
+            reason = f"{dotted(text.path)}: {exc.message}"
+            build.problems[Problem(file=text.origin.file, line=text.line, reason=reason)] = None
+        return None
 
 
 def _chart_rows(chart: Map, root: str, writers: Writers, result: Rows) -> None:
@@ -259,8 +280,16 @@ def _chart_rows(chart: Map, root: str, writers: Writers, result: Rows) -> None:
 
 
 def _helm_rows(
-    values: Map, path: Path, identity: ObjectId, annotations: dict[str, str], root: str, result: Rows
+    values: Map,
+    path: Path,
+    identity: ObjectId,
+    annotations: dict[str, str],
+    root: str,
+    result: Rows,
+    *,
+    inside: bool = False,
 ) -> None:
+    """The images of a chart's values. `inside`: they stand in a text, where a scalar can be set and no key added."""
     try:
         images = helm.images(_node(values), file=values.origin.file, document=values.document, path=path)
     except DocumentError:
@@ -284,7 +313,7 @@ def _helm_rows(
             id=f"{file}#{document}:{dotted(place)}",
             kind=SiteKind.PATCH if patched else SiteKind.HELM,
             parts=parts,
-            holder=holder,
+            holder=None if inside else holder,
             file=file,
             line=main.line if main is not None else holder.line,
             field=main.field if main is not None and has_tag else dotted(tag_path),

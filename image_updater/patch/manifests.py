@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from image_updater.documents import Node, get, parse, plain
+from image_updater.documents import Mapping, Node, Scalar, get, parse, plain
 from image_updater.errors import DocumentError
-from image_updater.kustomize import helm
+from image_updater.kustomize import helm, releases
 from image_updater.kustomize.model import ObjectId, Path
 
 if TYPE_CHECKING:
@@ -92,7 +92,34 @@ def _expand(node: Node, content: Any) -> Iterator[Object]:
             if below is not None:
                 yield from _expand(below, item)
         return
-    yield Object(_identity(content), content, node)
+    identity = _identity(content)
+    for path in releases.places(identity.kind, identity.group, lambda path: _at(content, path)):
+        values = get(node, *path)
+        inside = _inside(values) if isinstance(values, Scalar) else None
+        if isinstance(inside, Mapping):  # a text of values is compared field by field, as the values it is
+            _at(content, path[:-1])[path[-1]] = plain(inside)
+    yield Object(identity, content, node)
+
+
+def _inside(text: Scalar) -> Node | None:
+    """The values that a text holds; None where it is no YAML."""
+    try:
+        documents = parse(text.value)
+    except DocumentError:
+        return None
+    return documents[0].root if documents else None
+
+
+def _at(content: Any, path: Path) -> Any:
+    """What stands at a path of plain values; None for nothing."""
+    for step in path:
+        if isinstance(content, dict):
+            content = content.get(step)
+        elif isinstance(content, list) and isinstance(step, int) and step < len(content):
+            content = content[step]
+        else:
+            return None
+    return content
 
 
 def _identity(content: Any) -> ObjectId:
@@ -138,18 +165,12 @@ def images(object_: Object) -> dict[Path, str]:
 
 def helm_images(object_: Object) -> list[helm.HelmImage]:
     """Images in the values of a HelmRelease, or of an Argo CD Application's charts."""
-    places: list[Path] = []
-    if object_.id.kind == "HelmRelease":
-        places = [("spec", "values")]
-    elif object_.id.kind == "Application" and object_.id.group == "argoproj.io":
-        places = [("spec", "source", "helm", "valuesObject")]
-        spec = object_.content.get("spec")
-        sources = spec.get("sources") if isinstance(spec, dict) else None
-        for i in range(len(sources) if isinstance(sources, list) else 0):
-            places.append(("spec", "sources", i, "helm", "valuesObject"))
     found: list[helm.HelmImage] = []
-    for path in places:
-        found.extend(helm.images(get(object_.node, *path), file="", document=0, path=path))
+    for path in releases.places(object_.id.kind, object_.id.group, lambda path: _at(object_.content, path)):
+        values = get(object_.node, *path)
+        if isinstance(values, Scalar):
+            values = _inside(values)
+        found.extend(helm.images(values, file="", document=0, path=path))
     return found
 
 
