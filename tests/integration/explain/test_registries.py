@@ -349,3 +349,43 @@ def test_text_says_why_there_is_no_answer(registry: EmbeddedRegistry, tmp_path: 
     assert answer.code == 1
     assert "denies access" in answer.stdout
     assert "error: default/web" in answer.stderr
+
+
+def test_first_seen_dates_what_comes_after_the_first_list(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    asked, state = objects(registry, "{newest: {by: firstSeen}}"), ("--state", str(tmp_path / "state.sqlite"))
+    answer = explain(tmp_path, asked, None, *state)
+    assert (answer.code, answer.chosen) == (0, None)
+    registry.push("app", "0.0.1")
+    answer = explain(tmp_path, asked, None, *state)
+    assert (answer.code, answer.chosen) == (0, "0.0.1")
+    assert set(answer.verdicts().values()) == {"chosen", "rejected"}
+
+
+def test_a_list_that_shrank_is_an_answer_that_says_so(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    state = ("--state", str(tmp_path / "state.sqlite"))
+    registry.tag_many("app", [f"0.{n}.0" for n in range(100)])
+    assert ask(tmp_path, registry, *state).chosen == "1.1.0"
+    registry.faults.always(LIST, Reply(body='{"name":"app","tags":["0.1.0"]}'))
+    answer = ask(tmp_path, registry, *state)
+    assert (answer.code, answer.chosen) == (0, "0.1.0")
+    assert "shrank from 103 tags" in answer.reason()
+
+
+def test_current_is_held_against_what_the_registry_dates(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    asked = objects(registry, "{newest: {}}", "filterTags: {pattern: '^1'}")
+    assert explain(tmp_path, asked, None, "--current", "1.0.0").chosen == "1.1.0"
+    answer = explain(tmp_path, asked, None, "--current", "1.9.0")
+    assert answer.chosen is None
+    assert "date of 1.9.0" in answer.reason()
+
+
+def test_what_secrets_hold_stands_nowhere(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    registry.faults.auth = Auth(scheme="bearer", users={"puller": "hunter2"}, anonymous=False)
+    asked = objects(registry, ANY, "secretRef: {name: ghcr}")
+    state = tmp_path / "state.sqlite"
+    for word in ("hunter2", "hunter3"):
+        answer = explain(
+            tmp_path, asked + secret("ghcr", username="puller", password=word), None, "--state", str(state)
+        )
+        assert word not in answer.stdout + answer.stderr
+    assert b"hunter" not in b"".join(each.read_bytes() for each in tmp_path.glob("state.sqlite*"))
