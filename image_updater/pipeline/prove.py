@@ -23,7 +23,7 @@ from image_updater.kustomize.model import Part, RootKind, SiteKind, dotted
 from image_updater.patch.compare import compare, images_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from image_updater.kustomize.model import ObjectId, Path, Provenance, Root, Site, Tree, Use
     from image_updater.patch.model import Edit, Intended
@@ -119,14 +119,16 @@ class _Prover:
             for site in old.sites
             if site.kind is SiteKind.REF and (tag := site.parts.get(Part.TAG)) is not None
         }
-        self.old_uses = _uses(old)
-        self.new_uses = _uses(new)
         self.by_file: dict[str, list[Edit]] = defaultdict(list)
         for edit in edits:
             self.by_file[edit.file].append(edit)
+        self.edited = frozenset(self.by_file)
+        self.touched = {root.id: root for root in old.roots.values() if not self.edited.isdisjoint(root.closure)}
+        self.old_uses = _uses(old, self.touched)
+        self.new_uses = _uses(new, self.touched)
 
     async def run(self) -> Proof:
-        touched = [root for root in self.old.roots.values() if self.reaching(root)]
+        touched = list(self.touched.values())
         self.check_static()
         proofs: list[RootProof] = []
         build: list[Root] = []
@@ -139,8 +141,9 @@ class _Prover:
                 build.append(root)
         if build:
             proofs += await self.render(build, self.renderer)
+        reached = {file for root in touched for file in self.edited & root.closure}
         for edit in self.edits:
-            if self.rendered_only and not any(edit.file in root.closure for root in touched):
+            if self.rendered_only and edit.file not in reached:
                 self.refuse([edit], "no root renders it, and update.proof is rendered")
         order = {root.id: index for index, root in enumerate(touched)}
         proofs.sort(key=lambda proof: order.get(proof.root, 0))
@@ -149,7 +152,10 @@ class _Prover:
     # ------------------------------------------------------------------ what reaches what
 
     def reaching(self, root: Root) -> list[Edit]:
-        return [edit for file, edits in self.by_file.items() if file in root.closure for edit in edits]
+        files = self.edited & root.closure
+        if len(files) > 1:
+            return [edit for file, edits in self.by_file.items() if file in files for edit in edits]
+        return [edit for file in files for edit in self.by_file[file]]
 
     def refuse(self, edits: Sequence[Edit], reason: str) -> None:
         for edit in edits:
@@ -171,10 +177,8 @@ class _Prover:
 
     def check_static(self) -> None:
         """Every root, touched or not, must render what is intended and otherwise what it rendered before."""
-        for root in self.old.roots.values():
+        for root in self.touched.values():
             reaching = self.reaching(root)
-            if not reaching:
-                continue
             if root.id not in self.new.roots:
                 self.refuse(reaching, f"{root.id} would no longer be a root")
                 continue
@@ -299,11 +303,13 @@ def _container(path: Path) -> bool:
     return bool(path) and path[-1] == "image" and any(step in ("containers", "initContainers") for step in path)
 
 
-def _uses(provenance: Provenance) -> dict[str, list[tuple[Site, Use]]]:
+def _uses(provenance: Provenance, roots: Container[str]) -> dict[str, list[tuple[Site, Use]]]:
+    """What these roots render, in site order."""
     table: dict[str, list[tuple[Site, Use]]] = defaultdict(list)
     for site in provenance.sites:
         for use in site.uses:
-            table[use.root].append((site, use))
+            if use.root in roots:
+                table[use.root].append((site, use))
     return table
 
 
