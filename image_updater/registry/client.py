@@ -10,10 +10,9 @@ import asyncio
 import logging
 import random as random_module
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -45,7 +44,6 @@ _MANIFEST_HEADERS = {"Accept": manifests.ACCEPT, "Accept-Encoding": "identity"}
 _BLOB_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
 _MAX_MANIFEST = 4 << 20
 _MAX_CONFIG = 8 << 20
-_RECENT = 20_000
 _SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
 
 
@@ -64,12 +62,6 @@ class _Call:
 class _Flight:
     task: asyncio.Task[TagList]
     waiting: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Recent:
-    at: float
-    tags: TagList
 
 
 class RegistryClient:
@@ -99,11 +91,9 @@ class RegistryClient:
         self.budgets = Budgets(timing, limits or Limits(), limits_by_host or {})
         self._http = Http(monotonic=monotonic, per_host=(limits or Limits()).concurrency)
         self._requester = Requester(self._http, self.budgets, timing, attempts=attempts)
-        self._monotonic = monotonic
         caps = Caps(page_size=page_size, pages=max_pages, size=max_list_bytes, seconds=max_list_seconds)
         self._lister = Lister(self._requester, caps, monotonic)
         self._flights: dict[tuple[ImageName, str], _Flight] = {}
-        self._recent: OrderedDict[tuple[ImageName, str], _Recent] = OrderedDict()
 
     @property
     def metrics(self) -> Metrics:
@@ -133,20 +123,14 @@ class RegistryClient:
         access: Access,
         *,
         previous: TagList | None = None,
-        max_age: timedelta | None = None,
         fresh: bool = False,
     ) -> TagList:
         """All tags, or an error. Equal bodies give `previous` itself, unparsed.
 
-        An answer that is at most `max_age` old is given again. A listing under way is shared, unless `fresh` asks for
-        one that
-        began after this call (a hint says that something has changed just now).
+        A listing under way is shared, unless `fresh` asks for one that began after this call (a hint says that
+        something has changed just now).
         """
         key = (image, access.identity)
-        recent = self._recent.get(key) if max_age is not None else None
-        if recent is not None and max_age is not None and self._monotonic() - recent.at <= max_age.total_seconds():
-            self.metrics.shared += 1
-            return recent.tags
         flight = self._flights.get(key)
         if flight is not None and fresh:
             await asyncio.wait([flight.task])
@@ -170,12 +154,9 @@ class RegistryClient:
         flight = self._flights.get(key)
         if flight is not None and flight.task is task:
             del self._flights[key]
-        if task.cancelled() or task.exception() is not None:
-            return
-        self._recent[key] = _Recent(self._monotonic(), task.result())
-        self._recent.move_to_end(key)
-        if len(self._recent) > _RECENT:
-            self._recent.popitem(last=False)
+        if not task.cancelled():
+            # Retrieved, should nobody be left to see it.
+            task.exception()
 
     async def _list(self, image: ImageName, access: Access, previous: TagList | None) -> TagList:
         site = self._requester.site(image, access)
