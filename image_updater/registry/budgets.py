@@ -21,6 +21,9 @@ from image_updater.registry.errors import RateLimited
 _QUIET = 20 * 60.0
 _FLOOR = 0.1
 _LOW = 0.1
+_LONGEST = 24 * 3600.0
+"""Seconds that a registry can keep us away at most, whatever it says: a slip of its clock must not be for ever."""
+_HOSTS = 10_000
 _INSTANT = 1e-6
 """Seconds that are no wait: below the resolution of a clock a sleep could be slept for ever."""
 _LIMIT = re.compile(r"\s*(\d{1,9})\s*(?:;\s*w\s*=\s*(\d{1,9}))?")
@@ -81,7 +84,7 @@ def retry_after(text: str | None, *, now: datetime) -> float | None:
         return None
     text = text.strip()
     if text.isascii() and text.isdigit() and len(text) < 10:
-        return float(text) or None
+        return min(float(text), _LONGEST) or None
     try:
         when = parsedate_to_datetime(text)
     except (TypeError, ValueError, IndexError, OverflowError):
@@ -89,7 +92,7 @@ def retry_after(text: str | None, *, now: datetime) -> float | None:
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
     seconds = (when - now).total_seconds()
-    return seconds if seconds > 0 else None
+    return min(seconds, _LONGEST) if seconds > 0 else None
 
 
 class Budget:
@@ -251,8 +254,14 @@ class Budget:
             window = reset if reset.isascii() and reset.isdigit() and len(reset) < 10 else "60"
         left = int(remaining[1])
         self.allowance = Allowance(
-            int(limit[1]) if limit else max(left, 1), left, float(window), self._timing.monotonic()
+            int(limit[1]) if limit else max(left, 1), left, min(float(window), _LONGEST), self._timing.monotonic()
         )
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing is under way, and nothing is known that a new budget would not know."""
+        busy = self._active or self._waiters or self.blocked_for > 0
+        return not busy and self.allowance is None and self.rate == self.limits.rate
 
     @property
     def blocked_for(self) -> float:
@@ -272,6 +281,9 @@ class Budgets:
     def __getitem__(self, host: str) -> Budget:
         budget = self._budgets.get(host)
         if budget is None:
+            if len(self._budgets) >= _HOSTS:
+                # Realms and redirects are named by servers: there may be no end of them.
+                self._budgets = {name: each for name, each in self._budgets.items() if not each.at_rest}
             budget = self._budgets[host] = Budget(host, self.per_host.get(host, self.limits), self.timing)
         return budget
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 USER_AGENT = f"image-updater/{__version__}"
 _KEEPALIVE = 75.0
+_IDLE = 900.0
+"""Seconds after which connections of a wire that nobody uses any more (a certificate that was renewed) are given up."""
+_HOSTS = 1_000
 _EMPTY: dict[str, str] = {}
 
 
@@ -76,15 +79,26 @@ class Metrics:
     tokens: Counter[str] = field(default_factory=Counter)
     """Token requests by realm host."""
     shared: int = 0
-    """Listings that were answered by one under way, or by a recent one."""
+    """Listings that were answered by one under way."""
     unchanged: int = 0
     """Listings whose bodies were those of the last time."""
     remaining: dict[str, int] = field(default_factory=dict)
     """What is left of the registry's own limit (`RateLimit-Remaining`), by host."""
 
+    def label(self, host: str) -> str:
+        """The host, or `other` beyond a thousand: realms and redirects are named by servers, not by us."""
+        return host if host in self.seconds or len(self.seconds) < _HOSTS else "other"
+
     @property
     def total(self) -> int:
         return self.requests.total()
+
+
+@dataclass(slots=True)
+class _Kept:
+    transport: AiohttpTransport
+    users: int = 0
+    left_at: float = 0.0
 
 
 class Http:
@@ -94,7 +108,7 @@ class Http:
         self.metrics = Metrics()
         self._monotonic = monotonic
         self._per_host = per_host
-        self._transports: dict[tuple[Wire, bool], AiohttpTransport] = {}
+        self._kept: dict[tuple[Wire, bool], _Kept] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,9 +117,9 @@ class Http:
         await self.aclose()
 
     async def aclose(self) -> None:
-        transports, self._transports = self._transports, {}
-        for transport in transports.values():
-            await transport.aclose()
+        kept, self._kept = self._kept, {}
+        for each in kept.values():
+            await each.transport.aclose()
 
     async def exchange(
         self,
@@ -127,7 +141,11 @@ class Http:
         """
         tls = url.startswith("https:")
         shown = url.partition("?")[0]
-        transport = self._transports.get((wire, tls)) or self._open(wire, tls)
+        kept = self._kept.get((wire, tls))
+        if kept is None:
+            kept = self._kept[wire, tls] = _Kept(self._open(wire, tls), left_at=self._monotonic())
+            await self._give_up_idle()
+        kept.users += 1
         started = self._monotonic()
         outcome, host = "error", shown
         try:
@@ -135,7 +153,7 @@ class Http:
             host = parsed.netloc.decode()
             request = httpx.Request(method, parsed, headers={"User-Agent": USER_AGENT, **headers}, content=content)
             async with asyncio.timeout(timeout):
-                response = await transport.handle_async_request(request)
+                response = await kept.transport.handle_async_request(request)
                 try:
                     status = response.status_code
                     body = b"" if method == "HEAD" else await _read(response, limit, clip or status >= 400, shown)
@@ -151,8 +169,17 @@ class Http:
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError) as error:
             raise _translated(error, shown, tls=tls, proxied=wire.proxy is not None) from None
         finally:
+            kept.users -= 1
+            kept.left_at = self._monotonic()
+            host = self.metrics.label(host)
             self.metrics.requests[host, outcome] += 1
-            self.metrics.seconds[host] += self._monotonic() - started
+            self.metrics.seconds[host] += kept.left_at - started
+
+    async def _give_up_idle(self) -> None:
+        before = self._monotonic() - _IDLE
+        idle = [wire for wire, kept in self._kept.items() if not kept.users and kept.left_at <= before]
+        for kept in [self._kept.pop(wire) for wire in idle]:
+            await kept.transport.aclose()
 
     def _open(self, wire: Wire, tls: bool) -> AiohttpTransport:
         context = tls_context(wire) if tls else _plain_context()
@@ -165,9 +192,7 @@ class Http:
             timeout=aiohttp.ClientTimeout(total=None),
         )
         proxy = _proxy(wire.proxy) if wire.proxy else None
-        transport = AiohttpTransport(verify=context, proxy=proxy, client=session)
-        self._transports[wire, tls] = transport
-        return transport
+        return AiohttpTransport(verify=context, proxy=proxy, client=session)
 
 
 def _proxy(url: str) -> httpx.Proxy:
@@ -210,14 +235,18 @@ def tls_context(wire: Wire) -> ssl.SSLContext:
         context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
     if wire.certificate is not None and wire.key is not None:
         # OpenSSL reads key pairs from files only: a private one that is gone before this function returns.
-        with tempfile.NamedTemporaryFile(prefix="image-updater-", suffix=".pem") as file:
-            file.write(wire.certificate.rstrip() + b"\n" + wire.key)
-            file.flush()
-            try:
+        try:
+            with tempfile.NamedTemporaryFile(prefix="image-updater-", suffix=".pem") as file:
+                file.write(wire.certificate.rstrip() + b"\n" + wire.key)
+                file.flush()
                 # Without an answer OpenSSL would ask the terminal for the password of an encrypted key.
                 context.load_cert_chain(file.name, password="")
-            except (ssl.SSLError, OSError):
-                raise SpecError("tls.crt and tls.key are no PEM key pair", remedy="check the Secret") from None
+        except ssl.SSLError:
+            raise SpecError("tls.crt and tls.key are no PEM key pair", remedy="check the Secret") from None
+        except OSError as error:
+            raise RegistryUnavailable(
+                f"there is no temporary file for the client certificate: {error.strerror}", remedy="see TMPDIR"
+            ) from None
     return context
 
 

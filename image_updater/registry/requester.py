@@ -85,12 +85,14 @@ class Requester:
         self._logins = Logins(timing.now)
 
     def site(self, image: ImageName, access: Access) -> Site:
-        key = (image.registry, access.identity)
+        # However it is written, it is one host: for budgets, logins and clouds alike.
+        registry = image.registry.lower()
+        key = (registry, access.identity)
         found = self._sites.get(key)
         if found is None:
             host = registry_host(image)
             scheme = "http" if access.insecure else "https"
-            found = self._sites[key] = Site(image.registry, host, f"{scheme}://{host}")
+            found = self._sites[key] = Site(registry, host, f"{scheme}://{host}")
         return found
 
     async def send(
@@ -262,7 +264,7 @@ class Requester:
             try:
                 following = urljoin(url, location)
                 old, new = urlsplit(url), urlsplit(following)
-                leads = bool(location and new.hostname) and new.scheme in {"http", "https"}
+                leads = bool(location and new.hostname) and new.scheme in {"http", "https"} and new.username is None
             except ValueError:
                 leads = False
             if not leads:
@@ -310,7 +312,7 @@ class _Fetcher:
         wire = access.wire(url).without_certificate()
         timeout = access.timeout
         if self.host is not None:
-            requester.http.metrics.tokens[self.host] += 1
+            requester.http.metrics.tokens[requester.http.metrics.label(self.host)] += 1
         elif parts.scheme == "http" and not access.insecure:
             timeout = min(timeout, _METADATA_TIMEOUT)
         budget = requester.budgets[parts.netloc]
@@ -331,7 +333,7 @@ class _Fetcher:
             finally:
                 budget.leave()
             if answer is not None and answer.status == 429:
-                requester.http.metrics.rate_limited[parts.netloc] += 1
+                requester.http.metrics.rate_limited[requester.http.metrics.label(parts.netloc)] += 1
                 budget.limited(answer.headers.get("retry-after"), limited, operation, sent_at=sent_at)
                 limited += 1
                 if limited >= budget.limits.attempts or budget.blocked_for > budget.limits.max_wait:

@@ -35,6 +35,8 @@ def limited(**headers: str) -> Reply:
         pytest.param("-5", None, id="negative: own backoff"),
         pytest.param("1.5", None, id="a fraction: own backoff"),
         pytest.param("٤٢", None, id="digits of another script: own backoff"),
+        pytest.param("999999999", 86400.0, id="decades: a day at most"),
+        pytest.param("Fri, 31 Dec 9999 23:59:59 GMT", 86400.0, id="the end of time: a day at most"),
         pytest.param("9" * 40, None, id="absurd: own backoff"),
         pytest.param("Wed, 01 Jan 2020 00:00:42 -0000", 42.0, id="a date without a zone is UTC"),
     ],

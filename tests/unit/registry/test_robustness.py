@@ -25,6 +25,7 @@ from image_updater.registry.budgets import Budgets, Operation, Timing, retry_aft
 from image_updater.registry.challenges import parse as parse_challenges
 from image_updater.registry.dockerconfig import DockerConfig, Place, load
 from image_updater.registry.errors import quoted
+from image_updater.registry.http import Http, Metrics, Wire
 from image_updater.registry.lists import read as read_list
 from image_updater.registry.manifests import parse as parse_manifest
 from image_updater.registry.manifests import rfc3339
@@ -213,6 +214,30 @@ async def test_a_thousand_callers_are_served_at_the_rate(fake_time: FakeTime) ->
     budget = Budgets(timing, Limits(rate=200.0, burst=400, concurrency=2000))["host"]
     await asyncio.gather(*(budget.enter() for _ in range(1000)))
     assert len(fake_time.slept) == 600
+
+
+def test_hosts_that_servers_name_do_not_pile_up(fake_time: FakeTime) -> None:
+    """Each 401 may name another realm, each answer another place to be redirected to."""
+    timing = Timing(now=fake_time.now, monotonic=fake_time.monotonic, sleep=fake_time.sleep, random=lambda: 0.5)
+    budgets = Budgets(timing, Limits())
+    budgets["limited"].limited("60", 0, Operation())
+    for number in range(25_000):
+        assert budgets[f"r{number}.example.org"].host
+    assert len(list(budgets)) <= 10_001
+    assert budgets["limited"].blocked_for == 60
+    metrics = Metrics()
+    for number in range(2_000):
+        metrics.seconds[metrics.label(f"r{number}.example.org")] += 1.0
+    assert len(metrics.seconds) == 1_001
+
+
+async def test_a_wire_that_nobody_uses_is_given_up(registry: EmbeddedRegistry, fake_time: FakeTime) -> None:
+    """A renewed certificate is another wire: the old one must not stay for the life of the process."""
+    async with Http(monotonic=fake_time.monotonic, per_host=4) as http:
+        for number in range(50):
+            await http.exchange("GET", f"{registry.url}/v2/", wire=Wire(ca=b"%d" % number), timeout=10, limit=1 << 20)
+            fake_time.passed += 100
+        assert len(http._kept) == 9
 
 
 async def test_an_image_name_cannot_choose_the_path(registry: EmbeddedRegistry) -> None:
