@@ -76,8 +76,9 @@ class Proxies:
             return True
         for entry in self.direct:
             name, colon, number = entry.rpartition(":")
-            if not colon or not number.isdigit():
+            if not colon or not number.isdigit() or _is_network(entry):
                 name, number = entry, ""
+            name = name.removeprefix("[").removesuffix("]")
             if number and number != str(port):
                 continue
             if name == "*" or host == name.lstrip(".") or host.endswith("." + name.removeprefix("*").lstrip(".")):
@@ -315,6 +316,15 @@ def _identity(who: object, insecure: bool, *trust: bytes | None) -> str:
     return hashlib.sha256(json.dumps([who, insecure, prints]).encode()).hexdigest()[:32]
 
 
+def _is_network(text: str) -> bool:
+    """Is it an address by itself? The last part of an IPv6 one is no port."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
 def _contains(text: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     try:
         return address in ipaddress.ip_network(text, strict=False)
@@ -324,4 +334,4 @@ def _contains(text: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address)
 
 def registry_host(image: ImageName) -> str:
     """The host (and port) that serves an image's registry API."""
-    return "registry-1.docker.io" if split_host(image.registry)[0] == "docker.io" else image.registry
+    return "registry-1.docker.io" if split_host(image.registry)[0] == "docker.io" else image.registry.lower()

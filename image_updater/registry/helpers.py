@@ -37,15 +37,20 @@ async def get(
         raise SpecError(
             f"docker-credential-{name} is not on PATH", remedy="install it, or take it out of the docker config"
         )
-    process = await asyncio.create_subprocess_exec(
-        program,
-        "get",
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=dict(environment),
-        limit=_MAX_OUTPUT,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            program,
+            "get",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=dict(environment),
+            limit=_MAX_OUTPUT,
+        )
+    except OSError as error:
+        raise RegistryUnavailable(
+            f"docker-credential-{name} cannot be started: {error.strerror}", remedy="try it by hand"
+        ) from None
     try:
         async with asyncio.timeout(timeout):
             output, _ = await process.communicate(f"{server}\n".encode())

@@ -246,6 +246,13 @@ async def test_a_helper_that_does_not_help_says_why(
         await get(name, "ghcr.io", environment=environment, timeout=0.2 if "sleep" in script else 10.0)
 
 
+async def test_a_helper_that_is_no_program_says_so(tmp_path: Path) -> None:
+    environment = helper(tmp_path, "")
+    (tmp_path / "docker-credential-test").write_bytes(b"\x7fELF for another machine")
+    with pytest.raises(RegistryUnavailable, match="cannot be started"):
+        await get("test", "ghcr.io", environment=environment)
+
+
 async def test_the_helper_of_the_local_config_logs_in_and_is_asked_once(
     registry: EmbeddedRegistry, client: RegistryClient, image: ImageName, tmp_path: Path, fake_time: FakeTime
 ) -> None:
@@ -306,6 +313,10 @@ async def test_refused_credentials_of_a_helper_are_fetched_once_more(
         ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "r:5000"}, "https://r:5000/v2/", None),
         ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "r:5001"}, "https://r:5000/v2/", "http://p:1"),
         ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*"}, "https://ghcr.io/v2/", None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "fd00::12"}, "https://[fd00::12]/v2/", None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "fd00::/8"}, "https://[fd00::12]:5000/v2/", None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "[fd00::12]:5000"}, "https://[fd00::12]:5000/v2/", None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "[fd00::12]:5001"}, "https://[fd00::12]:5000/v2/", "http://p:1"),
         ({"HTTP_PROXY": "http://p:1"}, "http://127.0.0.1:5000/v2/", None),
         ({"HTTP_PROXY": "http://p:1"}, "http://169.254.169.254/latest", None),
         ({"HTTP_PROXY": "http://p:1"}, "http://metadata.google.internal/x", None),
