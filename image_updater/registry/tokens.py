@@ -24,6 +24,7 @@ Fetch = Callable[[str, str, Mapping[str, str], bytes | None], Awaitable[Answer]]
 
 _SHORTEST = 60
 _LONGEST = 30 * 24 * 3600
+_SKEW = timedelta(hours=1)
 _CLIENT_ID = "image-updater"
 
 
@@ -157,7 +158,8 @@ def read(answer: Answer, ask: Ask, now: datetime) -> Token:
     since = (rfc3339(issued) if isinstance(issued, str) else None) or now
     lifetime = timedelta(seconds=min(max(seconds, _SHORTEST), _LONGEST))
     refresh = value.get("refresh_token")
-    return Token(found, since + lifetime, refresh if isinstance(refresh, str) and refresh else None)
+    # A server's clock may be ahead, but not by years.
+    return Token(found, min(since, now + _SKEW) + lifetime, refresh if isinstance(refresh, str) and refresh else None)
 
 
 def words(body: bytes, secrets: tuple[str, ...] = ()) -> str:

@@ -232,9 +232,10 @@ def answer(body: object, status: int = 200) -> Answer:
         ({"token": "t", "expires_in": None}, "t", 60),
         ({"token": "t", "expires_in": "300"}, "t", 60),
         ({"token": "t", "expires_in": 1e300}, "t", 30 * 24 * 3600),
+        ({"token": "t", "issued_at": "9999-12-31T23:59:59Z"}, "t", 3660),
     ],
     ids=["token alone", "access_token alone", "access_token wins", "expires_in", "issued_at", "issued_at unreadable",
-         "under 60 is 60", "expires_in: null", "expires_in is text", "absurd"],
+         "under 60 is 60", "expires_in: null", "expires_in is text", "absurd", "a clock gone wrong"],
 )  # fmt: skip
 def test_token_bodies_are_read(body: object, token: str, seconds: float) -> None:
     found = read(answer(body), ASK, NOW)
@@ -622,7 +623,9 @@ async def test_redirects_in_a_circle_end(
     assert registry.requests["GET tags"] == 6
 
 
-@pytest.mark.parametrize("location", ["", "file:///etc/passwd", "ftp://x/y"], ids=["none", "file", "ftp"])
+@pytest.mark.parametrize(
+    "location", ["", "file:///etc/passwd", "ftp://x/y", "https://u:p@x/y"], ids=["none", "file", "ftp", "credentials"]
+)
 async def test_a_redirect_that_leads_nowhere_is_an_error(
     registry: EmbeddedRegistry, client: RegistryClient, image: ImageName, nobody: Access, location: str
 ) -> None:
