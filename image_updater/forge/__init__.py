@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from image_updater.forge.github_app import InstallationToken, TokenCache, installation_token
+from image_updater.forge.github_app import InstallationToken, installation_token
+from image_updater.forge.tokens import Tokens
 
-__all__ = ["InstallationToken", "TokenCache", "installation_token"]
+__all__ = ["InstallationToken", "Tokens", "installation_token"]

@@ -7,15 +7,12 @@ The token is handed to git/ as a value (`GitAccess.with_token`); neither it nor 
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import hashlib
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
 
 import httpx
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -27,8 +24,8 @@ from image_updater.forge.errors import AppKeyInvalid, ForgeDenied, ForgeUnavaila
 _LIFE = timedelta(minutes=9)
 """Of the JWT: GitHub takes ten minutes at most."""
 _SKEW = timedelta(seconds=60)
-_RENEW = timedelta(minutes=5)
 _MAX_BODY = 1 << 20
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +73,7 @@ async def installation_token(
         )
     moment = now or datetime.now(UTC)
     base = base_url.rstrip("/")
+    _require_https(base)
     url = f"{base}/app/installations/{installation_id}/access_tokens"
     headers = {
         "Authorization": f"Bearer {jwt(app_id, private_key, moment)}",
@@ -93,11 +91,22 @@ async def installation_token(
                     raise ForgeUnavailable(
                         f"{base} answered more than {_MAX_BODY} bytes", remedy="check githubAppBaseURL"
                     )
-    except httpx.HTTPError as exc:
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
         raise ForgeUnavailable(
             f"{base} does not answer: {type(exc).__name__} {exc}", remedy="it is tried again"
         ) from exc
     return _read(response, body, base, installation_id, moment)
+
+
+def _require_https(base: str) -> None:
+    """The proof is as good as the key for nine minutes: it is not shown to a network in clear."""
+    try:
+        parts = urlsplit(base)
+        good = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
+    except ValueError:
+        good = False
+    if not good:
+        raise ForgeDenied("githubAppBaseURL is not an https:// address", remedy="use https://HOST/api/v3")
 
 
 def _read(response: httpx.Response, body: bytes, base: str, installation: str, now: datetime) -> InstallationToken:
@@ -137,35 +146,3 @@ def _until(response: httpx.Response, now: datetime) -> datetime | None:
         return datetime.fromtimestamp(int(reset), UTC) if reset else None
     except (ValueError, OverflowError):
         return None
-
-
-class TokenCache:
-    """Tokens by app, installation and key, renewed five minutes before they end; callers at the same moment share one
-    request.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
-        self._tokens: dict[str, InstallationToken] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
-
-    async def get(
-        self, client: httpx.AsyncClient, *, app_id: str, installation_id: str, private_key: bytes, base_url: str
-    ) -> InstallationToken:
-        """A token that lives for five minutes at least. Raises as `installation_token`."""
-        digest = hashlib.sha256(private_key).hexdigest()
-        key = f"{base_url} {app_id} {installation_id} {digest}"
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            now = datetime.fromtimestamp(self._clock(), UTC)
-            known = self._tokens.get(key)
-            if known is None or known.expires_at - now < _RENEW:
-                known = await installation_token(
-                    client,
-                    app_id=app_id,
-                    installation_id=installation_id,
-                    private_key=private_key,
-                    base_url=base_url,
-                    now=now,
-                )
-                self._tokens[key] = known
-            return known

@@ -35,6 +35,8 @@ class Mirrors:
                     installation_id=app.installation_id,
                     private_key=app.private_key,
                     base_url=app.base_url,
+                    ca=access.ca,
+                    proxy=access.proxy,
                 )
             )
         name = hashlib.sha256(f"{urls.normalise(url)}\0{access.identity}".encode()).hexdigest()[:32]
