@@ -188,7 +188,7 @@ class _Run:
             if covered.isdisjoint(paths_):
                 # Nobody's root, and no root reaches it: an unused component, or a cycle, which must not vanish.
                 build = self.engine.build(folder)
-                if not build.component:
+                if self._is_one(build):
                     self._add(folder, folder, build)
                     covered |= build.files
         for folder, paths in roots_.plain_folders(self.files, manifests, covered).items():
@@ -246,8 +246,18 @@ class _Run:
             if folder in referenced or folder in overlaid:
                 continue
             build = self.engine.build(folder)
-            if not build.component:
+            if self._is_one(build):
                 self._add(folder, folder, build)
+
+    def _is_one(self, build: Build) -> bool:
+        """Can the folder be a root? Not a component; nor a template, which does not parse for its `{{` and is no
+        mistake as long as nobody refers to it."""
+        if build.component or build.broken is None:
+            return not build.component
+        return not any(
+            self.files.facts(path, full=True).error is not None and b"{{" in self.files.tree.read(path)
+            for path in self.files.kustomizations[build.folder]
+        )
 
     def _add(
         self,

@@ -486,3 +486,23 @@ def test_links_are_read_inside_the_folder_of_their_kustomization_only() -> None:
     assert answer.roots["o"].unbuildable is None
     assert "link" in (answer.roots["p"].unbuildable or "")
     assert "Kustomize refuses" in (answer.roots["q"].unbuildable or "")
+
+
+def test_an_unreferenced_kustomization_that_is_a_template_is_no_mistake() -> None:
+    template = "kind: Component\nimages:\n- name: web\n  newName: {{REGISTRY}}/web\n"
+    files = {"registry/kustomization.yaml": template, "app/kustomization.yaml": "resources: [pod.yaml]\n"}
+    files["app/pod.yaml"] = pod("nginx:1")
+
+    answer = run(files)
+
+    assert list(answer.roots) == ["app"]
+    assert answer.problems == ()
+
+    used = run({**files, "app/kustomization.yaml": "resources: [pod.yaml]\ncomponents: [../registry]\n"})
+    assert [problem.file for problem in used.problems][:1] == ["app/kustomization.yaml"]
+
+
+def test_an_unreferenced_kustomization_that_is_broken_is_a_problem() -> None:
+    answer = run({"app/kustomization.yaml": "resources: [pod.yaml\n"})
+
+    assert [(problem.file, problem.line) for problem in answer.problems] == [("app/kustomization.yaml", 2)]
