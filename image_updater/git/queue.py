@@ -145,6 +145,8 @@ class WriterQueue:
         """With `base`: the works whose commits the rebuilt branch holds; a rebuild for one of them must not drop the
         others.
         """
+        self._left: str | None = None
+        """The commit that our last push left on the branch, until anything else is heard of it."""
         self.pushes = 0
 
     async def submit(self, work: Work) -> Outcome:
@@ -239,8 +241,15 @@ class WriterQueue:
     async def _attempt(
         self, items: Sequence[_Item], number: int, access: GitAccess | None, history: list[Attempt]
     ) -> PushRefused | None:
-        """Fetch, plan, commit, push. A refusal of several commits is returned; that of a single one is its outcome."""
-        start, expected, previous = await self._start(access)
+        """Fetch, plan, commit, push. A refusal of several commits is returned; that of a single one is its outcome.
+
+        Right after a push of ours the branch is most likely as we left it: then the plan is made on that, without a
+        fetch, and nothing is final before the push's lease (or, where nothing is to be written, a fetch) confirms it.
+        """
+        guess = self._guess(items) if number == 1 else None
+        self._left = None
+        start, expected, previous = guess or await self._start(access)
+        ends: list[tuple[_Item, Outcome | Exception]] = []
         for item in items:
             # Did an earlier push land although its answer was lost?
             for sent in item.tried:
@@ -259,17 +268,23 @@ class WriterQueue:
             except (PushRaced, GitUnavailable):
                 raise
             except ImageUpdaterError as exc:
-                self._done(item, Outcome(attempts=number, error=exc, history=tuple(history)))
+                ends.append((item, Outcome(attempts=number, error=exc, history=tuple(history))))
                 continue
             except Exception as exc:
-                if not item.future.done():
-                    item.future.set_exception(exc)
+                ends.append((item, exc))
                 continue
             if commit is None:
-                self._done(item, Outcome(attempts=number, history=tuple(history)))
+                ends.append((item, Outcome(attempts=number, history=tuple(history))))
                 continue
             tip = Tip(commit=commit, tree=self.mirror.tree(commit), branch=self.branch)
             written.append((item, commit))
+        if guess is None:
+            self._end(ends)
+        elif not written:
+            seen = await self._start(access)
+            if seen[1] != expected:
+                return await self._attempt(items, number, access, history)
+            self._end(ends)
         if not written:
             return None
         if (
@@ -289,7 +304,13 @@ class WriterQueue:
             await self.mirror.push(
                 tip.commit, self.branch, expected=expected, access=access, force=self.base is not None
             )
+        except PushRaced:
+            if guess is None:
+                raise
+            # Nobody raced us: somebody had written before, and now it is fetched.
+            return await self._attempt(items, number, access, history)
         except PushRefused as exc:
+            self._end(ends)
             if len(written) > 1:
                 return exc
             for item, _ in written:
@@ -299,9 +320,22 @@ class WriterQueue:
             for item, commit in written:
                 item.tried.append(commit)
             raise
+        self._end(ends)
         for item, commit in written:
             self._done(item, Outcome(commit=commit, attempts=number, history=tuple(history)))
+        self._left = tip.commit if self.base is None else None
         return None
+
+    def _guess(self, items: Sequence[_Item]) -> tuple[Tip, str, None] | None:
+        """The branch as our last push left it; None when that is not known, or another push of ours may be on it."""
+        if self._left is None or any(item.tried for item in items):
+            return None
+        try:
+            tree = self.mirror.tree(self._left)
+        except ImageUpdaterError:
+            # The mirror was made anew: a fetch tells.
+            return None
+        return Tip(commit=self._left, tree=tree, branch=self.branch), self._left, None
 
     async def _start(self, access: GitAccess | None) -> tuple[Tip, str | None, Tip | None]:
         """The tip to plan on, the push branch's current commit for the lease, and that branch's tip where it is
@@ -362,6 +396,16 @@ class WriterQueue:
     def _finish(self, items: Sequence[_Item], number: int, history: Sequence[Attempt], exc: ImageUpdaterError) -> None:
         for item in items:
             self._done(item, Outcome(attempts=number, error=exc, history=tuple(history)))
+
+    @staticmethod
+    def _end(ends: Sequence[tuple[_Item, Outcome | Exception]]) -> None:
+        for item, end in ends:
+            if item.future.done():
+                continue
+            if isinstance(end, Outcome):
+                item.future.set_result(end)
+            else:
+                item.future.set_exception(end)
 
     @staticmethod
     def _done(item: _Item, outcome: Outcome) -> None:
