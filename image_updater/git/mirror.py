@@ -65,6 +65,7 @@ class Mirror:
         self._busy = asyncio.Lock()
         self._cache = TreeCache()
         self._damaged = False
+        self._closed = False
         self._commits = 0
         self._repository = self._open_current()
 
@@ -102,7 +103,9 @@ class Mirror:
         )
 
     def close(self) -> None:
-        if self._lock >= 0:
+        """Give the folder back; at the end of an operation that was left to itself, where one still runs."""
+        self._closed = True
+        if self._lock >= 0 and not self._busy.locked():
             self._repository.free()
             os.close(self._lock)
             self._lock = -1
@@ -189,6 +192,8 @@ class Mirror:
 
     def _release(self, task: asyncio.Task[T]) -> None:
         self._busy.release()
+        if self._closed:
+            self.close()
         if not task.cancelled():
             # Retrieved here too, so that an abandoned operation's error is not reported as never retrieved.
             task.exception()

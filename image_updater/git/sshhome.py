@@ -43,10 +43,16 @@ def preferring(known_hosts: bytes | None, host: str, port: int, *, timeout: floa
             raise GitUnavailable(
                 f"another repository keeps the SSH connection to {host}:{port} busy", remedy="it is tried again"
             )
-        _users[place] = _users.get(place, 0) + 1
-        if _known.get(place) != keys or _owner != os.getpid():
+        if _known.get(place) != keys or not _is_whole():
             _known[place] = keys
-            _write()
+            try:
+                _write()
+            except OSError as exc:
+                _known.pop(place)
+                raise GitUnavailable(
+                    f"no temporary folder for SSH host keys: {exc.strerror}", remedy="make room, or set TMPDIR"
+                ) from exc
+        _users[place] = _users.get(place, 0) + 1
     try:
         yield
     finally:
@@ -55,9 +61,14 @@ def preferring(known_hosts: bytes | None, host: str, port: int, *, timeout: floa
             _condition.notify_all()
 
 
+def _is_whole() -> bool:
+    """The folder is this process's, and no cleaner of temporary folders took it away."""
+    return _home is not None and _owner == os.getpid() and (_home / ".ssh" / "known_hosts").exists()
+
+
 def _write() -> None:
     global _home, _owner
-    if _home is None or _owner != os.getpid():
+    if _home is None or _owner != os.getpid() or not (_home / ".ssh").is_dir():
         _home = Path(tempfile.mkdtemp(prefix="image-updater-ssh-"))
         _owner = os.getpid()
         (_home / ".ssh").mkdir(mode=0o700)

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pygit2
+import pytest
+
+from image_updater.git import sshhome
+from image_updater.git.access import GitAccess
+from image_updater.git.errors import GitUnavailable
+from image_updater.git.mirror import Mirror
+
 ROOT = Path(__file__).resolve().parents[3]
 NOBODY = 65534
+KNOWN = b"git.example.org ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl\n"
 
 
 def in_child(text: str, folder: Path, *, home: Path | None = None, user: int | None = None) -> dict[str, Any]:
@@ -132,3 +146,57 @@ def test_no_home_at_all(tmp_path: Path) -> None:
         tmp_path,
     )
     assert found == {"keys": [], "tip": 40}
+
+
+def known_hosts_in_use() -> Path:
+    return Path(str(pygit2.settings.homedir)) / ".ssh" / "known_hosts"
+
+
+def test_a_home_for_host_keys_that_was_cleaned_away_is_made_anew() -> None:
+    """Cleaners of temporary folders take what nobody touched for days; a daemon lives longer."""
+    with sshhome.preferring(KNOWN, "git.example.org", 22, timeout=1):
+        first = known_hosts_in_use()
+        assert b"git.example.org" in first.read_bytes()
+    shutil.rmtree(first.parents[1])
+    with sshhome.preferring(KNOWN, "git.example.org", 22, timeout=1):
+        assert b"git.example.org" in known_hosts_in_use().read_bytes()
+
+
+def test_no_room_for_host_keys_is_a_passing_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **more: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.mkdtemp", full)
+        patch.setattr(sshhome, "_home", None)
+        with (
+            pytest.raises(GitUnavailable, match="No space left"),
+            sshhome.preferring(KNOWN, "other.example.org", 22, timeout=1),
+        ):
+            raise AssertionError("unreachable")
+    other = b"other.example.org " + KNOWN.split(b" ", 1)[1]
+    with sshhome.preferring(other, "other.example.org", 22, timeout=0.1):
+        assert b"other.example.org" in known_hosts_in_use().read_bytes()
+
+
+async def test_a_mirror_keeps_its_folder_until_its_last_operation_ends(tmp_path: Path) -> None:
+    """An operation that was left to itself still writes: nobody else may clean up or use that folder."""
+    mirror = Mirror.open(tmp_path / "m", f"file://{tmp_path}", GitAccess())
+    end, begun = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        end.wait(10)
+
+    running = asyncio.create_task(mirror._run(work, timedelta(seconds=10), "waiting"))
+    await asyncio.to_thread(begun.wait, 10)
+    running.cancel()
+    await asyncio.wait({running})
+    mirror.close()
+    with Mirror.open(tmp_path / "m", f"file://{tmp_path}", GitAccess()) as other:
+        assert other.folder.name == "m.1"
+    end.set()
+    while mirror._busy.locked():
+        await asyncio.sleep(0.01)
+    with Mirror.open(tmp_path / "m", f"file://{tmp_path}", GitAccess()) as other:
+        assert other.folder.name == "m"
