@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -249,19 +250,25 @@ async def test_two_repositories_with_different_keys_of_one_host_at_once(
     assert errors == []
 
 
+def listens(path: str) -> bool:
+    """A socket is there a moment before anybody listens on it."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
 async def test_keys_of_the_agent(
     server: parts.SshServer, access: GitAccess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "key").write_bytes(server.identity)
     (tmp_path / "key").chmod(0o600)
-    socket = str(tmp_path / "agent")
+    place = str(tmp_path / "agent")
     agent = subprocess.Popen(
-        [parts.binary("ssh-agent"), "-D", "-a", socket], stdout=subprocess.DEVNULL, start_new_session=True
+        [parts.binary("ssh-agent"), "-D", "-a", place], stdout=subprocess.DEVNULL, start_new_session=True
     )
     try:
-        while not Path(socket).exists():
+        while not listens(place):
             assert agent.poll() is None
-        monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+        monkeypatch.setenv("SSH_AUTH_SOCK", place)
         subprocess.run([parts.binary("ssh-add"), "-q", str(tmp_path / "key")], check=True, stdin=subprocess.DEVNULL)
         with Mirror.open(
             tmp_path / "m", server.url("app.git"), replace(access, ssh_key=None, ssh_agent=True)
