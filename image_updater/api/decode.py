@@ -83,9 +83,17 @@ def join_path(path: Iterable[str | int]) -> str:
     return text
 
 
+MAX_ERRORS: Final = 100
+"""Errors of one file that are told; a file with more is another file than was meant."""
+
+
+class EnoughErrors(Exception):
+    """The rest of this file is not looked at."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Report:
-    """Where the errors of one file go."""
+    """Where the errors of one file go. Raises EnoughErrors behind the last that is told."""
 
     file: str | None = None
     errors: list[SpecError] = field(default_factory=list)
@@ -95,6 +103,8 @@ class Report:
     ) -> Invalid:
         where = Where(file=self.file, line=line, field=path or None, object=label)
         self.errors.append(SpecError(message, where=where, remedy=remedy))
+        if len(self.errors) >= MAX_ERRORS:
+            raise EnoughErrors
         return INVALID
 
 

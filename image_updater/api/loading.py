@@ -6,10 +6,11 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from image_updater.api.decode import Report, SpecErrors
+from image_updater.api.decode import MAX_ERRORS, EnoughErrors, Report, SpecErrors
 from image_updater.api.model import GitRepository, ImagePolicy, ImageUpdateAutomation, Kustomization, Objects, Secret
 from image_updater.api.objects import Encrypted, expand, read_object
 from image_updater.documents import decode, parse
+from image_updater.documents.parse import MAX_BYTES
 from image_updater.errors import DocumentError, SpecError, Where
 
 if TYPE_CHECKING:
@@ -76,7 +77,12 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _read_file(file: pathlib.Path, report: Report) -> str | None:
     try:
-        return decode(file.read_bytes(), file=str(file))
+        with file.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            report.add(f"has more than the limit of {MAX_BYTES:,} bytes", line=None, remedy="split it")
+            return None
+        return decode(data, file=str(file))
     except DocumentError as exc:
         report.add(exc.message, line=exc.where.line, remedy=exc.remedy)
     except OSError as exc:
@@ -94,15 +100,21 @@ def _read_text(text: str, report: Report, *, folder: bool) -> list[AnyObject | E
         report.add(exc.message, line=exc.where.line, remedy=remedy)
         return []
     found: list[AnyObject | Encrypted] = []
-    for document in documents:
-        if document.root is None:
-            continue
-        if folder and not hasattr(document.root, "items"):
-            continue  # a lone scalar in some file of a folder is no object
-        for node in expand(document.root, report):
-            result = read_object(node, report, folder=folder)
-            if result is not None:
-                found.append(result)
+    try:
+        for document in documents:
+            if document.root is None:
+                continue
+            if folder and not hasattr(document.root, "items"):
+                continue  # a lone scalar in some file of a folder is no object
+            for node in expand(document.root, report):
+                result = read_object(node, report, folder=folder)
+                if result is not None:
+                    found.append(result)
+    except EnoughErrors:
+        line = report.errors[-1].where.line
+        message = f"has {MAX_ERRORS} errors up to here: the rest of the file was not looked at"
+        where = Where(file=report.file, line=line)
+        report.errors.append(SpecError(message, where=where, remedy="correct these first"))
     return found
 
 

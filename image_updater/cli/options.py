@@ -153,8 +153,10 @@ def load_objects(files: Sequence[str]) -> Objects:
     if "-" not in files:
         assert loaded is not None
         return loaded
-    data = sys.stdin.buffer.read()
     from image_updater import documents
+    from image_updater.documents.parse import MAX_BYTES
+
+    data = sys.stdin.buffer.read(MAX_BYTES + 1)
 
     standard = api.load_text(documents.decode(data, file="-"), "-")
     return api.merge(loaded, standard) if loaded is not None else standard

@@ -25,6 +25,8 @@ _COSIGN = re.compile(r"sha(?:256|512)-[0-9a-f]+(?:\.[a-z]+)?")
 _TEMPLATE = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<braced>\w+)\}|(?P<bare>\w+)|)")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,7}", re.ASCII)
 MAX_PATTERN = 4096
+MAX_GROUPS = 100
+"""RE2 keeps its linear time, but what it does for each character grows with the groups."""
 
 
 class FilterError(ValueError):
@@ -55,6 +57,10 @@ class Pattern:
             raise FilterError(
                 field, f"{text!r} is not a regular expression: {why}", "RE2 syntax, as in Go: no look-around, no \\1"
             ) from error
+        if self.groups > MAX_GROUPS:
+            raise FilterError(
+                field, f"the pattern has {self.groups} groups, more than {MAX_GROUPS}", "write (?:…) for most of them"
+            )
         self.text = text
 
     def match(self, data: bytes) -> Any:

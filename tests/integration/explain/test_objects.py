@@ -195,6 +195,12 @@ BAD: dict[str, tuple[str, str | None, int | None, str]] = {
         7,
         "longer",
     ),
+    "two hundred groups": (
+        policy(ANY, f"filterTags: {{pattern: '{'(a?)' * 200}'}}"),
+        "spec.filterTags.pattern",
+        7,
+        "groups",
+    ),
     "an exclude pattern": (policy(ANY, "filterTags: {exclude: [a, '(']}"), "spec.filterTags.exclude[1]", 7, "regular"),
     "an exclude that is no list": (policy(ANY, "filterTags: {exclude: a}"), "spec.filterTags.exclude", 7, "[a]"),
     "no such group": (
@@ -478,6 +484,23 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def test_one_bad_policy_is_an_error_even_when_another_is_asked_for(tmp_path: Path) -> None:
     objects = policy(ANY) + "---\n" + policy("{semver: {range: q}}", name="bad")
     assert explain(tmp_path, objects, ["1.0.0"], "--policy", "web").code == 2
+
+
+@pytest.mark.parametrize(
+    "objects",
+    [
+        policy(ANY) + "  image: other\n" * 100_000,
+        policy(ANY) + "".join(f"  zz{n}: 1\n" for n in range(50_000)),
+        f"{HEAD}kind: ImagePolicy\n---\n" * 20_000,
+        policy(ANY, labels=", labels: {" + ", ".join(f"a{n}: 'b c'" for n in range(20_000)) + "}"),
+    ],
+    ids=["a key very often", "unknown fields", "objects of nothing", "labels"],
+)
+def test_a_file_of_mistakes_is_given_up_after_a_hundred(objects: str, tmp_path: Path) -> None:
+    answer = explain(tmp_path, objects, ["1.0.0"])
+    assert answer.code == 2
+    assert len(answer.errors) == 101
+    assert "not looked at" in answer.errors[-1]["message"] + answer.errors[-2]["message"]
 
 
 BOMBS = {
