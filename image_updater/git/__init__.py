@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from image_updater.git.commits import CommitInfo, Signer
     from image_updater.git.errors import FilesChanged
     from image_updater.git.files import write_files
-    from image_updater.git.folder import FileTree, FolderTree, blob_id
+    from image_updater.git.folder import FileTree, FolderTree
     from image_updater.git.journal import writing_folder
     from image_updater.git.mirror import Mirror, Tip
     from image_updater.git.queue import Attempt, Limits, NotLeader, Outcome, Planned, Work, WriterQueue
@@ -47,7 +47,6 @@ __all__ = [
     "Work",
     "WriterQueue",
     "access_for",
-    "blob_id",
     "keys_from_secret",
     "signer_from_secret",
     "urls",
@@ -78,7 +77,6 @@ _PLACES = {
     "Work": "queue",
     "WriterQueue": "queue",
     "access_for": "access",
-    "blob_id": "folder",
     "keys_from_secret": "verify",
     "signer_from_secret": "signing",
     "verify_commit": "verify",

@@ -18,17 +18,12 @@ from types import MappingProxyType
 
 from image_updater.git import files
 from image_updater.git.errors import FilesChanged, FileTrouble
-from image_updater.kustomize.model import Entry, EntryKind
+from image_updater.kustomize.model import Entry, EntryKind, blob_id
 
 _RACY = 2_000_000_000
 """Nanoseconds: a file touched more recently could change again without a new time stamp, so it is not kept (git's
 `racy` problem).
 """
-
-
-def blob_id(data: bytes) -> str:
-    """Git's id of a file's content."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 class BlobIds:

@@ -6,6 +6,7 @@ with `/`, the repository's top is `.` as a folder.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -27,6 +28,11 @@ class Entry:
     oid: str
     kind: EntryKind = EntryKind.FILE
     size: int | None = None
+
+
+def blob_id(data: bytes) -> str:
+    """Git's object id of a blob (SHA-1 over `blob <size>\\0<data>`): the content's name, not a security measure."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 class Tree(Protocol):

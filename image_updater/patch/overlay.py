@@ -5,17 +5,12 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from image_updater.kustomize.model import Entry
+from image_updater.kustomize.model import Entry, blob_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from image_updater.kustomize.model import Tree
-
-
-def blob_id(data: bytes) -> str:
-    """Git's object id of a blob (SHA-1 over `blob <size>\\0<data>`): the content's name, not a security measure."""
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 class OverlayTree:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from image_updater.documents import decode, parse, walk
 from image_updater.documents.nodes import Scalar
 from image_updater.errors import DocumentError
-from image_updater.kustomize.model import Entry
-from image_updater.patch.overlay import blob_id
+from image_updater.kustomize.model import Entry, blob_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from image_updater.kustomize.model import Entry, EntryKind, Root, RootKind
+from image_updater.kustomize.model import Entry, EntryKind, Root, RootKind, blob_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +32,7 @@ class MemoryTree:
             self._entries[path] = Entry(commit, EntryKind.SUBMODULE)
 
     def _add(self, path: str, data: bytes, kind: EntryKind) -> None:
-        oid = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        oid = blob_id(data)
         self._data[path] = data
         self._entries[path] = Entry(oid, kind, len(data))
 

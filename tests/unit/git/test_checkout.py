@@ -17,8 +17,8 @@ from image_updater.errors import SpecError
 from image_updater.git.access import GitAccess
 from image_updater.git.checkout import Checkout
 from image_updater.git.errors import CheckoutError, FileTrouble, PushRaced, RevisionNotFound, TreeRefused
-from image_updater.git.folder import FolderTree, blob_id
-from image_updater.kustomize.model import EntryKind
+from image_updater.git.folder import FolderTree
+from image_updater.kustomize.model import EntryKind, blob_id
 from tests.parts.gitservers import bare, commit, git
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

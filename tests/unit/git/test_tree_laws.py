@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from image_updater.git import trees
 from image_updater.git.errors import TreeRefused
-from image_updater.git.folder import blob_id
 from image_updater.git.trees import GitTree, TreeCache
+from image_updater.kustomize.model import blob_id
 
 NAMES = st.sampled_from(["a", "b", "c-d", "c", "c.d", "ü"])
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
