@@ -52,23 +52,23 @@ class Tree(Protocol):
 class Part(StrEnum):
     """What a scalar holds of an image reference."""
 
-    IMAGE = "image"            # the whole reference: name[:tag][@digest]
-    NAME = "name"              # the name without tag (newName, image.repository with registry inside, …)
-    REGISTRY = "registry"      # only the registry
+    IMAGE = "image"  # the whole reference: name[:tag][@digest]
+    NAME = "name"  # the name without tag (newName, image.repository with registry inside, …)
+    REGISTRY = "registry"  # only the registry
     REPOSITORY = "repository"  # only the repository, beside a REGISTRY
-    TAG = "tag"                # the tag; may be `tag@digest` where the format allows
+    TAG = "tag"  # the tag; may be `tag@digest` where the format allows
     DIGEST = "digest"
 
 
 class SiteKind(StrEnum):
-    CONTAINER = "container"      # image scalar of a container, an image volume, or a field named by `configurations:`
-    ENTRY = "entry"              # an entry of `images:` (also Flux's spec.images, Argo CD's kustomize.images)
-    PATCH = "patch"              # an image inside a patch, file or inline
-    HELM = "helm"                # HelmRelease values, helmCharts[].valuesInline, Helm values files named by a marker
-    SOURCE = "source"            # a field of another object that a replacement (or var) copies into an image
+    CONTAINER = "container"  # image scalar of a container, an image volume, or a field named by `configurations:`
+    ENTRY = "entry"  # an entry of `images:` (also Flux's spec.images, Argo CD's kustomize.images)
+    PATCH = "patch"  # an image inside a patch, file or inline
+    HELM = "helm"  # HelmRelease values, helmCharts[].valuesInline, Helm values files named by a marker
+    SOURCE = "source"  # a field of another object that a replacement (or var) copies into an image
     TRANSFORMER = "transformer"  # an ImageTagTransformer listed under transformers:
-    MARKER = "marker"            # a scalar with a marker that is part of no other site
-    REF = "ref"                  # the ?ref= of a remote base
+    MARKER = "marker"  # a scalar with a marker that is part of no other site
+    REF = "ref"  # the ?ref= of a remote base
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,8 +204,8 @@ class Site:
 
 
 class RootKind(StrEnum):
-    KUSTOMIZE = "kustomize"    # a folder with a kustomization
-    PLAIN = "plain"            # documents outside any kustomization: no build
+    KUSTOMIZE = "kustomize"  # a folder with a kustomization
+    PLAIN = "plain"  # documents outside any kustomization: no build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
