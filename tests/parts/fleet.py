@@ -117,7 +117,8 @@ def build(registry: str, *, services: int = 36) -> Fleet:
         )
         fleet.add(
             f"apps/{name}/base/config.yaml",
-            f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n  text: |\n    image: {image}:{OLD}\n",
+            f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\n"
+            f"data:\n  text: |\n    image: {image}:{OLD}\n",
         )
         for environment in ENVIRONMENTS:
             new = PROD_NEW if environment == "prod" else NEW
@@ -151,7 +152,8 @@ def build(registry: str, *, services: int = 36) -> Fleet:
         marker = f'# {{"$imagepolicy": "default:{name}:tag"}}'
         fleet.add(
             f"settings/{name}.yaml",
-            f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}-settings}}\ndata:\n  tag: {OLD} {marker}\n  other: x\n",
+            f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}-settings}}\n"
+            f"data:\n  tag: {OLD} {marker}\n  other: x\n",
             (OLD, NEW),
         )
     fleet.add("README.md", "# The fleet\n\nimage: not a manifest\n")
@@ -173,11 +175,11 @@ def objects(fleet: Fleet, *, url: str, secret: str | None = None, certificate: b
     """All policies, the repository at `url`, and four automations: one an environment, one for the rest."""
     refs = f"\n  secretRef: {{name: {secret}}}" if secret else ""
     refs += "\n  certSecretRef: {name: ca}" if certificate else ""
-    documents = [
-        *fleet.policies,
+    repository = (
         f"apiVersion: image-updater.dev/v1alpha1\nkind: GitRepository\nmetadata: {{name: fleet}}\nspec:\n  url: {url}\n"
-        f"  ref: {{branch: main}}{refs}\n",
-    ]
+        f"  ref: {{branch: main}}{refs}\n"
+    )
+    documents = [*fleet.policies, repository]
     for environment in ENVIRONMENTS:
         paths = ", ".join(
             path.removesuffix("/kustomization.yaml")
@@ -192,6 +194,7 @@ def objects(fleet: Fleet, *, url: str, secret: str | None = None, certificate: b
 def _automation(scope: str, paths: str) -> str:
     return (
         f"apiVersion: image-updater.dev/v1alpha1\nkind: ImageUpdateAutomation\nmetadata: {{name: {scope}}}\nspec:\n"
-        f"  sourceRef: {{name: fleet}}\n  policySelector: {{matchLabels: {{scope: {scope}}}}}\n  update: {{paths: {paths}}}\n"
+        f"  sourceRef: {{name: fleet}}\n  policySelector: {{matchLabels: {{scope: {scope}}}}}\n"
+        f"  update: {{paths: {paths}}}\n"
         "  git: {commit: {author: {name: image-updater, email: bot@example.com}}}\n"
     )
