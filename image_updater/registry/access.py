@@ -232,11 +232,12 @@ def _read_config(path: str, mtime: int, size: int) -> DockerConfig:
     """`mtime` and `size` are the cache's key: a changed file is read again."""
     where = Where(file=path)
     if size > _MAX_CONFIG:
-        raise SpecError("the docker config is larger than 1 MiB", where=where)
+        raise SpecError("the docker config is larger than 1 MiB", where=where, remedy="remove logins from it")
     try:
         data = pathlib.Path(path).read_bytes()
     except OSError as error:
-        raise SpecError(f"the docker config cannot be read: {error.strerror}", where=where) from None
+        message = f"the docker config cannot be read: {error.strerror}"
+        raise SpecError(message, where=where, remedy="make it readable, or name another in DOCKER_CONFIG") from None
     return load(data, where=where, helpers=True)
 
 
@@ -252,22 +253,29 @@ def _certificates(secret: Secret, where: Where) -> tuple[bytes | None, bytes | N
     if ca is None and certificate is None:
         raise SpecError(f"{name} has neither ca.crt nor tls.crt", where=where, remedy="put the PEM certificates there")
     if (certificate is None) != (key is None):
-        raise SpecError(f"{name} must have tls.crt and tls.key together", where=where)
+        raise SpecError(f"{name} must have tls.crt and tls.key together", where=where, remedy="add the other one")
     for label, data in (("ca.crt", ca), ("tls.crt", certificate)):
         if data is not None:
             try:
                 x509.load_pem_x509_certificates(data)
             except ValueError:
-                raise SpecError(f"{label} of {name} holds no PEM certificate", where=where) from None
+                raise SpecError(
+                    f"{label} of {name} holds no PEM certificate", where=where, remedy="-----BEGIN CERTIFICATE----- …"
+                ) from None
     return ca, certificate, key
 
 
 def _proxy_secret(secret: Secret, policy: ImagePolicy) -> Proxies:
     where = _where(policy, "spec.proxySecretRef")
     address = _text(secret, "address")
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise SpecError(f"Secret {secret.meta.key}: `address` must be http://HOST[:PORT] or https://…", where=where)
+    try:
+        parts = urlsplit(address)
+        known = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        known = None
+    if not known:
+        message = f"`address` of Secret {secret.meta.key} is not an http:// or https:// address"
+        raise SpecError(message, where=where, remedy="write http://proxy.example.org:3128")
     if username := _text(secret, "username"):
         password = _text(secret, "password")
         netloc = f"{quote(username, safe='')}:{quote(password, safe='')}@{parts.netloc.rpartition('@')[2]}"
@@ -280,7 +288,11 @@ def _proxy_url(text: str | None) -> str | None:
     if not text:
         return None
     url = text if "://" in text else f"http://{text}"
-    if urlsplit(url).scheme not in {"http", "https"}:
+    try:
+        known = urlsplit(url).scheme in {"http", "https"} and urlsplit(url).port != 0
+    except ValueError:
+        known = False
+    if not known:
         raise SpecError(
             "only http and https proxies are supported", remedy="correct HTTPS_PROXY, HTTP_PROXY or ALL_PROXY"
         )
@@ -306,7 +318,7 @@ def _text(secret: Secret, key: str) -> str:
     try:
         return secret.data.get(key, b"").decode().strip()
     except UnicodeDecodeError:
-        raise SpecError(f"Secret {secret.meta.key}: `{key}` is not UTF-8") from None
+        raise SpecError(f"`{key}` of Secret {secret.meta.key} is not UTF-8", remedy="encode it as UTF-8") from None
 
 
 def _identity(who: object, insecure: bool, *trust: bytes | None) -> str:

@@ -24,6 +24,9 @@ _HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "regis
 _API = ("/v1", "/v2")
 
 
+_MAKE = "make it with `docker login`"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
     """A login. `identity_token` is an OAuth 2 refresh token, `registry_token` a bearer token that is sent as it
@@ -146,15 +149,15 @@ def load(data: bytes, *, where: Where, helpers: bool = False) -> DockerConfig:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        raise SpecError("the docker config is not JSON", where=where, remedy="make it with `docker login`") from None
+        raise SpecError("the docker config is not JSON", where=where, remedy=_MAKE) from None
     if not isinstance(value, dict):
-        raise SpecError("the docker config is not a JSON object", where=where)
+        raise SpecError("the docker config is not a JSON object", where=where, remedy=_MAKE)
     modern = "auths" in value or any(key in value for key in ("credsStore", "credHelpers", "HttpHeaders", "proxies"))
     auths = value.get("auths", {}) if modern or not _looks_legacy(value) else value
     if auths is None:
         auths = {}
     if not isinstance(auths, dict):
-        raise SpecError("`auths` of the docker config is not an object", where=where)
+        raise SpecError("`auths` of the docker config is not an object", where=where, remedy=_MAKE)
     entries = {key: found for key, entry in auths.items() if (found := _entry(key, entry, where)) is not None}
     if not helpers:
         return DockerConfig(auths=entries)
@@ -174,17 +177,19 @@ def _looks_legacy(value: Mapping[str, object]) -> bool:
 def _entry(key: str, entry: object, where: Where) -> Credentials | None:
     """None for an entry without credentials: Docker leaves `{}` behind where a helper keeps them."""
     if not isinstance(entry, dict):
-        raise SpecError(f"the docker config's entry {key!r} is not an object", where=where)
+        raise SpecError(f"the docker config's entry {key!r} is not an object", where=where, remedy=_MAKE)
     username, password = _text(entry, "username"), _text(entry, "password")
     if auth := _text(entry, "auth"):
         try:
             decoded = base64.b64decode(auth, validate=True).decode()
         except (binascii.Error, UnicodeDecodeError):
-            raise SpecError(f"`auth` of {key!r} in the docker config is not base64", where=where) from None
+            raise SpecError(
+                f"`auth` of {key!r} in the docker config is not base64", where=where, remedy=_MAKE
+            ) from None
         # The password may hold ":"; some tools pad with NUL.
         user, colon, rest = decoded.rstrip("\x00").partition(":")
         if not colon:
-            raise SpecError(f"`auth` of {key!r} in the docker config is not user:password", where=where)
+            raise SpecError(f"`auth` of {key!r} in the docker config is not user:password", where=where, remedy=_MAKE)
         username, password = user, rest
     found = Credentials(
         username=username,

@@ -389,3 +389,52 @@ def test_what_secrets_hold_stands_nowhere(registry: EmbeddedRegistry, tmp_path: 
         )
         assert word not in answer.stdout + answer.stderr
     assert b"hunter" not in b"".join(each.read_bytes() for each in tmp_path.glob("state.sqlite*"))
+
+
+@pytest.mark.parametrize(
+    ("reference", "values", "words"),
+    [
+        ("certSecretRef", {"a": "b"}, "neither ca.crt nor tls.crt"),
+        ("certSecretRef", {"ca.crt": "x"}, "no PEM certificate"),
+        ("certSecretRef", {"tls.key": "x"}, "neither ca.crt nor tls.crt"),
+        ("certSecretRef", {"tls.crt": "x"}, "together"),
+        ("proxySecretRef", {"address": "socks5://proxy:1080"}, "is not an http:// or https:// address"),
+        ("proxySecretRef", {"address": "http://[::1"}, "is not an http:// or https:// address"),
+        ("proxySecretRef", {"address": "http://proxy:99999"}, "is not an http:// or https:// address"),
+        ("proxySecretRef", {"username": "a"}, "is not an http:// or https:// address"),
+    ],
+)
+def test_a_secret_that_does_not_hold_what_it_should(
+    reference: str, values: dict[str, str], words: str, registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    answer = explain(tmp_path, objects(registry, ANY, f"{reference}: {{name: s}}") + secret("s", **values))
+    assert answer.code == 2
+    [error] = answer.errors
+    assert words in error["message"]
+    assert (error["field"], error["line"]) == (f"spec.{reference}", 8)
+    assert error["remedy"]
+    assert not registry.requests
+
+
+@pytest.mark.parametrize(
+    "config", ["{", "[]", '{"auths": []}', '{"auths": {"a": 1}}', '{"auths": {"a": {"auth": "!"}}}', "\xff"]
+)
+def test_a_local_docker_config_that_is_none(
+    config: str, registry: EmbeddedRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_bytes(config.encode("latin-1"))
+    answer = ask(tmp_path, registry)
+    assert answer.code == 2
+    [error] = answer.errors
+    assert error["file"] == str(tmp_path / "config.json")
+    assert error["remedy"]
+
+
+@pytest.mark.parametrize("proxy", ["http://[", "socks5://127.0.0.1:1", "http://127.0.0.1:99999"])
+def test_a_proxy_of_the_environment_that_is_none(proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    answer = explain(tmp_path, policy(ANY))
+    assert answer.code == 2
+    [error] = answer.errors
+    assert "HTTPS_PROXY" in error["remedy"]
