@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     """Reads the documents written inside a scalar; raises DocumentError."""
 
 _SEVERAL = "the tag is put together from several values"
+_SHARED = "it has an anchor inside a text of values: what else uses it is not seen"
 _LOCAL = "config.kubernetes.io/local-config"
 
 
@@ -229,9 +230,11 @@ def _object_rows(obj: Obj, build: Build, root: str, writers: Writers, inline: In
         return
     identity = ObjectId(group=obj.group, kind=obj.kind, namespace=obj.namespace, name=obj.name)
     annotations = {key: value for key, value in obj.annotations.items() if key.startswith(OUR_ANNOTATIONS)}
+    releases_ = [release for path in charts if (release := _release(obj, path, build, inline)) is not None]
+    in_pieces = {(*image.path, "image") for release in releases_ for image in release.images}
     for slot in slots:
         value = at(obj.tree, *slot.path)
-        if not isinstance(value, Leaf | Text) or not value.value:
+        if not isinstance(value, Leaf | Text) or not value.value or slot.path in in_pieces:
             continue
         mark = obj.marks.get(slot.path) if obj.marks is not None else None
         result.uses.append(
@@ -251,13 +254,18 @@ def _object_rows(obj: Obj, build: Build, root: str, writers: Writers, inline: In
                 ),
             )
         )
-    for path in charts:
-        values = at(obj.tree, *path)
-        text = values if isinstance(values, Leaf) else None
-        if text is not None:
-            values = _inside(text, build, inline)
-        if isinstance(values, Map):
-            _helm_rows(values, path, identity, annotations, root, result, inside=text is not None)
+    known = {slot.path for slot in slots}
+    for release in releases_:
+        _helm_rows(release, known, identity, annotations, root, result)
+
+
+def _release(obj: Obj, path: Path, build: Build, inline: Inline) -> _Release | None:
+    """The values at a path of an object; None where there are none."""
+    values = at(obj.tree, *path)
+    text = values if isinstance(values, Leaf) else None
+    if text is not None:
+        values = _inside(text, build, inline)
+    return _Release.of(values, path, inside=text is not None) if isinstance(values, Map) else None
 
 
 def _inside(text: Leaf, build: Build, inline: Inline) -> Value | None:
@@ -276,25 +284,40 @@ def _chart_rows(chart: Map, root: str, writers: Writers, result: Rows) -> None:
     if values is not None:
         name = text_at(chart, "releaseName") or text_at(chart, "name") or ""
         identity = ObjectId(group="", kind="HelmChart", namespace=text_at(chart, "namespace") or "", name=name)
-        _helm_rows(values, ("valuesInline",), identity, {}, root, result)
+        _helm_rows(_Release.of(values, ("valuesInline",)), set(), identity, {}, root, result)
+
+
+@dataclass(frozen=True, slots=True)
+class _Release:
+    """The values of a chart. `inside`: they stand in a text, where a scalar can be set and no key added."""
+
+    values: Map
+    path: Path
+    inside: bool
+    images: list[helm.HelmImage]
+
+    @classmethod
+    def of(cls, values: Map, path: Path, *, inside: bool = False) -> _Release:
+        try:
+            images = helm.images(_node(values), file=values.origin.file, document=values.document, path=path)
+        except DocumentError:
+            images = []
+        return cls(values, path, inside, images)
 
 
 def _helm_rows(
-    values: Map,
-    path: Path,
+    release: _Release,
+    known: set[Path],
     identity: ObjectId,
     annotations: dict[str, str],
     root: str,
     result: Rows,
-    *,
-    inside: bool = False,
 ) -> None:
-    """The images of a chart's values. `inside`: they stand in a text, where a scalar can be set and no key added."""
-    try:
-        images = helm.images(_node(values), file=values.origin.file, document=values.document, path=path)
-    except DocumentError:
-        return
-    for image in images:
+    """The images of a chart's values, without those `known` as containers' (Kustomize sees such lists anywhere)."""
+    values, path, inside = release.values, release.path, release.inside
+    for image in release.images:
+        if image.path in known:
+            continue
         parts = {part: _back(values, path, ref) for part, ref in image.parts.items()}
         leaves = {part: at(values, *ref.path[len(path) :]) for part, ref in image.parts.items()}
         tagged = leaves.get(Part.IMAGE) or leaves.get(Part.TAG) or leaves.get(Part.DIGEST)
@@ -317,7 +340,9 @@ def _helm_rows(
             file=file,
             line=main.line if main is not None else holder.line,
             field=main.field if main is not None and has_tag else dotted(tag_path),
-            frozen=image.frozen or next((ref.frozen for ref in parts.values() if ref.frozen), None),
+            frozen=image.frozen
+            or next((ref.frozen for ref in parts.values() if ref.frozen), None)
+            or (_SHARED if inside and any(ref.anchored for ref in parts.values()) else None),
         )
         use = Use(
             root=root,

@@ -224,7 +224,7 @@ class _Comparer:
         for image in helm_images(pair.new):
             item = self.wanted.get((pair.id, image.path))
             known = old.get(image.path)
-            if item is None or known is None or (known.value, image.value) != (item.old, item.new):
+            if item is None or known is None or image.value != item.new or not _reads_as(item.old, known.value):
                 continue
             self.done.add((pair.id, image.path))
             held |= {ref.path for ref in (*image.parts.values(), *known.parts.values())}
@@ -275,6 +275,18 @@ class _Comparer:
         if _of_chart(pair.new) and not is_image(found.path):
             return "a field of the chart's object"
         return None
+
+
+def _reads_as(written: str, rendered: str) -> bool:
+    """Kustomize writes a number its own way: an unquoted tag 1.10 of a chart's values is rendered as 1.1."""
+    if written == rendered:
+        return True
+    name, tag, digest = split(written)
+    other_name, other, other_digest = split(rendered)
+    try:
+        return (name, digest) == (other_name, other_digest) and float(tag or "") == float(other or "")
+    except ValueError:
+        return False
 
 
 def _of_chart(object_: Object | None) -> bool:

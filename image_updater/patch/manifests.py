@@ -159,6 +159,7 @@ def images(object_: Object) -> dict[Path, str]:
         return found
     _containers(object_.content, (), found)
     for image in helm_images(object_):
+        found.pop((*image.path, "image"), None)  # a list of containers whose tags stand beside the image
         found.setdefault(image.path, image.value)
     return found
 

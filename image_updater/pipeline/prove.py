@@ -300,7 +300,10 @@ class _Prover:
 
 
 def _container(path: Path) -> bool:
-    return bool(path) and path[-1] == "image" and any(step in ("containers", "initContainers") for step in path)
+    """Is it the image of a list of containers? In a chart's values `containers` may be a mapping by name."""
+    return (
+        len(path) > 2 and path[-1] == "image" and type(path[-2]) is int and path[-3] in ("containers", "initContainers")
+    )
 
 
 def _uses(provenance: Provenance, roots: Container[str]) -> dict[str, list[tuple[Site, Use]]]:
