@@ -66,7 +66,10 @@ _WORDS: Final = {
 def _path(text: str) -> Path:
     if not text:
         raise ValueError("names no file or folder")  # `--state "$UNSET"` is not the current folder
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("names a home folder that is not known here") from None
 
 
 def _flag(text: str) -> bool:
@@ -241,10 +244,17 @@ def check_environment(environment: Mapping[str, str]) -> None:
 
 
 def cache_folder(settings: Settings, environment: Mapping[str, str]) -> Path:
-    """`--cache`, else `$XDG_CACHE_HOME/image-updater`, else `~/.cache/image-updater`."""
+    """`--cache`, else `$XDG_CACHE_HOME/image-updater`, else `~/.cache/image-updater`. Raises SpecError: no home."""
     if settings.cache is not None:
         return settings.cache
     base = environment.get("XDG_CACHE_HOME")
     if base and Path(base).is_absolute():
         return Path(base) / "image-updater"
-    return Path(environment.get("HOME") or Path.home()) / ".cache" / "image-updater"
+    try:
+        home = Path(environment.get("HOME") or Path.home())
+    except RuntimeError:
+        # A user without an entry in the system's list, as containers have them.
+        raise SpecError(
+            "there is no home folder to keep a cache in", where=Where(field="HOME"), remedy="name a folder: --cache DIR"
+        ) from None
+    return home / ".cache" / "image-updater"

@@ -107,3 +107,15 @@ def test_every_setting_says_what_it_means() -> None:
 )
 def test_the_cache_folder_follows_xdg(settings: Settings, environment: dict[str, str], folder: str) -> None:
     assert cache_folder(settings, environment) == Path(folder)
+
+
+def test_a_user_without_a_home_is_asked_for_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a number that the system's list of users does not know."""
+    monkeypatch.delenv("HOME")
+    nobody: dict[int, object] = {}
+    monkeypatch.setattr("pwd.getpwuid", nobody.__getitem__)
+    with pytest.raises(SpecError, match="--cache DIR"):
+        cache_folder(Settings(), {})
+    assert cache_folder(Settings(cache=Path("/c")), {}) == Path("/c")
+    with pytest.raises(SpecError, match="not known here"):
+        Settings.load({"IMAGE_UPDATER_STATE": "~/state"})
