@@ -26,9 +26,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -131,7 +132,7 @@ def set_hook(path: Path, text: str, name: str = "pre-receive") -> None:
     hook.chmod(0o755)
 
 
-def commit(path: Path, files: dict[str, str | None], *, branch: str = "main", message: str = "Change") -> str:
+def commit(path: Path, files: Mapping[str, str | None], *, branch: str = "main", message: str = "Change") -> str:
     """A person's commit straight into a bare repository, through a throw-away index. Returns its id."""
     index = {"GIT_INDEX_FILE": str(path / f"index.{os.getpid()}.{threading.get_ident()}")}
     heads = git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}", cwd=path)
@@ -420,7 +421,7 @@ class TcpProxy:
     _stopped: bool = False
     _clients: set[socket.socket] = field(default_factory=set)
 
-    def __enter__(self) -> TcpProxy:
+    def __enter__(self) -> Self:
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen(64)
         self.port = int(self._listener.getsockname()[1])

@@ -42,8 +42,8 @@ def policy(image: str = "ghcr.io/acme/app", **fields: object) -> ImagePolicy:
         meta=Meta(key=ObjectKey("default", "app"), source=source),
         image=image,
         strategy=SemverPolicy(range="*"),
-        **fields,
-    )  # type: ignore[arg-type]
+        **fields,  # type: ignore[arg-type]
+    )
 
 
 def secret(**data: bytes | str) -> Secret:
@@ -109,7 +109,7 @@ def test_a_secret_that_does_not_hold_what_it_should_is_invalid(
     found: Secret | None, fields: dict[str, object], message: str
 ) -> None:
     with pytest.raises(SpecError, match=message):
-        made(found, **fields)
+        made(found, **fields)  # type: ignore[arg-type]
 
 
 def test_the_secret_may_be_missing_an_entry_where_a_cloud_gives_one() -> None:
@@ -141,16 +141,15 @@ def test_what_is_trusted_is_part_of_the_identity() -> None:
 
 def test_nothing_secret_is_printed() -> None:
     pair = Authority().issue("client", client=True)
-    found = secret(
-        **{
-            ".dockerconfigjson": config("ghcr.io", password="hidden"),
-            "tls.crt": pair.certificate,
-            "tls.key": pair.key,
-            "address": "http://proxy:3128",
-            "username": "u",
-            "password": "hidden",
-        }
-    )
+    held: dict[str, bytes | str] = {
+        ".dockerconfigjson": config("ghcr.io", password="hidden"),
+        "tls.crt": pair.certificate,
+        "tls.key": pair.key,
+        "address": "http://proxy:3128",
+        "username": "u",
+        "password": "hidden",
+    }
+    found = secret(**held)
     access = made(
         found, {"AWS_SECRET_ACCESS_KEY": "hidden"}, secret_ref="it", cert_secret_ref="it", proxy_secret_ref="it"
     )
@@ -393,9 +392,8 @@ async def test_an_explicit_proxy_tunnels_tls(client: RegistryClient, tmp_path: P
     async with EmbeddedRegistry(tls=authority.server_context(tmp_path), faults=Faults()) as registry, Proxy() as proxy:
         registry.push("acme/app", "1.0.0")
         image = parse_name(f"{registry.host}/acme/app")
-        found = secret(
-            **{"address": proxy.url, "username": "us er", "password": "p:w", "ca.crt": authority.certificate}
-        )
+        held: dict[str, bytes | str] = {"address": proxy.url, "username": "us er", "password": "p:w"}
+        found = secret(**held, **{"ca.crt": authority.certificate})
         access = access_for(policy(str(image), proxy_secret_ref="it", cert_secret_ref="it"), lambda _: found, {})
         assert (await client.tags(image, access)).tags == ("1.0.0",)
         assert proxy.lines == [f"CONNECT {registry.host} HTTP/1.1"]

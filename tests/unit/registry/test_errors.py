@@ -226,7 +226,8 @@ def test_every_error_has_a_reason_of_its_own() -> None:
     denied = [AuthenticationFailed, PermissionDenied]
     assert all(issubclass(each, RegistryError) for each in transient)
     assert all(issubclass(each, Terminal) for each in denied)
-    reasons = [each.reason for each in (*transient, *denied)]
+    leaves: list[type[ImageUpdaterError]] = [*transient, *denied]
+    reasons = [each.reason for each in leaves]
     assert len(set(reasons)) == len(reasons)
 
 
