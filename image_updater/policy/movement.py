@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from image_updater.api.model import DigestReflection
 from image_updater.images import is_tag
 from image_updater.policy.contest import Facts
 from image_updater.policy.digest import Follow
@@ -26,17 +27,19 @@ def may_replace(
     if tag is None:
         return _untagged(compiled, selection, digest, facts)
     if tag == selection.tag:
-        return _same_tag(selection, digest)
+        return _same_tag(compiled, selection, digest)
     return _moved(compiled, selection, tag, facts)
 
 
-def _same_tag(selection: Selection, digest: str | None) -> Movement:
+def _same_tag(compiled: CompiledPolicy, selection: Selection, digest: str | None) -> Movement:
     if selection.digest == digest:
         return _current(f"{selection.tag} is what is chosen")
     if selection.digest is None:
         return _replace(f"{selection.tag} stays; its digest goes, as digests are not written")
     if digest is None:
         return _up(f"{selection.tag} stays; its digest is added")
+    if compiled.policy.reflection is DigestReflection.IF_NOT_PRESENT and not isinstance(compiled.contest, Follow):
+        return _current(f"{selection.tag} is what is chosen; IfNotPresent keeps the digest that is there")
     return _up(f"{selection.tag} has other bytes now")
 
 
