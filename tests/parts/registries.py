@@ -175,7 +175,7 @@ def running(
     # YAML 1.2 contains JSON.
     file.write_text(json.dumps(config))
     environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "OTEL_TRACES_EXPORTER": "none"}
-    command: list[str | Path] = [str(BINARIES[kind]), "serve", file]
+    command = [BINARIES[kind], "serve", str(file)]
     with tools.running(command, log=folder / "log", ready=port, environment=environment):
         yield RealRegistry(host, "https" if tls else "http", root)
 
