@@ -11,11 +11,9 @@ from image_updater.cli import options
 from image_updater.cli.failing import DONE, FAILED, Command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from image_updater.api.model import Objects
     from image_updater.pipeline.report import CurrentValue
 
 
@@ -55,6 +53,7 @@ def command(
     settings = options.load_settings(flags)
 
     from image_updater.cli.output import print_json, printable, progress
+    from image_updater.images import parse_name
     from image_updater.pipeline.explain import explain
     from image_updater.pipeline.report import ExplainRequest
     from image_updater.pipeline.secrets import secrets_of
@@ -83,20 +82,16 @@ def command(
         show_policies(reports, settings.color, limit=None if everything else 20)
     if not reports:
         click.echo(f"warning: there is no ImagePolicy in {', '.join(files)}", err=True)
-    for text in current_unused(values, objects):
-        click.echo(f"warning: --current {printable(text)}: no policy has this image", err=True)
+    known = {parse_name(each.image) for each in objects.policies}
+    for value in values:
+        if value.image is not None and value.image not in known:
+            click.echo(f"warning: --current {value.image}={value.tag}: no policy has this image", err=True)
+    if reports and tags is not None and tags.images and known.isdisjoint(tags.images):
+        click.echo(f"warning: {printable(tags.file)}: no policy has any of its images", err=True)
     for report in reports:
         if report.error is not None:
             click.echo(f"error: {printable(report.policy)}: {printable(str(report.error))}", err=True)
     return FAILED if any(report.error is not None for report in reports) else DONE
-
-
-def current_unused(values: Sequence[CurrentValue], objects: Objects) -> tuple[str, ...]:
-    """The images of `--current` that no policy has: mistyped, most likely."""
-    from image_updater.images import parse_name
-
-    known = {parse_name(policy.image) for policy in objects.policies}
-    return tuple(f"{each.image}={each.tag}" for each in values if each.image is not None and each.image not in known)
 
 
 def parse_current(text: str) -> CurrentValue:

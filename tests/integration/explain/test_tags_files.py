@@ -71,6 +71,13 @@ def test_keys_match_as_images_do(image: str, key: str, tmp_path: Path) -> None:
     assert explain(tmp_path, objects, {f"{key}x": ["1.0.0"]}).chosen is None
 
 
+def test_a_file_of_other_images_is_told(tmp_path: Path) -> None:
+    answer = explain(tmp_path, ANY, {"tags": ["1.0.0"]})
+    assert (answer.code, answer.chosen) == (0, None)
+    assert "no policy has any of its images" in answer.stderr
+    assert explain(tmp_path, ANY, {"tags": ["1.0.0"], IMAGE: ["1.0.0"]}).stderr == ""
+
+
 def test_a_bare_list_stands_for_every_image_and_a_map_for_its_own(tmp_path: Path) -> None:
     objects = "---\n".join(policy("{semver: {range: '*'}}", name=name, image=f"acme/{name}") for name in ("a", "b"))
     bare = explain(tmp_path, objects, ["1.0.0"])
