@@ -288,7 +288,7 @@ class _Run:
             closure=frozenset(path for path in build.files if path in self.files.entries),
             folders=frozenset(build.folders),
             unbuildable=build.unbuildable or build.broken,
-            complete=build.after or ("vars" if build.variables and build.references else None),
+            complete=build.after or ("vars" if build.variables else None),
             remotes=tuple(dict.fromkeys(leaf.value for leaf in build.remotes)),
             helm=build.helm,
         )
@@ -384,7 +384,8 @@ class _Run:
             return
         for path in paths:
             for i, document in enumerate(self.files.documents(path)):
-                build.objects.extend(objects_of(document, path, i))
+                for item in document if isinstance(document, list) else [document]:
+                    build.objects.extend(objects_of(item, path, i))
         root = Root(
             id=folder,
             path=folder,

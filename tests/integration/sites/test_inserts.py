@@ -12,6 +12,15 @@ BASE = {"base/kustomization.yaml": "resources: [deploy.yaml]\n", "base/deploy.ya
 OTHER = {"o/b/kustomization.yaml": "resources: [../../base]\n"}
 NEW = f"- name: {WEB}\n  newTag: 1.2.0\n"
 
+WIDE = "resources: [../../base]\nimages:\n    -   name: redis\n        newTag: v7\n"
+JSON = '{\n  "resources": ["../../base"],\n  "images": [\n    {"name": "redis", "newTag": "7"}'
+BLOCK = """resources: [../../base]
+patches:
+- patch: |-
+    apiVersion: apps/v1
+    kind: Deployment
+    metadata: {name: web, labels: {a: b}}"""
+
 LAYOUTS = {
     "no-list": ("resources: [../../base]\n", f"resources: [../../base]\nimages:\n{NEW}"),
     "indented-like-the-other-lists": (
@@ -37,16 +46,15 @@ LAYOUTS = {
     ),
     "behind-the-list's-last-entry": (
         "resources:\n- ../../base\nimages:\n# other\n- name: redis\n  newTag: v7 # c\n# after\n\nnamespace: x # ns\n",
-        f"resources:\n- ../../base\nimages:\n# other\n- name: redis\n  newTag: v7 # c\n{NEW}# after\n\nnamespace: x # ns\n",
+        f"resources:\n- ../../base\nimages:\n# other\n- name: redis\n  newTag: v7 # c\n{NEW}# after\n\nnamespace: x # ns\n",  # noqa: E501
     ),
     "with-the-neighbours'-quotes": (
         'resources: [../../base]\nimages:\n- name: "redis"\n  newTag: "7"\n',
         f'resources: [../../base]\nimages:\n- name: "redis"\n  newTag: "7"\n- name: "{WEB}"\n  newTag: "1.2.0"\n',
     ),
     "with-the-neighbours'-indentation": (
-        "resources: [../../base]\nimages:\n    -   name: redis\n        newTag: v7\n",
-        "resources: [../../base]\nimages:\n    -   name: redis\n        newTag: v7\n"
-        f"    -   name: {WEB}\n        newTag: 1.2.0\n",
+        WIDE,
+        f"{WIDE}    -   name: {WEB}\n        newTag: 1.2.0\n",
     ),
     "into-an-empty-list": (
         "resources: [../../base]\nimages: [] # none\nnamespace: x\n",
@@ -69,21 +77,15 @@ LAYOUTS = {
         f'{{\n  "resources": [\n    "../../base"\n  ],\n  "images": [{{"name": "{WEB}", "newTag": "1.2.0"}}]\n}}\n',
     ),
     "json-with-the-list": (
-        '{\n  "resources": ["../../base"],\n  "images": [\n    {"name": "redis", "newTag": "7"}\n  ]\n}\n',
-        '{\n  "resources": ["../../base"],\n  "images": [\n    {"name": "redis", "newTag": "7"},\n'
-        f'    {{"name": "{WEB}", "newTag": "1.2.0"}}\n  ]\n}}\n',
+        JSON + "\n  ]\n}\n",
+        f'{JSON},\n    {{"name": "{WEB}", "newTag": "1.2.0"}}\n  ]\n}}\n',
     ),
     "behind-comments-at-the-end": (
         "resources:\n- ../../base\n\n# patches\n#patches: []\n",
         f"resources:\n- ../../base\n\n# patches\n#patches: []\nimages:\n{NEW}",
     ),
     "a-byte-order-mark": ("\ufeffresources: [../../base]\n", f"\ufeffresources: [../../base]\nimages:\n{NEW}"),
-    "behind-a-block-scalar": (
-        "resources: [../../base]\npatches:\n- patch: |-\n    apiVersion: apps/v1\n    kind: Deployment\n"
-        "    metadata: {name: web, labels: {a: b}}\n",
-        "resources: [../../base]\npatches:\n- patch: |-\n    apiVersion: apps/v1\n    kind: Deployment\n"
-        f"    metadata: {{name: web, labels: {{a: b}}}}\nimages:\n{NEW}",
-    ),
+    "behind-a-block-scalar": (f"{BLOCK}\n", f"{BLOCK}\nimages:\n{NEW}"),
     "tabs-behind-values": (
         "resources: [../../base]\t\nimages:\t\n- name: redis\t# c\n  newTag: v7\t\n",
         f"resources: [../../base]\t\nimages:\t\n- name: redis\t# c\n  newTag: v7\t\n{NEW}",
@@ -120,7 +122,7 @@ def test_the_other_names_of_a_kustomization(name: str, tmp_path: Path) -> None:
 def test_the_name_is_the_image_as_it_reaches_the_roots_images(tmp_path: Path) -> None:
     files = {
         **BASE,
-        "mid/kustomization.yaml": f"resources: [../base]\nimages: [{{name: {WEB}, newName: m.io/web, newTag: 1.0.0}}]\n",
+        "mid/kustomization.yaml": "resources: [../base]\nimages: [{name: ghcr.io/acme/web, newName: m.io/web}]\n",
         "o/a/kustomization.yaml": "resources: [../../mid]\n",
         "o/b/kustomization.yaml": "resources: [../../mid]\n",
     }
@@ -151,7 +153,8 @@ REFUSED = {
     "it-would-touch-another-container": {
         **BASE,
         "base/deploy.yaml": deployment() + f"        - name: side\n          image: {WEB}:1.0.0\n",
-        "base/kustomization.yaml": "resources: [deploy.yaml]\ncommonAnnotations: {image-updater.dev/policy.web: semver ^1}\n",
+        "base/kustomization.yaml": "resources: [deploy.yaml]\n"
+        "commonAnnotations: {image-updater.dev/policy.web: semver ^1}\n",
         **OTHER,
         "o/a/kustomization.yaml": "resources: [../../base]\n",
     },
