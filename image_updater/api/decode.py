@@ -1,9 +1,8 @@
 """YAML nodes to typed values: the cursor (`At`) and the collector of errors behind it.
 
 Every mistake of an object is reported, not only the first: a reader that finds one notes it and returns `INVALID`, its
-parents go on with their other fields, and nothing is built from an object that has any. An error names file and line
-of the
-very scalar, the object, the field path, and what to do.
+parents go on with their other fields, and nothing is built from an object that has any. An error names file and line of
+the very scalar, the object, the field path, and what to do.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """What a field may hold: small declarative types from which objects are read and the reference pages are written.
 
 A type reads one node (`read`) and says in a few words what it takes (`describe`). It never raises for bad input: it
-reports
-through the cursor and returns `INVALID`. Null is handled by `Struct`, once: an absent field and a null one are the
-same.
+reports through the cursor and returns `INVALID`. Null is handled by `Struct`, once: an absent field and a null one are
+the same.
 """
 
 from __future__ import annotations
@@ -322,9 +321,9 @@ class Field:
 class Struct(Type):
     """A mapping with named fields.
 
-    `one_of`: exactly one field may be set. `optional_empty`: `{}` means absent. `check` looks across fields once all
-    of them
-    are sound; `hints` says of names from elsewhere (Flux's, mostly) what to write instead; `build` makes the value.
+    `one_of`: exactly one field may be set. `optional_empty`: `{}` means absent. `check` looks across fields once all of
+    them are sound; `hints` says of names from elsewhere (Flux's, mostly) what to write instead; `build` makes the
+    value.
     """
 
     fields: tuple[Field, ...]

@@ -1,8 +1,8 @@
 """One document of an objects file: is it ours, is its metadata sound, and the object it stands for.
 
-Foreign kinds are nobody's business here, Flux's included. A document that was meant to be ours (a mistyped
-apiVersion, a kind
-that is planned, a misspelt key) is an error: a policy that is silently ignored looks like one that has nothing to do.
+Foreign kinds are nobody's business here, Flux's included. A document that was meant to be ours (a mistyped apiVersion,
+a kind that is planned, a misspelt key) is an error: a policy that is silently ignored looks like one that has nothing
+to do.
 """
 
 from __future__ import annotations

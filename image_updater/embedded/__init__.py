@@ -1,8 +1,7 @@
 """A small real OCI registry in this process: for the demo, the benchmarks, and (with its faults) the tests.
 
 It keeps everything in memory, speaks pull and push over HTTP or HTTPS on a loopback port, and can be told to misbehave
-the
-way registries in the wild do (`faults`). It is no place to keep images: nothing is written to disk, nothing is
+the way registries in the wild do (`faults`). It is no place to keep images: nothing is written to disk, nothing is
 collected.
 """
 

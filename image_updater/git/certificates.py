@@ -1,12 +1,10 @@
 """A server's TLS certificate against exactly one repository's own CA.
 
 libgit2 knows one process-wide set of CAs; merging a repository's CA into it would make every other repository trust it
-too. So a repository
-with its own CA is judged here, from the leaf that libgit2 hands out: first alone (RFC 5280 by `cryptography`, with the
-CA file's certificates
-as trust anchors); if that fails, for instance because the server sends an intermediate that libgit2 does not hand out,
-by one handshake of
-OpenSSL with that CA alone, whose verified leaf must be the very one that libgit2 saw. A verdict is kept for an hour.
+too. So a repository with its own CA is judged here, from the leaf that libgit2 hands out: first alone (RFC 5280 by
+`cryptography`, with the CA file's certificates as trust anchors); if that fails, for instance because the server sends
+an intermediate that libgit2 does not hand out, by one handshake of OpenSSL with that CA alone, whose verified leaf must
+be the very one that libgit2 saw. A verdict is kept for an hour.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """A person's local work tree: read as it stands, committed to without touching anything that is not ours.
 
 A commit holds exactly the files named: what else is staged stays staged and uncommitted, what is modified stays
-modified, a dirty file is
-refused. The order is files, index, branch: a process killed in between leaves what looks like an edit, never a commit
-that the files deny.
-libgit2 runs neither hooks nor external filters (LFS, git-crypt) nor SSH aliases; where that matters the error says so.
+modified, a dirty file is refused. The order is files, index, branch: a process killed in between leaves what looks like
+an edit, never a commit that the files deny. libgit2 runs neither hooks nor external filters (LFS, git-crypt) nor SSH
+aliases; where that matters the error says so.
 """
 
 from __future__ import annotations

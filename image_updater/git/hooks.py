@@ -2,11 +2,9 @@
 out.
 
 pygit2 passes `None` instead of the certificate, so neither a host key nor a CA can be checked per repository. The
-callback is registered
-anew; our own callbacks (`CertificateJudge`) get the bytes, everybody else's get pygit2's own behaviour. The structures
-are those of
-libgit2's `git2/cert.h` (1.7 to 1.9); a test compares them with real servers, and whatever does not look as expected is
-refused.
+callback is registered anew; our own callbacks (`CertificateJudge`) get the bytes, everybody else's get pygit2's own
+behaviour. The structures are those of libgit2's `git2/cert.h` (1.7 to 1.9); a test compares them with real servers, and
+whatever does not look as expected is refused.
 """
 
 from __future__ import annotations
@@ -113,8 +111,7 @@ def _certificate_check(pointer: Any, valid: int, host: Any, data: Any) -> int:
 
 def _sideband_progress(text: Any, length: int, data: Any) -> int:
     """In place of pygit2's `_sideband_progress_cb`, which decodes strictly: a hook that speaks Latin-1, or a character
-    cut in two by a
-    packet's end, would break the push and hide the hook's refusal.
+    cut in two by a packet's end, would break the push and hide the hook's refusal.
     """
     payload = ffi.from_handle(data)
     try:

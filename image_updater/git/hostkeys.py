@@ -1,9 +1,8 @@
 """Which SSH host keys a known_hosts text allows for a host (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
 
 Read by us, because libgit2 looks only at one process-wide file while each repository brings its own, and because
-libssh2 knows neither
-wildcards, negation nor @revoked. Hosts that present certificates need @cert-authority, which libssh2 cannot check:
-refused with the reason.
+libssh2 knows neither wildcards, negation nor @revoked. Hosts that present certificates need @cert-authority, which
+libssh2 cannot check: refused with the reason.
 """
 
 from __future__ import annotations

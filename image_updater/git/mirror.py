@@ -376,10 +376,8 @@ class Mirror:
         """Move the branch from `expected` (None: it must not exist) to `commit`, or raise and leave it.
 
         Without `force` the commit must follow `expected`. After a cut connection the server is asked whether it took
-        the commit, so an
-        error means it did not, except for GitUnavailable: then nobody knows yet, and `contains` on the next fetch
-        tells.
-        Raises PushRaced, PushRefused, AccessDenied, GitUnavailable.
+        the commit, so an error means it did not, except for GitUnavailable: then nobody knows yet, and `contains` on
+        the next fetch tells. Raises PushRaced, PushRefused, AccessDenied, GitUnavailable.
         """
         link = self._link(access)
         _reference("heads", branch)

@@ -1,10 +1,8 @@
 """One push of one branch, with a lease, and the truth about what came of it.
 
 `push_negotiation` sees the server's current value before anything is uploaded, the server compares it once more when it
-updates: together a
-full lease. libgit2 reports a hook's refusal by no error at all, so only a positive answer for the branch counts as
-success. When the
-connection breaks after the upload began, the server is asked what it has.
+updates: together a full lease. libgit2 reports a hook's refusal by no error at all, so only a positive answer for the
+branch counts as success. When the connection breaks after the upload began, the server is asked what it has.
 """
 
 from __future__ import annotations

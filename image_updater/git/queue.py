@@ -1,10 +1,9 @@
 """The one writer of a branch: what waits is written together, one commit a work, one push with a lease.
 
 A lost race is no rebase: the branch is fetched and every plan is asked again on what is there now; a plan that has
-nothing left to do is done.
-After a push whose answer was lost, the next fetch tells whether it landed, so that nothing is written twice. When a
-hook refuses several
-works, each is pushed alone and only the offender fails. Works of different credential identities never share a push.
+nothing left to do is done. After a push whose answer was lost, the next fetch tells whether it landed, so that nothing
+is written twice. When a hook refuses several works, each is pushed alone and only the offender fails. Works of
+different credential identities never share a push.
 """
 
 from __future__ import annotations

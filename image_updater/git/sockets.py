@@ -1,9 +1,7 @@
 """Forty milliseconds a request: libgit2 writes a request's head and body apart and leaves Nagle's algorithm on, so the
-body waits for the
-server's delayed ACK (RFC 896, RFC 1122 4.2.3.2; measured here: 41 of the 88 ms of a push). It has no option for that
-and does not hand out
-its socket, so the process's own descriptors are looked through for connections to that port. TCP_NODELAY is harmless
-where it hits another.
+body waits for the server's delayed ACK (RFC 896, RFC 1122 4.2.3.2; measured here: 41 of the 88 ms of a push). It has no
+option for that and does not hand out its socket, so the process's own descriptors are looked through for connections to
+that port. TCP_NODELAY is harmless where it hits another.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
 """Which host key algorithm libssh2 asks for.
 
 libssh2 negotiates by its own preference unless libgit2 finds the host in the known_hosts of a *process-wide* home
-folder. A repository that
-knows only a server's RSA key would then be shown its Ed25519 key and refuse a right host. So the home folder is a
-private one, and its
-known_hosts names, for each host in use, the keys that the repository knows. It decides the algorithm only, never trust:
-hostkeys.py does.
-Two repositories that know different keys of one host take turns.
+folder. A repository that knows only a server's RSA key would then be shown its Ed25519 key and refuse a right host. So
+the home folder is a private one, and its known_hosts names, for each host in use, the keys that the repository knows.
+It decides the algorithm only, never trust: hostkeys.py does. Two repositories that know different keys of one host take
+turns.
 """
 
 from __future__ import annotations

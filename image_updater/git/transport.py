@@ -1,9 +1,8 @@
 """One connection to a Git server: credentials, host keys, CA, limits, and libgit2's errors in our words.
 
 libgit2's time limits are process-wide: they are set to the longest that any repository asks for, and each operation has
-its own deadline,
-which the progress callbacks enforce (and `asyncio` above them). Credentials are offered once: libgit2 asks again for
-ever when they are wrong.
+its own deadline, which the progress callbacks enforce (and `asyncio` above them). Credentials are offered once: libgit2
+asks again for ever when they are wrong.
 """
 
 from __future__ import annotations
@@ -95,9 +94,9 @@ class Callbacks(pygit2.RemoteCallbacks):
         self._offers = self._offered()
         self._asked = 0
 
-    # libgit2 follows a first redirect to any host and sends it our credentials. pygit2 stores each operation's
-    # options in these
-    # attributes just before it runs, which is the only way to switch that off; redirects within the host stay allowed.
+    # libgit2 follows a first redirect to any host and sends it our credentials. pygit2 stores each operation's options
+    # in these attributes just before it runs, which is the only way to switch that off; redirects within the host stay
+    # allowed.
 
     @property
     def fetch_options(self) -> Any:

@@ -1,8 +1,7 @@
 """A commit's files as a `kustomize.model.Tree`, and new trees made from old ones without a work tree.
 
 A tree object is parsed once and kept by its id, so that the next commit's listing reads only the folders that changed.
-Edits rebuild only
-the folders on their way; modes stay, symlinks and submodules are never written to or through.
+Edits rebuild only the folders on their way; modes stay, symlinks and submodules are never written to or through.
 """
 
 from __future__ import annotations

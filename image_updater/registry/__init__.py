@@ -1,8 +1,7 @@
 """OCI registries: complete tag lists, digests and image facts, under each host's own budget and whoever's login.
 
 `RegistryClient` asks; `access_for` says who asks. Lists are all pages or an error, equal lists cost no parsing,
-credentials
-never leave the hosts that they are for.
+credentials never leave the hosts that they are for.
 """
 
 from image_updater.registry.access import Access, Proxies, access_for, anonymous

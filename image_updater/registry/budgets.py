@@ -2,8 +2,8 @@
 stay away.
 
 One `Budget` a host, shared by everything that talks to it. It refuses (RateLimited) rather than make a worker wait for
-longer
-than `max_wait`. Time, sleep and randomness are arguments; nothing here knows HTTP beyond the text of four headers.
+longer than `max_wait`. Time, sleep and randomness are arguments; nothing here knows HTTP beyond the text of four
+headers.
 """
 
 from __future__ import annotations
@@ -219,8 +219,7 @@ class Budget:
         """A 429: stay away from the whole host as long as it says, or for an own pause. `attempt` counts from 0.
 
         The rate is halved once an operation, and not for requests that were on their way when it was halved last:
-        sixteen
-        answers to one burst are one sign, not sixteen.
+        sixteen answers to one burst are one sign, not sixteen.
         """
         now = self._timing.monotonic()
         pause = retry_after(header, now=self._timing.now())

@@ -68,8 +68,7 @@ class RegistryClient:
     """`async with RegistryClient() as client:`; one for the whole process. Clock, sleep and dice are arguments.
 
     `max_pages`, `max_list_bytes` and `max_list_seconds` bound one listing; `attempts` counts tries after faults (5xx,
-    cut or
-    refused connections). Answers to 429 have their own count, in `limits`.
+    cut or refused connections). Answers to 429 have their own count, in `limits`.
     """
 
     def __init__(
@@ -331,8 +330,7 @@ class RegistryClient:
         """Ask under the repository's name; a one-part name that is not found is tried under `library/` once.
 
         Proxy caches of Docker Hub want that. Where neither is found the first error counts, and `/v2/` tells whether
-        there is
-        a registry at all.
+        there is a registry at all.
         """
         repository = site.library.get(image.repository, image.repository)
         try:

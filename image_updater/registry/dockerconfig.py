@@ -2,11 +2,9 @@
 image.
 
 Keys are written in many ways (`https://index.docker.io/v1/`, `ghcr.io`, `registry:5000/team`). A key matches when its
-host is the
-image's, its port (if it has one, or the scheme's) is too, and its path is a prefix of the repository in whole
-components; the
-longest path wins (Kubernetes' rule for pull secrets). `docker.io`, `index.docker.io` and `registry-1.docker.io` are
-one registry.
+host is the image's, its port (if it has one, or the scheme's) is too, and its path is a prefix of the repository in
+whole components; the longest path wins (Kubernetes' rule for pull secrets). `docker.io`, `index.docker.io` and
+`registry-1.docker.io` are one registry.
 """
 
 from __future__ import annotations

@@ -14,8 +14,7 @@
     └── PermissionDenied               403
 
 The condition's reason is the class's name. No error carries credentials, tokens, or a signed URL: URLs are cut at `?`,
-and words of a server pass through
-`quoted()`.
+and words of a server pass through `quoted()`.
 """
 
 from __future__ import annotations

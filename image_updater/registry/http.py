@@ -136,8 +136,7 @@ class Http:
         """Send one request and read the answer, whatever its status. Redirects are the caller's.
 
         `timeout` is seconds for everything; a body beyond `limit` bytes is InvalidAnswer (or is cut, with `clip`, as
-        are bodies of
-        error answers). Raises RegistryUnavailable for anything that kept an answer from coming.
+        are bodies of error answers). Raises RegistryUnavailable for anything that kept an answer from coming.
         """
         tls = url.startswith("https:")
         shown = url.partition("?")[0]

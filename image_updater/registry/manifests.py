@@ -74,8 +74,7 @@ class ImageFacts:
     """What is true of a digest for ever.
 
     `digest` is that of the index where there is one; `platforms` are its images'. `created` is the config's date (of
-    the
-    linux/amd64 image of an index, else of its first), None where there is none. `labels` are the
+    the linux/amd64 image of an index, else of its first), None where there is none. `labels` are the
     `org.opencontainers.image.*` ones.
     """
 

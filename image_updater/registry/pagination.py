@@ -31,10 +31,8 @@ def next_page(headers: list[str], *, origin: str, target: str, artifactory: bool
     """The page after `target` (path and query at `origin`), None on the last one.
 
     A Link to another host is followed only where its path is the own one (Harbor and others behind a proxy write their
-    inner
-    host name), and then at the own origin. Any other foreign Link raises InvalidAnswer: the list cannot be completed,
-    and a
-    part of it is worth nothing.
+    inner host name), and then at the own origin. Any other foreign Link raises InvalidAnswer: the list cannot be
+    completed, and a part of it is worth nothing.
     """
     link = _next_link(headers)
     if link is None:

@@ -1,8 +1,7 @@
 """To whom a registry's credentials may be shown: the host rule for token realms, Links and redirects.
 
 A registry says where its tokens come from (`realm`). Whoever can forge that answer, or runs the registry, must not be
-able to
-have the credentials sent elsewhere. A realm gets them if its host
+able to have the credentials sent elsewhere. A realm gets them if its host
 
 - is the registry's own host, whatever the port, or lies below it (`auth.ghcr.io` for `ghcr.io`);
 - or is the registry's parent domain or a host below that one (`auth.docker.io` for `registry-1.docker.io`,

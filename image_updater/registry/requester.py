@@ -1,10 +1,8 @@
 """One authorised request to a registry: login on demand, budgets, bounded retries, redirects without credentials.
 
 What a host asks for is learned from its first 401 and remembered by host and identity, so that no `/v2/` probe is ever
-sent.
-The rules for a 401: a request that carried nothing learns how to log in; one that carried something kept renews it
-once; one
-that carried something made for this very request has failed.
+sent. The rules for a 401: a request that carried nothing learns how to log in; one that carried something kept renews
+it once; one that carried something made for this very request has failed.
 """
 
 from __future__ import annotations

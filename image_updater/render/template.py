@@ -1,10 +1,8 @@
 """Users' templates, rendered by sandboxed Jinja2 in a child that cannot take the process with it.
 
 The child gets the template and its values on standard input, has little memory, little time and no environment, and
-answers on
-standard output. Templates come from whoever may write an ImageUpdateAutomation: the sandbox keeps them from our
-objects, the
-child keeps `{% for i in range(10**9) %}` from our event loop.
+answers on standard output. Templates come from whoever may write an ImageUpdateAutomation: the sandbox keeps them from
+our objects, the child keeps `{% for i in range(10**9) %}` from our event loop.
 """
 
 from __future__ import annotations

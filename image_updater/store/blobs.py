@@ -1,8 +1,7 @@
 """Bounded caches of what is computed from content: renders by closure, facts of files by blob id.
 
 A space is one cache. When it grows over its limit the least recently used go. Reading would make every hit a write:
-uses are
-noted in steps of ten minutes, in memory, and written together with the next change or at the end.
+uses are noted in steps of ten minutes, in memory, and written together with the next change or at the end.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One SQLite file: opened, migrated, shared by threads and processes, and made anew when it is corrupt.
 
 WAL with `synchronous=NORMAL`: a killed process loses nothing that was committed, a power cut at most the last
-transactions,
-and neither ever leaves half of one. WAL needs a local file system.
+transactions, and neither ever leaves half of one. WAL needs a local file system.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The schema, as the steps that lead to it. `PRAGMA user_version` counts the steps taken; steps are only ever appended.
 
 Times are microseconds since 1970 UTC. A *scope* is a repository as one credential identity sees it: nothing is shared
-between
-two scopes, so that a policy without rights never reads what another's secret fetched.
+between two scopes, so that a policy without rights never reads what another's secret fetched.
 """
 
 from __future__ import annotations

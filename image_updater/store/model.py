@@ -11,9 +11,9 @@ from datetime import datetime
 class StoredTags:
     """A complete tag list, as one credential identity got it.
 
-    `fingerprint` stands for everything else in it but the times: two lists with one fingerprint are the same.
-    `pushed` and
-    `digests` are what the list call itself said. `first_complete_at` is the store's: None when saving, set when loaded.
+    `fingerprint` stands for everything else in it but the times: two lists with one fingerprint are the same. `pushed`
+    and `digests` are what the list call itself said. `first_complete_at` is the store's: None when saving, set when
+    loaded.
     """
 
     tags: tuple[str, ...] = field(repr=False)

@@ -2,8 +2,7 @@
 `spec.provider` asks.
 
 Endpoints come from the environment variables that the clouds' own tools read, so that tests (and private networks) can
-name
-others.
+name others.
 """
 
 from __future__ import annotations

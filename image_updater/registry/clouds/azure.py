@@ -1,8 +1,8 @@
 """Azure Container Registry: an Entra ID token of the pod or machine, exchanged at the registry for a refresh token.
 
 The Entra token comes from workload identity (a federated token file), a client secret, App Service, or the instance
-metadata
-service. The registry's own token server then gives access tokens for it (tokens.py treats it as any identity token).
+metadata service. The registry's own token server then gives access tokens for it (tokens.py treats it as any identity
+token).
 """
 
 from __future__ import annotations

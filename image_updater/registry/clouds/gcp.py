@@ -1,8 +1,7 @@
 """Google's Artifact Registry and Container Registry: an OAuth access token as the password of `oauth2accesstoken`.
 
-From the file that GOOGLE_APPLICATION_CREDENTIALS names (a service account's key, or workload identity federation),
-else from the
-metadata server (GKE workload identity).
+From the file that GOOGLE_APPLICATION_CREDENTIALS names (a service account's key, or workload identity federation), else
+from the metadata server (GKE workload identity).
 """
 
 from __future__ import annotations
