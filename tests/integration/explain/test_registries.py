@@ -438,3 +438,19 @@ def test_a_proxy_of_the_environment_that_is_none(proxy: str, tmp_path: Path, mon
     assert answer.code == 2
     [error] = answer.errors
     assert "HTTPS_PROXY" in error["remedy"]
+
+
+def test_a_list_of_more_pages_than_may_be_is_an_error_and_never_cut(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    registry.faults.page_size = 1
+    assert ask(tmp_path, registry, "--max-pages", "3").chosen == "1.1.0"
+    answer = ask(tmp_path, registry, "--max-pages", "2")
+    assert (answer.code, answer.chosen) == (1, None)
+    assert answer.report()["tags"] == []
+
+
+def test_a_registry_that_does_not_answer_in_time_is_no_answer(registry: EmbeddedRegistry, tmp_path: Path) -> None:
+    registry.faults.page_delay = 30
+    answer = ask(tmp_path, registry, fields=("timeout: 1s",))
+    assert (answer.code, answer.chosen) == (1, None)
+    assert answer.report()["error"]["reason"] == "RegistryUnavailable"
+    assert "1" in answer.reason()
