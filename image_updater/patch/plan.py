@@ -323,7 +323,7 @@ class _Planner:
         selection = choice.selection
         if selection is None:
             return row(State.HELD, choice.reason), None, None
-        problem = self.marker_problem(site, scalar)
+        problem = self.marker_problem(site, scalar, marker.part)
         current_tag, current_digest = marker_current(site, marker.part, scalar)
         movement = choice.move(current_tag, current_digest)
         kind = str(movement.kind)
@@ -354,9 +354,14 @@ class _Planner:
         )
         return row(State.UPDATED, movement.reason or choice.reason, (change,)), change, marker.part
 
-    def marker_problem(self, site: Site, scalar: ScalarRef) -> str | None:
+    def marker_problem(self, site: Site, scalar: ScalarRef, part: Part) -> str | None:
         if scalar.frozen is not None:
             return scalar.frozen
+        holds = next((p for p, ref in site.parts.items() if (ref.file, ref.start) == (scalar.file, scalar.start)), part)
+        if part is Part.IMAGE and holds in (Part.NAME, Part.TAG, Part.DIGEST):
+            return (
+                f"the marker means a whole image, and this field holds only the {holds}: end the marker with :{holds}"
+            )
         for other in self.sharers[scalar.file, scalar.start]:
             if other != site.id:
                 return "its scalar is shared through a YAML alias with another place"

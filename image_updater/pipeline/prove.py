@@ -217,7 +217,10 @@ class _Prover:
         if (edit.file, edit.start) in self.refs:
             return None
         if edit.file != root.kustomization:
-            return f"the edit in {edit.file} is not an images: entry of that root itself"
+            return (
+                f"the edit in {edit.file} is not an images: entry of that root itself"
+                f" (with one in {root.kustomization or root.path} it moves without a render)"
+            )
         if root.complete is not None:
             return f"{root.complete} runs after its images:"
         if site is not None and site.kind is not SiteKind.ENTRY and edit.kind != "insert":
