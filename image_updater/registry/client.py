@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random as random_module
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -190,13 +190,10 @@ class RegistryClient:
         """What is true of an image: up to three GETs (index, manifest, config). Ask once per digest, and keep the
         answer.
         """
-        return await self._describe(image, reference, access, Operation())
-
-    async def _describe(self, image: ImageName, reference: str, access: Access, operation: Operation) -> ImageFacts:
         site = self._requester.site(image, access)
 
         async def ask(repository: str) -> ImageFacts:
-            call = _Call(site, image, access, repository, operation)
+            call = _Call(site, image, access, repository, Operation())
             outer = await self._manifest(call, reference)
             inner = outer
             if outer.is_index:
@@ -212,45 +209,6 @@ class RegistryClient:
         for warning in facts.warnings:
             log.warning("%s@%s: %s", image, facts.digest, warning)
         return facts
-
-    async def describe_many(
-        self,
-        image: ImageName,
-        references: Iterable[str],
-        access: Access,
-        *,
-        keep: Callable[[str, ImageFacts | TagNotFound | UnsupportedManifest | InvalidAnswer], None],
-        workers: int = 8,
-    ) -> None:
-        """Describe many tags; `keep` gets each outcome as it comes, so that what was learned is never lost.
-
-        An error of one tag is an outcome. Anything else (RateLimited, no connection, 401) ends the rest at once and is
-        raised:
-        what was kept is then a part, and must not be used for a choice.
-        """
-        waiting = iter(references)
-        operation = Operation()
-        failure: list[BaseException] = []
-
-        async def work() -> None:
-            for reference in waiting:
-                try:
-                    keep(reference, await self._describe(image, reference, access, operation))
-                except (TagNotFound, UnsupportedManifest, InvalidAnswer) as error:
-                    keep(reference, error)
-                except BaseException as error:
-                    failure.append(error)
-                    raise
-
-        tasks = [asyncio.create_task(work()) for _ in range(workers)]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if failure:
-            raise failure[0]
 
     async def referrers(self, image: ImageName, digest: str, access: Access) -> tuple[Descriptor, ...]:
         """What refers to a digest (signatures, attestations). Without that API: the tags `sha256-<hex>` and

@@ -117,11 +117,10 @@ async def test_a_manifest_that_is_none_is_an_error_of_this_tag_only(
 ) -> None:
     registry.push("acme/app", "good", created=CREATED)
     registry.put_manifest("acme/app", "bad", json.dumps(manifest).encode(), kind)
-    kept: dict[str, object] = {}
-    await client.describe_many(image, ["bad", "good"], nobody, keep=kept.__setitem__)
-    assert isinstance(kept["bad"], UnsupportedManifest)
-    assert message in str(kept["bad"])
-    assert isinstance(kept["good"], ImageFacts)
+    with pytest.raises(UnsupportedManifest) as caught:
+        await client.describe(image, "bad", nobody)
+    assert message in str(caught.value)
+    assert (await client.describe(image, "good", nobody)).created == CREATED
 
 
 @pytest.mark.parametrize(
@@ -226,11 +225,9 @@ async def test_a_broken_tag_is_skipped_and_the_rest_works(
     assert set((await client.tags(image, nobody)).tags) == {"good", "listed"}
     with pytest.raises(TagNotFound):
         await client.head(image, "listed", nobody)
-    kept: dict[str, object] = {}
-    await client.describe_many(image, ["listed", "good"], nobody, keep=kept.__setitem__)
-    assert isinstance(kept["listed"], TagNotFound)
-    assert "manifest unknown" in str(kept["listed"])
-    assert isinstance(kept["good"], ImageFacts)
+    with pytest.raises(TagNotFound, match="manifest unknown"):
+        await client.describe(image, "listed", nobody)
+    assert (await client.describe(image, "good", nobody)).digest == await client.head(image, "good", nobody)
 
 
 async def test_without_a_media_type_field_the_content_type_decides(

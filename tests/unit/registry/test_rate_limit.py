@@ -179,35 +179,6 @@ async def test_no_more_than_the_concurrency_at_once(fake_time: FakeTime) -> None
     assert (active, peak) == (0, 2)
 
 
-async def test_a_429_among_500_manifests_ends_the_rest_and_keeps_what_was_learned(
-    registry: EmbeddedRegistry, client: RegistryClient, image: ImageName, nobody: Access
-) -> None:
-    tags = [f"1.0.{number}" for number in range(500)]
-    registry.tag_many("acme/app", tags)
-    registry.faults.always(r"/manifests/1\.0\.50$", limited(Retry_After="3600"))
-    kept: dict[str, object] = {}
-    with pytest.raises(RateLimited) as caught:
-        await client.describe_many(image, tags, nobody, keep=kept.__setitem__)
-    assert caught.value.until == NOW + timedelta(hours=1)
-    assert 30 < len(kept) < 70
-    asked = registry.requests.total()
-    with pytest.raises(RateLimited):
-        await client.describe_many(image, tags, nobody, keep=kept.__setitem__)
-    assert registry.requests.total() == asked
-
-
-async def test_a_part_of_the_dates_is_never_returned_as_all_of_them(
-    registry: EmbeddedRegistry, client: RegistryClient, image: ImageName, nobody: Access
-) -> None:
-    """For newest: the call raises, so there is no value that could be mistaken for the whole."""
-    registry.tag_many("acme/app", ["a", "b"])
-    registry.faults.always("/manifests/b", limited(Retry_After="600"))
-    kept: dict[str, object] = {}
-    with pytest.raises(RateLimited, match="2020-01-01T00:10:00Z"):
-        await client.describe_many(image, ["a", "b"], nobody, keep=kept.__setitem__, workers=1)
-    assert list(kept) == ["a"]
-
-
 async def test_the_registrys_own_count_is_read_from_head_and_slows_us_down(
     registry: EmbeddedRegistry, client: RegistryClient, image: ImageName, nobody: Access, fake_time: FakeTime
 ) -> None:
