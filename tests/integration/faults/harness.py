@@ -227,7 +227,7 @@ def check(result: Result, *, killed: bool = False) -> Result:
     """What holds for every run."""
     said = result.out + result.err
     assert "Traceback" not in said, said
-    assert "unexpected" not in said, said
+    assert "error: unexpected" not in said, said
     for secret in SECRETS:
         assert secret not in said
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said), repr(said)
