@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 RUNS = 40
 OTHERS = 1000
-INTERVAL = 60
-"""Seconds in which each of the others is polled."""
+INTERVALS = (20, 60)
+"""Seconds in which each of the others is polled: spread evenly, so that their polls are too."""
 TAGS = ("0.9.0", "1.0.0", "latest")
 
 
@@ -81,9 +81,9 @@ def _objects(case: _Case, host: str, git: gitservers.HttpServer, others: list[st
         *(repositories.policy(name, f"{host}/acme/{name}") for name in names),
         *(
             repositories.policy(
-                name.rpartition("/")[2], f"{host}/{name}", interval=f"{INTERVAL}s", labels=", labels: {kind: other}"
+                name.rpartition("/")[2], f"{host}/{name}", interval=f"{_interval(n)}s", labels=", labels: {kind: other}"
             )
-            for name in others
+            for n, name in enumerate(others)
         ),
         repositories.repository(git.url("fleet.git"), extra=secret),
         repositories.automation("fleet"),
@@ -101,8 +101,8 @@ async def _case(
         stop = asyncio.Event()
         running = asyncio.create_task(daemon.run(stop))
         try:
-            await servers.until(daemon.ready, seconds=60, pause=0.05)
-            await asyncio.sleep(1)
+            await servers.until(lambda: _settled(product, daemon.ready()), seconds=60, pause=0.05)
+            await asyncio.sleep(INTERVALS[0])
             latencies = []
             polled = product.requests()
             spent, begun = time.process_time(), time.monotonic()
@@ -129,7 +129,7 @@ async def _case(
     work = f"hint → commit on the server, {case.name}"
     note = (
         f"{spread(latencies)}; {len(others)} other policies polled"
-        f" every {INTERVAL} s; {polled / begun:.0f} registry requests, {spent / begun:.2f} CPU-s a second here"
+        f" every {INTERVALS[0]}–{INTERVALS[1]} s; {polled / begun:.0f} registry requests, {spent / begun:.2f} CPU-s a second here"
     )
     rows = [
         Row(work=f"{work}: p50", value=median(latencies), unit="s", budget=case.budget, flux=case.flux, note=note),
@@ -142,6 +142,16 @@ async def _case(
                 flux="2", note="those for the hinted image")
         )  # fmt: skip
     return rows
+
+
+def _interval(number: int) -> int:
+    shortest, longest = INTERVALS
+    return shortest + number % (longest - shortest + 1)
+
+
+def _settled(product: servers.Product, ready: bool) -> bool:
+    """Every policy was asked once: what polls from now on is the steady state."""
+    return ready and len(product.selector.answers) >= len(product.objects.policies)
 
 
 def _moved(made: Repository, image: str) -> str:

@@ -179,8 +179,10 @@ class Product:
         from image_updater.pipeline.daemon import Daemon
         from image_updater.pipeline.update import update
 
+        files = ObjectFiles([self.file])
+        files.look()
         return Daemon(
-            files=ObjectFiles([self.file]),
+            files=files,
             objects=self.objects,
             selector=self.selector,
             secrets=self.secrets,
