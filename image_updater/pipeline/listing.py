@@ -133,6 +133,10 @@ class Listings:
         previous = before.answer if before is not None else None
         started, turn = self._clock(), self._turn
         answer = await self._registry.tags(source.image, source.access, previous=previous, fresh=fresh)
+        joined = self._known.get(source.key)
+        if joined is not None and joined is not before and not set(joined.answer.tags) <= set(answer.tags):
+            # A hinted tag joined while this list was asked for: it may be older than the tag and must not drop it.
+            answer = await self._registry.tags(source.image, source.access, previous=previous, fresh=True)
         notes = before.notes if before is not None and answer is previous else _notes(previous, answer)
         self._count += 1
         listing = Listing(answer=answer, scanned_at=started, notes=notes, serial=self._count)
