@@ -129,7 +129,8 @@ async def _case(
     work = f"hint → commit on the server, {case.name}"
     note = (
         f"{spread(latencies)}; {len(others)} other policies polled"
-        f" every {INTERVALS[0]}–{INTERVALS[1]} s; {polled / begun:.0f} registry requests, {spent / begun:.2f} CPU-s a second here"
+        f" every {INTERVALS[0]}–{INTERVALS[1]} s; beside it {polled / begun:.0f} registry requests"
+        f" and {spent / begun:.2f} CPU-s a second"
     )
     rows = [
         Row(work=f"{work}: p50", value=median(latencies), unit="s", budget=case.budget, flux=case.flux, note=note),
