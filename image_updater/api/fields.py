@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from image_updater.api.decode import INVALID, At, did_you_mean, is_null, is_text, kind_of, members
 from image_updater.api.durations import format_duration, parse_duration
 from image_updater.documents import Mapping as MappingNode
-from image_updater.documents import Node, Scalar, Sequence, plain, resolve
+from image_updater.documents import Node, Scalar, Sequence, resolve
 from image_updater.documents.values import implicit_tag
 
 if TYPE_CHECKING:
@@ -103,32 +103,6 @@ class Flag(Type):
 
     def describe(self) -> str:
         return "boolean"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Integer(Type):
-    minimum: int = 0
-    maximum: int = 2**31 - 1
-
-    def read(self, node: Node, at: At) -> int | Invalid:
-        target = resolve(node)
-        value = plain(target) if isinstance(target, Scalar) else None
-        if not isinstance(value, int) or isinstance(value, bool):
-            quoted = isinstance(target, Scalar) and re.fullmatch(r"-?[0-9]+", target.value)
-            hint = "remove the quotes" if quoted else f"write a number from {self.minimum} to {self.maximum}"
-            return at.fail(f"must be a whole number, not {kind_of(node)}", node=node, remedy=hint)
-        if not self.minimum <= value <= self.maximum:
-            return at.fail(
-                f"{value} is not between {self.minimum} and {self.maximum}", node=node, remedy="correct the number"
-            )
-        return value
-
-    def describe(self) -> str:
-        return (
-            f"integer, {self.minimum} or more"
-            if self.maximum == 2**31 - 1
-            else f"integer, {self.minimum} to {self.maximum}"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,12 +134,6 @@ def split_host(host: str) -> tuple[str, int | None]:
     return ("docker.io" if name in _HUB else name), int(port) if port else None
 
 
-def same_registry(one: str, other: str) -> bool:
-    """Do two config keys mean the same registry (path left aside)?"""
-    first, second = Place.of(one), Place.of(other)
-    return first.host == second.host and (first.port or 443) == (second.port or 443)
-
-
 def load(data: bytes, *, where: Where, helpers: bool = False) -> DockerConfig:
     """Parse `config.json`, `.dockerconfigjson` or `.dockercfg`. Raises SpecError; what the file holds never gets into
     the message.

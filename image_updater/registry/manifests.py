@@ -85,32 +85,6 @@ class ImageFacts:
     labels: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
-    def as_dict(self) -> dict[str, object]:
-        """For a cache: JSON values only; `from_dict` is its inverse."""
-        return {
-            "digest": self.digest,
-            "mediaType": self.media_type,
-            "platforms": list(self.platforms),
-            "created": self.created.isoformat() if self.created else None,
-            "labels": dict(self.labels),
-            "warnings": list(self.warnings),
-        }
-
-    @classmethod
-    def from_dict(cls, value: Mapping[str, object]) -> ImageFacts:
-        """Raises KeyError, TypeError or ValueError where the cached value is of another make: ask again then."""
-        created, platforms, labels, warnings = (value[key] for key in ("created", "platforms", "labels", "warnings"))
-        if not isinstance(platforms, list) or not isinstance(labels, dict) or not isinstance(warnings, list):
-            raise TypeError("not the facts of an image")
-        return cls(
-            digest=Digest(str(value["digest"])),
-            media_type=str(value["mediaType"]),
-            platforms=tuple(platforms),
-            created=datetime.fromisoformat(str(created)) if created else None,
-            labels=labels,
-            warnings=tuple(warnings),
-        )
-
 
 def media_type(content_type: str | None) -> str:
     """A Content-Type without its parameters."""

@@ -8,7 +8,9 @@ import json
 import pytest
 
 from image_updater.errors import SpecError, Where
-from image_updater.registry.dockerconfig import Credentials, DockerConfig, load, same_registry
+from image_updater.registry.dockerconfig import Credentials, DockerConfig, load
+
+LOGIN = Credentials(username="u", password="p")
 
 HERE = Where(file="config.json")
 
@@ -28,15 +30,21 @@ def auth(user: str, password: str) -> str:
     ],
 )
 def test_keys_name_the_same_registry(one: str, other: str) -> None:
-    assert same_registry(one, other)
+    for key, host in ((one, other), (other, one)):
+        assert DockerConfig(auths={key: LOGIN}).find(_host(host), "acme/app") == (key, LOGIN)
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("r.example", "r.example:5000"), ("http://r.example", "https://r.example"), ("a.example", "b.example")],
+    [("r.example", "r.example:5000"), ("r.example:5000", "r.example"), ("a.example", "b.example")],
 )
 def test_keys_name_different_registries(one: str, other: str) -> None:
-    assert not same_registry(one, other)
+    assert DockerConfig(auths={one: LOGIN}).find(other, "acme/app") is None
+
+
+def _host(key: str) -> str:
+    """As an image names it."""
+    return key.partition("://")[2].partition("/")[0] if "://" in key else key
 
 
 @pytest.mark.parametrize(

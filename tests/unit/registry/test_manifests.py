@@ -14,7 +14,6 @@ from image_updater.embedded.contents import OCI_INDEX, OCI_MANIFEST
 from image_updater.images import Digest, ImageName
 from image_updater.registry import (
     Access,
-    ImageFacts,
     InvalidAnswer,
     RegistryClient,
     TagNotFound,
@@ -313,18 +312,6 @@ async def test_a_chart_has_no_date_and_its_config_is_not_read(
     registry.put_manifest("acme/app", "1.0.0", json.dumps(manifest).encode(), OCI_MANIFEST)
     assert (await client.describe(image, "1.0.0", nobody)).created == CREATED
     assert registry.requests["GET blobs"] == 0
-
-
-def test_facts_survive_a_cache() -> None:
-    facts = ImageFacts(
-        digest=DIGEST,
-        media_type=OCI_INDEX,
-        platforms=("linux/amd64",),
-        created=CREATED,
-        labels={"a": "b"},
-        warnings=("w",),
-    )
-    assert ImageFacts.from_dict(json.loads(json.dumps(facts.as_dict()))) == facts
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
