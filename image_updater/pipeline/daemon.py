@@ -88,7 +88,7 @@ class Daemon:
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._bad: ImageUpdaterError | None = None
         self._invalid: dict[str, str] = {}
-        self._stopping = False
+        self._started = self._stopping = False
         secrets.objects = objects.secrets
         metrics.objects_good.set(1)
 
@@ -129,7 +129,7 @@ class Daemon:
     def ready(self) -> bool:
         """Every policy has an answer, or a reason why there is none, from after the start."""
         answers = self._selector.answers
-        return all(
+        return self._started and all(
             (answer := answers.get(name)) is not None and not isinstance(answer.error, Waiting) for name in self._names
         )
 
@@ -149,6 +149,7 @@ class Daemon:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`; then let what is under way finish its push, or drop it between two steps."""
         await self._adopt(self.objects)
+        self._started = True
         for branch in self._branches.values():
             # Where nothing is known yet, the first answer will wake it.
             if not branch.policies or any(self._answer(name)[0] for name in branch.policies):
