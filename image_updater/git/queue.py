@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random as _random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -157,6 +157,12 @@ class WriterQueue:
         if self._runner is None or self._runner.done():
             self._runner = asyncio.create_task(self._drain(), name=f"writer {self.mirror.key} {self.branch}")
         return await item.future
+
+    def retain(self, keys: Container[str]) -> None:
+        """Only works of these keys still stand: the commits of others (an automation that is gone, or suspended) leave
+        the branch when it is rebuilt next.
+        """
+        self._standing = {key: work for key, work in self._standing.items() if key in keys}
 
     async def close(self) -> None:
         """Wait until everything submitted is done."""

@@ -197,6 +197,8 @@ async def _queued(
     landed = _Landed()
     branch = automation.push_branch or target.branch
     queue = mirrors.queue(mirror, branch, base=target.branch)
+    standing = {str(each.key) for each in request.objects.automations if not each.suspend}
+    queue.retain(standing | {str(each.key) for each in target.automations})
 
     async def plan(tip: Tip) -> Planned | None:
         landed.run = result = await run(line, automation, request.objects, tip.tree, written=_history(mirror, tip))

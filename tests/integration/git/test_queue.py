@@ -255,8 +255,11 @@ async def test_another_push_branch_is_rebuilt_and_a_persons_commit_on_it_stops_u
         await queue.submit(setting("k2", "1"))
         assert parts.git("merge-base", "updates", "main", cwd=bare) == parts.git("rev-parse", "main", cwd=bare)
         assert parts.git("show", "updates:a.yaml", cwd=bare) == "k0: 1\nk1: 1\nk2: 1"
+        queue.retain({"k0", "k2"})
+        await queue.submit(setting("k2", "2"))
+        assert parts.git("show", "updates:a.yaml", cwd=bare) == "k0: 1\nk1: 0\nk2: 2", "k1 is gone, or suspended"
         mine = parts.commit(bare, {"c": "1"}, branch="updates", message="By hand")
-        stopped = await queue.submit(setting("k2", "2"))
+        stopped = await queue.submit(setting("k2", "3"))
         assert isinstance(stopped.error, TreeRefused)
         assert "By hand" in str(stopped.error)
         assert parts.git("rev-parse", "updates", cwd=bare) == mine
