@@ -58,6 +58,8 @@ class Workspace:
         self._folders: set[str] = set()
         self._generated: dict[str, str] = {}  # folder → the kustomization that was generated into it
         self._wrappers = 0
+        self._helm: str | None = None
+        self._programs: str | None = None  # a folder beside, where this one is mounted noexec
         try:
             self.folder = os.path.realpath(tempfile.mkdtemp(prefix="image-updater-", dir=_place()))
             for name in ("repository", "wrappers", "empty", "scratch"):
@@ -76,7 +78,9 @@ class Workspace:
             self._sizes.clear()
             self._by_oid.clear()
             self._like = ()  # or each tree would keep all the trees before it
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self._programs):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def prepare(self, root: Root) -> str:
         """Write what is missing of a root; the folder to build. Raises Unbuildable, LimitExceeded, RenderError."""
@@ -88,9 +92,7 @@ class Workspace:
             try:
                 return self._lay_out(root, where)
             except OSError as exc:
-                raise RenderError(
-                    f"the build's temporary folder: {exc.strerror}", where=where, remedy="make room, or set TMPDIR"
-                ) from exc
+                raise _no_room(exc, where) from exc
 
     def _lay_out(self, root: Root, where: Where) -> str:
         files = self.tree.files()
@@ -124,12 +126,23 @@ class Workspace:
 
         What it calls besides, `helm template` of a chart in a folder, is the same in both.
         """
-        path = f"{self.folder}/helm"
         with self._lock:
-            if not os.path.exists(path):
-                with open(path, "w", encoding="utf-8") as file:
-                    file.write(_HELM_3.format(helm=shlex.quote(helm)))
-                os.chmod(path, 0o500)
+            if self._helm is None:
+                try:
+                    self._helm = self._write_helm(helm)
+                except OSError as exc:
+                    raise _no_room(exc) from exc
+            return self._helm
+
+    def _write_helm(self, helm: str) -> str:
+        folder = self.folder
+        if _forbids_programs(folder):
+            # As containers mount /dev/shm.
+            folder = self._programs = self._programs or tempfile.mkdtemp(prefix="image-updater-")
+        path = f"{folder}/helm"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(_HELM_3.format(helm=shlex.quote(helm)))
+        os.chmod(path, 0o500)
         return path
 
     def holds(self, oid: str) -> str | None:
@@ -224,6 +237,14 @@ def _place() -> str | None:
     if os.access(_MEMORY, os.W_OK | os.X_OK) and room.f_bavail * room.f_frsize >= _ROOM:
         return str(_MEMORY)
     return None
+
+
+def _no_room(exc: OSError, where: Where | None = None) -> RenderError:
+    return RenderError(f"the build's temporary folder: {exc.strerror}", where=where, remedy="make room, or set TMPDIR")
+
+
+def _forbids_programs(folder: str) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_NOEXEC)
 
 
 def _check_path(path: str) -> None:

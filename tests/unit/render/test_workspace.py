@@ -160,3 +160,17 @@ def test_a_full_disk_leaves_no_half_file(opened: list[Workspace]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     space.prepare(root)
     assert laid_out(space) == FILES
+
+
+@pytest.mark.parametrize("forbids", [False, True], ids=["programs may run there", "mounted noexec"])
+def test_the_helm_that_calls_itself_3_lies_where_programs_may_run(
+    opened: list[Workspace], monkeypatch: pytest.MonkeyPatch, forbids: bool
+) -> None:
+    monkeypatch.setattr("image_updater.render.workspace._forbids_programs", lambda folder: forbids)
+    space = lay_out(opened, MemoryTree(FILES), closure=CLOSURE)
+    helm = Path(space.old_helm("/opt/my helm"))
+    assert helm == Path(space.old_helm("/opt/my helm"))
+    assert helm.is_relative_to(space.folder) is not forbids
+    assert "exec '/opt/my helm'" in helm.read_text()
+    space.close()
+    assert not helm.parent.exists()
