@@ -6,7 +6,7 @@ accepts and rejects what go-yaml does; offsets are characters of the decoded tex
 """
 
 from image_updater.documents.nodes import Alias, Document, Mapping, Node, Path, Scalar, Sequence, resolve
-from image_updater.documents.parse import decode, parse, parse_events
+from image_updater.documents.parse import check, decode, parse, parse_events
 from image_updater.documents.values import find, get, plain, string, walk
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Path",
     "Scalar",
     "Sequence",
+    "check",
     "decode",
     "find",
     "get",

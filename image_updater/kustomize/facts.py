@@ -15,7 +15,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from image_updater.documents import decode, parse
+from image_updater.documents import check, decode, parse
 from image_updater.errors import DocumentError
 from image_updater.kustomize import markers
 from image_updater.kustomize.model import Marker
@@ -24,13 +24,14 @@ from image_updater.kustomize.values import pack
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-VERSION = b"iu2:%d.%d:" % sys.version_info[:2]
+VERSION = b"iu3:%d.%d:" % sys.version_info[:2]
 """Facts of another version are made anew; marshal's format belongs to the interpreter's version."""
 
 _BEARS = re.compile(rb"image|ontainers|Kustomization|kind:\s*[\"']?Application|image-updater\.dev")
 _KIND = re.compile(rb"^(?:- |\{)?\s*[\"']?kind[\"']?\s*:", re.MULTILINE)
 _API_VERSION = re.compile(rb"[\"']?apiVersion[\"']?\s*:")
-_TELLING = re.compile(rb"\b(?:kind|image)[\"']?\s*:")
+_TEMPLATE = re.compile(rb"\{\{|\{%|<%")
+"""What engines fill in: not YAML yet, and no mistake."""
 _BOUNDARY = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _BEARS_TEXT = re.compile(_BEARS.pattern.decode())
 _CRD = re.compile(r"^kind:\s*[\"']?CustomResourceDefinition[\"']?\s*$", re.MULTILINE)
@@ -93,20 +94,30 @@ class Facts:
 def read(data: bytes, *, full: bool) -> Facts:
     """The facts of a file. `full`: all documents, else only those that can bear an image or name a root."""
     if data.startswith(_LFS):
-        return Facts(error=("a Git LFS pointer: the content is not in this repository", 1))
+        return Facts(manifest=True, error=("a Git LFS pointer: the content is not in this repository", 1))
     manifest = _KIND.search(data) is not None and _API_VERSION.search(data) is not None
     if not full and not _BEARS.search(data):
-        return Facts(manifest=manifest)
+        error = _invalid(data)
+        return Facts(manifest=manifest or error is not None, error=error)
     try:
         text = decode(data)
         documents = parse(text if full else _blanked(text))
         packed = tuple(pack(document.root) for document in documents)
     except DocumentError as exc:
-        telling = (
-            manifest if b"{{" in data else _TELLING.search(data) is not None
-        )  # templates are no YAML, and no mistake
-        return Facts(manifest=manifest or telling, error=(exc.message, exc.where.line), marked=_mentions(data))
+        telling = manifest or not _TEMPLATE.search(data)
+        return Facts(manifest=telling, error=(exc.message, exc.where.line), marked=_mentions(data))
     return Facts(documents=packed, manifest=manifest, marked=_mentions(data))
+
+
+def _invalid(data: bytes) -> tuple[str, int | None] | None:
+    """Why a file without images cannot be read. A template is no mistake; what is large is taken as it is."""
+    if len(data) > _BIG or _TEMPLATE.search(data):
+        return None
+    try:
+        check(decode(data))
+    except DocumentError as exc:
+        return exc.message, exc.where.line
+    return None
 
 
 def _mentions(data: bytes) -> bool:

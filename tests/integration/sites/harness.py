@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 from click.testing import CliRunner
 
 from image_updater.cli.app import cli
@@ -141,10 +142,14 @@ def read(folder: Path) -> dict[str, bytes]:
 
 def run(*arguments: str) -> tuple[int, str, str]:
     """A command in this process: exit code, standard output, standard error."""
-    result = CliRunner().invoke(cli, list(arguments))
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
+    result = CliRunner().invoke(cli, list(arguments), standalone_mode=False)
+    if isinstance(result.exception, click.ClickException):
+        return result.exception.exit_code, result.stdout, result.stderr + result.exception.format_message()
+    if result.exception is not None:
         raise result.exception
-    return result.exit_code, result.stdout, result.stderr
+    code = result.return_value
+    assert isinstance(code, int)
+    return code, result.stdout, result.stderr
 
 
 def update(

@@ -579,11 +579,13 @@ c: {{image: {{repository: {WEB}, tag: '1.0.0@{A}'}}}}
         files={
             "a.yaml": deployment(),
             "b.yaml": "kind: Pod\napiVersion: v1\nimage: [\n",
-            "latin.yaml": "kind: Pod\napiVersion: v1\nimage: x\n",
+            "c.yaml": "apiVersion: v1\nkind: Service\n  metadata: [\n",
+            "d.yaml": "just: [a, 'broken\n",
+            "template.yaml": "{{- if .Values.x }}\na: b\n{{- end }}\n",
             "lfs.yaml": "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n",
         },
         swap={"a.yaml": MOVE},
-        problems=("b.yaml",),
+        problems=("b.yaml", "c.yaml", "d.yaml", "lfs.yaml"),
     ),
     "an-alias-moves-when-all-its-users-are-meant": Case(
         files={
