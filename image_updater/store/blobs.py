@@ -7,9 +7,11 @@ uses are noted in steps of ten minutes, in memory, and written together with the
 from __future__ import annotations
 
 import json
+import threading
 from typing import TYPE_CHECKING, Final
 
 from image_updater.store.codec import pack, to_micros, unpack
+from image_updater.store.errors import StateFailed
 
 if TYPE_CHECKING:
     import sqlite3
@@ -157,15 +159,18 @@ class Blobs:
 
 
 class BlobCache:
-    """One space with `get` and `put`, as the scan and the render caches want it.
+    """One space with `get` and `put`, as the scan and the render caches want it. Thread-safe.
 
-    Writes are gathered: `flush` ends a batch.
+    Writes are gathered: `flush` ends a batch. A batch that cannot be written (a full disk) is dropped with a warning:
+    what is in it can be made again, so it must not fail the work that made it.
     """
 
-    def __init__(self, blobs: Blobs, space: str, *, batch: int = 256) -> None:
+    def __init__(self, blobs: Blobs, space: str, *, batch: int = 256, warn: Callable[[str], None]) -> None:
         self._blobs = blobs
         self._space = space
         self._batch = batch
+        self._warn = warn
+        self._lock = threading.Lock()
         self._fresh: dict[str, bytes] = {}
         self._ahead: dict[str, bytes] = {}
 
@@ -176,8 +181,10 @@ class BlobCache:
         return found if found is not None else self._blobs.get(self._space, key)
 
     def put(self, key: str, data: bytes) -> None:
-        self._fresh[key] = data
-        if len(self._fresh) >= self._batch:
+        with self._lock:
+            self._fresh[key] = data
+            full = len(self._fresh) >= self._batch
+        if full:
             self.flush()
 
     def prefetch(self, keys: Iterable[str]) -> None:
@@ -185,6 +192,10 @@ class BlobCache:
         self._ahead.update(self._blobs.get_many(self._space, keys))
 
     def flush(self) -> None:
-        fresh, self._fresh = self._fresh, {}
+        with self._lock:
+            fresh, self._fresh = self._fresh, {}
         if fresh:
-            self._blobs.put_many(self._space, fresh)
+            try:
+                self._blobs.put_many(self._space, fresh)
+            except StateFailed as exc:
+                self._warn(f"{exc}: {len(fresh)} {self._space} are not kept")

@@ -47,7 +47,7 @@ class Database:
         busy: float | None = None,
     ) -> None:
         self.path = path
-        self._warn = warn
+        self.warn = warn
         self._clock = clock
         self._busy = BUSY_SECONDS if busy is None else busy
         self._lock = threading.RLock()
@@ -196,7 +196,7 @@ class Database:
                     with contextlib.suppress(FileNotFoundError):
                         os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
                 _keep_newest(aside, f"{self.path.name}.corrupt-")
-                self._warn(f"{self.path} is corrupt ({cause}): moved to {aside.name}, begun anew")
+                self.warn(f"{self.path} is corrupt ({cause}): moved to {aside.name}, begun anew")
             self._connection = self._connect()
 
     @contextlib.contextmanager

@@ -27,6 +27,7 @@ from image_updater.store.codec import (
     unpack_words,
 )
 from image_updater.store.database import Database
+from image_updater.store.errors import StateFailed
 from image_updater.store.model import Decision, StoredTags
 
 if TYPE_CHECKING:
@@ -87,9 +88,14 @@ class Store:
         return self._database.path
 
     def close(self) -> None:
-        """Write what was held back, and close. Closing twice is fine."""
-        if not self._database.closed:
+        """Write what was held back (a warning where that fails), and close. Closing twice is fine."""
+        if self._database.closed:
+            return
+        try:
             self.flush()
+        except StateFailed as exc:
+            self._database.warn(str(exc))
+        finally:
             self._database.close()
 
     def flush(self) -> None:
@@ -293,7 +299,7 @@ class Store:
 
     def cache(self, space: str) -> BlobCache:
         """One space with `get` and `put` (and `prefetch`, `flush`)."""
-        return BlobCache(self._blobs, space)
+        return BlobCache(self._blobs, space, warn=self._database.warn)
 
     # ------------------------------------------------------------------------------------------------- parts
 

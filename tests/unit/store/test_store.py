@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import threading
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_updater.store import Store, StoredTags
+from image_updater.store import BlobCache, StateError, Store, StoredTags
 from image_updater.store.codec import pack, pack_words, unpack, unpack_words
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -273,3 +274,42 @@ def test_packed_bytes_come_back_and_never_grow_by_more_than_one(data: bytes) -> 
     packed = pack(data)
     assert unpack(packed) == data
     assert len(packed) <= len(data) + 1
+
+
+def test_a_cache_that_cannot_be_written_warns_and_goes_on(tmp_path: Path) -> None:
+    """What can be made again must not fail the work that made it; closing does not fail it either."""
+    warnings: list[str] = []
+    store = Store.open(tmp_path / "state", warn=warnings.append)
+    store.save_tags("r", "i", tag_list("1"))
+    connection = store._database._open()
+    connection.execute(f"PRAGMA max_page_count = {connection.execute('PRAGMA page_count').fetchone()[0]}")
+    cache = store.cache("renders")
+    cache.put("k", os.urandom(1_000_000))
+    cache.flush()
+    assert cache.get("k") is None
+    assert len(warnings) == 1
+    assert "1 renders are not kept" in warnings[0]
+    connection.execute("PRAGMA query_only = ON")
+    store.save_tags("r", "i", tag_list("1", at=NOW + timedelta(hours=1)))
+    store.close()
+    assert len(warnings) == 2
+    with pytest.raises(StateError, match="closed"):
+        store.get_blob("renders", "k")
+
+
+def test_a_cache_is_shared_by_threads() -> None:
+    with Store.open(None) as store:
+        cache = BlobCache(store._blobs, "s", batch=2, warn=pytest.fail)
+
+        def fill(number: int) -> None:
+            for each in range(300):
+                cache.put(f"{number}-{each}", b"x")
+
+        threads = [threading.Thread(target=fill, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        cache.flush()
+        keys = [f"{number}-{each}" for number in range(8) for each in range(300)]
+        assert len(store.get_blobs("s", keys)) == len(keys)
