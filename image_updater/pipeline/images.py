@@ -8,6 +8,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from image_updater.errors import SpecError
 from image_updater.kustomize import locate
 from image_updater.kustomize.model import SiteKind
 from image_updater.patch.claims import resolve, with_unseen_uses
@@ -36,10 +37,18 @@ async def images(request: ImagesRequest) -> ImagesReport:
     return await asyncio.to_thread(_images, request)
 
 
+def _cached_state(request: ImagesRequest) -> Path | None:
+    """The user's own cache folder; None for a user without a home."""
+    try:
+        return cache_folder(request.settings, request.environment) / "state.sqlite"
+    except SpecError:
+        return None
+
+
 def _images(request: ImagesRequest) -> ImagesReport:
-    state = request.settings.state or cache_folder(request.settings, request.environment) / "state.sqlite"
+    state = request.settings.state or _cached_state(request)
     place = open_path(Path(request.target or "."))
-    with kept_facts(state) as facts:
+    with kept_facts(state, asked=request.settings.state is not None) as facts:
         request.progress("reading the files")
         provenance = with_unseen_uses(
             locate(place.tree, named=named_roots(request.objects, request.roots), cache=facts)

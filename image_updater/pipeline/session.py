@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from image_updater.kustomize import NamedRoot
 from image_updater.settings import cache_folder
-from image_updater.store import Store
+from image_updater.store import StateError, StateFailed, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,10 +35,19 @@ class Session:
 
 
 @contextmanager
-def kept_facts(path: Path | None) -> Iterator[BlobCache | None]:
-    """Facts of files alone, for commands that neither build nor fetch: nothing else is opened, or even imported."""
+def kept_facts(path: Path | None, *, asked: bool = True) -> Iterator[BlobCache | None]:
+    """Facts of files alone, for commands that neither build nor fetch: nothing else is opened, or even imported.
+
+    Where nobody `asked` for that place, one that cannot be used (a read-only home) is done without.
+    """
     with ExitStack() as stack:
-        store = Store.open(path)
+        try:
+            store = Store.open(path)
+        except (StateError, StateFailed):
+            if asked:
+                raise
+            yield None
+            return
         stack.callback(store.close)
         if path is None:
             yield None
