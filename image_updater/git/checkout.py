@@ -313,7 +313,10 @@ class Checkout:
         # Before anything is touched: these refuse paths, authors and keys that cannot be.
         commits.signature(author, when or datetime.now(UTC))
         base = self.head_tree().id
-        trees.edited(repository, base, files)
+        try:
+            trees.edited(repository, base, files)
+        except (OSError, pygit2.GitError) as exc:
+            raise CheckoutError(f"{self._git} cannot be written: {exc}", remedy="check disk space and rights") from exc
         journal.begin(self._git, journal.Note(parent=parent, files=begun))
         try:
             write_files(self.root, files, expected=expected or {path: old for path, (old, _) in begun.items()})

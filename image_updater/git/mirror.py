@@ -360,7 +360,12 @@ class Mirror:
 
         def work() -> str:
             self._commits += 1
-            return commits.on_tree(self._repository, parent, files, message, author, signer, when)
+            try:
+                return commits.on_tree(self._repository, parent, files, message, author, signer, when)
+            except (OSError, pygit2.GitError) as exc:
+                raise GitUnavailable(
+                    f"the cache folder {self.folder} cannot be written: {exc}", remedy="check disk space and rights"
+                ) from exc
 
         return await self._run(work, self.access.timeout, "committing")
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from image_updater.errors import RenderError
 from image_updater.kustomize.model import Part, RootKind, SiteKind, dotted
 from image_updater.patch.compare import compare, images_of
+from image_updater.render.errors import BuildFailed, LimitExceeded, Unbuildable
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -237,7 +238,10 @@ class _Prover:
         proofs = []
         for root in roots:
             old, new = before[root.id], after.get(root.id)
-            if isinstance(old, RenderError):
+            if isinstance(old, RenderError) and not isinstance(old, BuildFailed | LimitExceeded | Unbuildable):
+                # Not the root's fault (a full disk, a binary that does not start): nothing is known of it.
+                self.refuse(self.reaching(root), f"{root.id} could not be built: {_short(old)}")
+            elif isinstance(old, RenderError):
                 proofs.append(self.parsed(root, f"it did not build before: {_short(old)}"))
             elif new is None or isinstance(new, RenderError):
                 said = _short(new) if isinstance(new, RenderError) else "it is no root any more"

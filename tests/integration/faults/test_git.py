@@ -190,9 +190,7 @@ def test_twenty_processes_on_one_branch_all_land(
 
 # ------------------------------------------------------------------------------------------------- connections
 
-CUTS = [("cut_up", at) for at in (1, 400, 1000, 1700)] + [
-    ("cut_down", at) for at in (1, 500, 1000, 1500, 2000)
-]
+CUTS = [("cut_up", at) for at in (1, 400, 1000, 1700)] + [("cut_down", at) for at in (1, 500, 1000, 1500, 2000)]
 
 
 @pytest.mark.parametrize(("way", "at"), CUTS, ids=[f"{way}-{at}" for way, at in CUTS])
