@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +17,7 @@ from image_updater.store.model import StoredTags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from image_updater.images import ImageName
     from image_updater.registry import Access, ImageFacts, TagList
@@ -95,9 +96,14 @@ class Listings:
         return found
 
     def recent(self, source: Source, interval: timedelta) -> Listing | None:
-        """The last list, if it is younger than one interval: as good as if the process had never stopped."""
+        """The last list, if it is younger than one interval: as good as if the process had never stopped.
+
+        One from the future (the clock was set back since) is not: it could be any age.
+        """
         found = self.known(source)
-        return found if found is not None and self._clock() - found.scanned_at < interval else None
+        if found is None:
+            return None
+        return found if timedelta(0) <= self._clock() - found.scanned_at < interval else None
 
     def turn(self) -> int:
         """Begin a turn: `fetch(…, turn)` asks each source at most once in it."""
