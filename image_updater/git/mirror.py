@@ -360,12 +360,7 @@ class Mirror:
 
         def work() -> str:
             self._commits += 1
-            try:
-                return commits.on_tree(self._repository, parent, files, message, author, signer, when)
-            except (OSError, pygit2.GitError) as exc:
-                raise GitUnavailable(
-                    f"the cache folder {self.folder} cannot be written: {exc}", remedy="check disk space and rights"
-                ) from exc
+            return commits.on_tree(self._repository, parent, files, message, author, signer, when)
 
         return await self._run(work, self.access.timeout, "committing")
 
@@ -423,7 +418,7 @@ def _own_disk(folder: Path) -> Iterator[None]:
         yield
     except (pygit2.GitError, OSError) as exc:
         raise GitUnavailable(
-            f"the cache folder {folder} fails: {exc}", remedy="check its disk space and rights, or see --cache"
+            f"the cache folder {folder} cannot be used: {exc}", remedy="check disk space and rights, or see --cache"
         ) from exc
 
 
