@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from image_updater.kustomize.model import Provenance, ScalarRef, Site, Use
-    from image_updater.patch.claims import Claim, Claims, MarkerClaim, SiteClaims
+    from image_updater.patch.claims import Claim, Claims, MarkerClaim, Rank, SiteClaims
     from image_updater.patch.scope import Scope
 
 
@@ -125,11 +125,34 @@ class _Planner:
         moves: dict[int, Move] = {}
         settled: dict[int, Decision] = {}
         self.moves[site.id] = moves
+        manual = site.kind is SiteKind.PATCH and not self.patches
+        contested = {} if manual else self.contested(claimed)
         for index, (use, claim) in enumerate(zip(site.uses, claimed.uses, strict=True)):
-            decision = self.judge_use(site, index, use, claim, moves)
+            if index in contested:
+                decision: Decision | None = Decision(site=site, state=State.CONFLICT, reason=contested[index])
+            else:
+                decision = self.judge_use(site, index, use, claim, moves)
             if decision is not None:
                 settled[index] = replace(decision, roots=(use.root,))
         return settled
+
+    def contested(self, claimed: SiteClaims) -> dict[int, str]:
+        """Uses of one root, claimed at one rank by policies that want this one site to hold different tags."""
+        by_rank: dict[tuple[str, Rank], dict[str, list[int]]] = defaultdict(dict)
+        for index, (use, claim) in enumerate(zip(claimed.site.uses, claimed.uses, strict=True)):
+            if claim.policy is not None and self.covered(claimed.site, use):
+                by_rank[use.root, claim.rank].setdefault(claim.policy, []).append(index)
+        found: dict[int, str] = {}
+        for claims in by_rank.values():
+            wanted = {
+                f"{policy} wants {chosen.tag}": (chosen.tag, chosen.digest)
+                for policy in claims
+                if (chosen := self.choices[policy].selection) is not None
+            }
+            if len(set(wanted.values())) > 1:
+                reason = f"policies claim it alike: {', '.join(sorted(wanted))}"
+                found |= {index: reason for indexes in claims.values() for index in indexes}
+        return found
 
     def judge_use(self, site: Site, index: int, use: Use, claim: Claim, moves: dict[int, Move]) -> Decision | None:
         policy = claim.policy

@@ -568,6 +568,36 @@ c: {{image: {{repository: {WEB}, tag: '1.0.0@{A}'}}}}
         states={("d.yaml", 12): "conflict"},
         objects=POLICY + "---\n" + policy(name="other", strategy="semver: {range: ~1.1}"),
     ),
+    "containers-of-one-entry-that-want-different-tags-are-a-conflict": Case(
+        files={
+            "kustomization.yaml": f"{HEAD}images: [{{name: {WEB}, newTag: 1.0.0}}]\n",
+            "deploy.yaml": deployment(
+                annotations="{image-updater.dev/policy.web: semver ^1, image-updater.dev/policy.side: semver ~1.1}"
+            )
+            + f"        - name: side\n          image: {OLD}\n",
+        },
+        states={("kustomization.yaml", 2): "conflict"},
+        objects="",
+    ),
+    "containers-of-one-entry-that-want-the-same-tag-move-together": Case(
+        files={
+            "kustomization.yaml": f"{HEAD}images: [{{name: {WEB}, newTag: 1.0.0}}]\n",
+            "deploy.yaml": deployment(
+                annotations="{image-updater.dev/policy.web: semver ^1, image-updater.dev/policy.side: semver ^1.2}"
+            )
+            + f"        - name: side\n          image: {OLD}\n",
+        },
+        swap={"kustomization.yaml": MOVE},
+        objects="",
+    ),
+    "an-ignored-user-of-an-entry-keeps-it": Case(
+        files={
+            "kustomization.yaml": "resources: [a.yaml, b.yaml]\n" + f"images: [{{name: {WEB}, newTag: 1.0.0}}]\n",
+            "a.yaml": deployment(),
+            "b.yaml": deployment(name="b", annotations="{image-updater.dev/ignore: 'true'}"),
+        },
+        states={("kustomization.yaml", 2): "refused"},
+    ),
     "of-an-automation's-namespace-only": Case(
         files={"d.yaml": deployment()},
         swap={"d.yaml": MOVE},

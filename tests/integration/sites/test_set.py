@@ -72,7 +72,11 @@ CASES = {
     ),
     "a-new-entry": ("", [f"{WEB}=:v2"], f"images:\n- name: {WEB}\n  newTag: v2\n"),
     "an-empty-value-is-filled": (entry("newTag:"), [f"{WEB}=:v2"], entry("newTag: v2")),
-    "crlf": (ENTRY.replace("\n", "\r\n"), [f"{WEB}=:v2@{A}"], entry("newTag: v2", f"digest: {A}").replace("\n", "\r\n")),
+    "crlf": (
+        ENTRY.replace("\n", "\r\n"),
+        [f"{WEB}=:v2@{A}"],
+        entry("newTag: v2", f"digest: {A}").replace("\n", "\r\n"),
+    ),
     "flow": (
         f"images: [{{name: {WEB}, newTag: 'v1'}}]\n",
         [f"{WEB}=@{A}"],
