@@ -10,7 +10,12 @@ from image_updater.cli.failing import DONE, FAILED, Command
 
 @click.command(
     cls=Command,
-    epilog="bash, zsh: source <(image-updater completion bash) · fish: image-updater completion fish | source",
+    epilog=(
+        "\b\n"
+        "bash: source <(image-updater completion bash)\n"
+        "zsh:  source <(image-updater completion zsh)\n"
+        "fish: image-updater completion fish | source"
+    ),
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> int:

@@ -15,7 +15,7 @@ from image_updater.cli.failing import DONE, FAILED, Command
 @click.command(cls=Command)
 @click.argument("target", required=False, metavar="[PATH]")
 @click.argument("revisions", nargs=-1, metavar="[REV [REV]]")
-@options.roots
+@options.only_roots
 @options.output("text", "json")
 @options.settings("color", "state", "cache", *options.RENDERING)
 def command(
@@ -30,6 +30,7 @@ def command(
     No REV: HEAD and the files as they stand. One: that revision and the files. Two: those two. A first argument that
     is no folder is a REV of the repository around the current one.
     """
+    options.folder(target)
     if target is not None and len(revisions) < 2 and not os.path.exists(target) and os.sep not in target[:1]:
         revisions, target = (target, *revisions), None
     if len(revisions) > 2:

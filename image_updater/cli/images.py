@@ -26,6 +26,7 @@ def command(target: str | None, files: tuple[str, ...], roots: tuple[str, ...], 
     from image_updater.pipeline.images import images
     from image_updater.pipeline.report import ImagesRequest
 
+    options.folder(target)
     settings = options.load_settings(flags)
     with progress("reading") as say:
         report = asyncio.run(

@@ -69,14 +69,17 @@ def output(*formats: str) -> Callable[[F], F]:
 
 
 def roots(function: F) -> F:
-    return click.option(
-        "--root",
-        "roots",
-        multiple=True,
-        metavar="DIR",
-        shell_complete=_completes("dir"),
-        help="A folder that is rendered as one, besides those that are found. Repeatable.",
-    )(function)
+    """Roots that are added to those found."""
+    return _roots("A folder that is rendered as one, besides those that are found. Repeatable.")(function)
+
+
+def only_roots(function: F) -> F:
+    """Roots that stand in the place of those found."""
+    return _roots("Only this folder, rendered as one, instead of all that are found. Repeatable.")(function)
+
+
+def _roots(text: str) -> Callable[[F], F]:
+    return click.option("--root", "roots", multiple=True, metavar="DIR", shell_complete=_completes("dir"), help=text)
 
 
 def tags(function: F) -> F:
@@ -111,6 +114,9 @@ def settings(*names: str) -> Callable[[F], F]:
 
 def _setting(field: dataclasses.Field[Any]) -> Callable[[F], F]:
     flag, text, parse = (field.metadata[key] for key in ("flag", "help", "parse"))
+    if field.default is not None and not isinstance(field.default, bool | StrEnum):
+        shown = f"{field.default:g}" if isinstance(field.default, float) else field.default
+        text = f"{text}  [default: {shown}]"
     if isinstance(field.default, bool):
         return click.option(flag, field.name, is_flag=True, default=None, help=text)
     if isinstance(field.default, StrEnum):
@@ -142,6 +148,12 @@ REGISTRY = ("concurrency", "registry_rate", "max_pages")
 
 
 # ------------------------------------------------------------------------------------------- from flags to values
+
+
+def folder(target: str | None) -> None:
+    """Refuse an address where only a folder makes sense. `scheme://` alone counts: `HEAD:x` may be a revision."""
+    if target is not None and "://" in target:
+        raise click.UsageError(f"{target!r} is an address: clone it and name the folder (only update takes a URL)")
 
 
 def load_objects(files: Sequence[str]) -> Objects:

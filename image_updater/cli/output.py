@@ -82,36 +82,64 @@ def console(color: str) -> Console:
 
 
 def table(out: Console, rows: Sequence[Sequence[str | Text]], *, indent: int = 2, styles: Sequence[str] = ()) -> None:
-    """Aligned columns without borders; on a terminal what is too long folds inside its column."""
+    """Aligned columns without borders. Where the terminal is too narrow for them, each row flows over several lines
+    instead, cell by cell: a path or an image that is cut in the middle cannot be copied.
+    """
     if not rows:
         return
-    from rich.padding import Padding
-    from rich.table import Table
     from rich.text import Text
 
     columns = max(len(row) for row in rows)
     cells = [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
-    if out.width >= WIDE:
-        # Plain text: pad by hand, so that no line ends in a hundred thousand blanks.
-        widths = [max((line[i].cell_len for line in cells if i < len(line)), default=0) for i in range(columns)]
-        for cells_of_row in cells:
+    widths = [max((row[i].cell_len for row in cells if i < len(row)), default=0) for i in range(columns)]
+    fits = indent + sum(widths) + 2 * (columns - 1) <= out.width
+    for row in cells:
+        pieces = [cell.copy() for cell in row]
+        for piece, style in zip(pieces, styles, strict=False):
+            if style:
+                piece.stylize(style)
+        if fits:
             line = Text(" " * indent)
-            for i, cell in enumerate(cells_of_row):
-                piece = cell.copy()
-                if i < len(styles) and styles[i]:
-                    piece.stylize(styles[i])
-                line.append_text(piece)
-                if i + 1 < len(cells_of_row):
-                    line.append(" " * (widths[i] - cell.cell_len + 2))
+            for piece, width in zip(pieces, widths, strict=False):
+                line.append_text(piece).append(" " * (width - piece.cell_len + 2))
             line.rstrip()
-            out.print(line)
-        return
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for i in range(columns):
-        grid.add_column(style=styles[i] if i < len(styles) and styles[i] else None, overflow="fold")
-    for cells_of_row in cells:
-        grid.add_row(*cells_of_row)
-    out.print(Padding(grid, (0, 0, 0, indent)))
+            out.print(line, soft_wrap=True)
+        else:
+            for line in _flowed(pieces, indent, out.width):
+                out.print(line, soft_wrap=True)
+
+
+def _flowed(pieces: Sequence[Text], indent: int, width: int) -> list[Text]:
+    """One row as lines of at most `width`, the later ones indented; a cell is broken between its words at most."""
+    from rich.text import Text
+
+    lines = [Text(" " * indent)]
+    hanging = indent + 4
+    start = True
+    for piece in pieces:
+        if not piece.plain:
+            continue
+        if not start and lines[-1].cell_len + 2 + piece.cell_len <= width:
+            lines[-1].append("  ").append_text(piece)
+            continue
+        if start:
+            lines[-1].append_text(piece)
+            start = False
+            continue
+        room = max(width - hanging, 1)
+        length = 0
+        line = Text(" " * hanging)
+        for word in piece.split(" "):
+            if length and length + 1 + word.cell_len > room:
+                lines.append(line)
+                line, length = Text(" " * hanging), 0
+            if length:
+                line.append(" ")
+                length += 1
+            line.append_text(word)
+            length += word.cell_len
+        lines.append(line)
+    return lines
 
 
 def printable(text: str) -> str:

@@ -13,7 +13,7 @@ from image_updater.cli.failing import DONE, FAILED, Command
 
 @click.command(cls=Command)
 @click.argument("target", required=False, metavar="[PATH]")
-@options.roots
+@options.only_roots
 @options.output("text", "json")
 @options.settings("state", "cache", *options.RENDERING)
 def command(
@@ -31,6 +31,7 @@ def command(
     from image_updater.pipeline.rendering import render
     from image_updater.pipeline.report import RenderRequest
 
+    options.folder(target)
     settings = options.load_settings(flags)
     with progress("rendering") as say:
         report = asyncio.run(

@@ -12,8 +12,15 @@ from image_updater.cli.failing import Command
 from image_updater.images.names import is_digest, is_tag, parse_name
 from image_updater.pipeline.report import SetImage
 
+EXAMPLES = """\b
+Examples:
+  image-updater set acme/web=:1.5.0                  another tag
+  image-updater set acme/web=mirror.example.com/web  another name, the tag stays
+  image-updater set acme/web=@sha256:…               pinned: the tag goes
+"""
 
-@click.command(cls=Command)
+
+@click.command(cls=Command, epilog=EXAMPLES)
 @click.argument("assignments", nargs=-1, required=True, metavar="IMAGE=[NEWNAME][:TAG][@DIGEST]...")
 @click.option("--path", default=".", metavar="DIR", show_default=True, help="The folder of the kustomization.")
 @click.option("--dry-run", "dry_run", is_flag=True, help="Prove and print, change nothing; exit 3 = there are changes.")

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 MODES = ("dry_run", "write", "commit", "push", "pull_request")
 
 
-@click.command(cls=Command)
+EXAMPLES = """\b
+Examples:
+  image-updater update . -f objects.yaml           what would change
+  image-updater update . -f objects.yaml -o diff   the same as a diff
+  image-updater update . -f objects.yaml --commit  committed on this branch
+  image-updater update URL -f objects.yaml --push  pushed, without a checkout
+"""
+
+
+@click.command(cls=Command, epilog=EXAMPLES)
 @click.argument("target", required=False, metavar="[PATH|URL]")
 @options.objects
 @click.option(

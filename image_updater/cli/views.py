@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
 
+from image_updater.api.annotations import FORMS
 from image_updater.cli.output import console, printable, table
 from image_updater.pipeline.report import Mode, State
 
@@ -37,8 +39,11 @@ STATE_STYLE = {
     State.UNMANAGED: "dim",
 }
 
+_IMPLICIT = re.compile(rf"annotation:\S+?:(?P<said>(?:{'|'.join(FORMS)})\b[^:]*)(?::(?P<filter>.*))?\Z", re.DOTALL)
+"""The name of an implicit policy: `annotation:IMAGE:TEXT[:FILTER]`; no form of TEXT has a colon in it."""
+
 _DONE = {
-    Mode.DRY_RUN: "nothing was written (--write, --commit or --push does it)",
+    Mode.DRY_RUN: "nothing was written (--write, --commit or --push)",
     Mode.WRITE: "written",
     Mode.COMMIT: "committed",
     Mode.PUSH: "pushed",
@@ -86,7 +91,15 @@ def _edit_row(edit: EditReport) -> tuple[str, str, str, str]:
             change = f"- {edit.old}"
         case _:
             change = f"{edit.old} → {edit.new}"
-    return f"{edit.file}:{edit.line}", edit.field, change, edit.policy
+    return f"{edit.file}:{edit.line}", edit.field, change, _policy(edit.policy)
+
+
+def _policy(name: str) -> str:
+    """Of an implicit policy only what the annotation says: its image stands beside it."""
+    match = _IMPLICIT.match(name)
+    if match is None:
+        return name
+    return f"annotation {match['said']}" + (f", filter {match['filter']}" if match["filter"] else "")
 
 
 def show_images(report: ImagesReport, color: str) -> None:
@@ -100,7 +113,7 @@ def show_images(report: ImagesReport, color: str) -> None:
             (
                 str(site.line),
                 site.image,
-                site.policy or "-",
+                _policy(site.policy) if site.policy else "-",
                 str(site.state),
                 ", ".join(site.roots) or "-",
                 site.reason,
