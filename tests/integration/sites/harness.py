@@ -149,7 +149,7 @@ def run(*arguments: str) -> tuple[int, str, str]:
         raise result.exception
     code = result.return_value
     assert isinstance(code, int)
-    return code, result.stdout, result.stderr
+    return code, result.stdout_bytes.decode(), result.stderr  # `stdout` would turn CRLF into LF
 
 
 def update(
