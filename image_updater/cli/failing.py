@@ -71,9 +71,11 @@ def crashed(error: BaseException) -> int:
 
 def _text(error: ImageUpdaterError) -> str:
     """`file:line: field: message`, and what to do on a line of its own."""
+    from image_updater.cli.output import printable
+
     place = str(error.where)
-    text = f"{place}: {error.message}" if place else error.message
-    return f"{text}\n  → {error.remedy}" if error.remedy else text
+    text = printable(f"{place}: {error.message}" if place else error.message)
+    return f"{text}\n  → {printable(error.remedy)}" if error.remedy else text
 
 
 def _print_errors(errors: list[dict[str, object]]) -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 MAX_LISTED = 200
 """Changes that the text lists; a storm of thousands ends in a count. Trailers are never cut."""
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""What drives a terminal (C0, C1) or turns text around (bidirectional controls); line breaks and tabs may stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,5 +88,7 @@ def _named(folder: Path, kustomization: Path) -> Iterator[Path]:
                 if "://" in text or text.startswith("/"):
                     continue
                 target = Path(os.path.normpath(folder / text))
+                if os.path.commonpath([folder, target]) == os.path.sep:
+                    continue  # nothing but the whole machine holds both: no repository does
                 if target != folder and (target.is_file() or target.is_dir()) and target not in folder.parents:
                     yield target

@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from image_updater.errors import RenderError
+from image_updater.errors import DocumentError, RenderError
 from image_updater.kustomize.model import Part, RootKind, SiteKind, dotted
 from image_updater.patch.compare import compare, images_of
 from image_updater.render.errors import BuildFailed, LimitExceeded, Unbuildable
@@ -247,7 +247,10 @@ class _Prover:
                 said = _short(new) if isinstance(new, RenderError) else "it is no root any more"
                 self.refuse(self.reaching(root), f"{root.id} would no longer build: {said}")
             else:
-                proofs.append(self.judge(root, old, new, renderer))
+                try:
+                    proofs.append(self.judge(root, old, new, renderer))
+                except DocumentError as exc:
+                    self.refuse(self.reaching(root), f"{root.id}: its render cannot be read: {exc.message}")
         return proofs
 
     def judge(self, root: Root, old: bytes, new: bytes, renderer: Renderer) -> RootProof:
