@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from image_updater.errors import ImageUpdaterError, SpecError
-from image_updater.git import Planned, Work, access_for, urls
+from image_updater.git import Planned, Tip, Work, access_for, urls
 from image_updater.git.verify import keys_from_secret
 from image_updater.patch.decisions import Decision, State
 from image_updater.patch.overlay import OverlayTree
@@ -24,7 +24,7 @@ from image_updater.pipeline.report import CommitReport, Mode
 
 if TYPE_CHECKING:
     from image_updater.api.model import GitRepository, ImageUpdateAutomation
-    from image_updater.git import GitAccess, Mirror, Tip
+    from image_updater.git import GitAccess, Mirror
     from image_updater.git.verify import TrustedKeys
     from image_updater.pipeline.line import Line, Run, Written
     from image_updater.pipeline.message import Message
@@ -42,6 +42,12 @@ class Target:
     access: GitAccess
     keys: TrustedKeys | None
     automations: tuple[ImageUpdateAutomation, ...]
+
+    @property
+    def pinned(self) -> bool:
+        """A tag or a commit is named and no branch: it can be read, never pushed to."""
+        ref = self.repository.ref if self.repository is not None else None
+        return not self.branch and ref is not None and bool(ref.tag or ref.commit)
 
 
 @dataclass(slots=True)
@@ -122,20 +128,21 @@ def _make(
             signer_for(automation, request.secrets)
     ref = repository.ref if repository is not None else None
     branch = request.branch or (ref.branch if ref is not None else None) or ""
-    if not branch and ref is not None and (ref.tag or ref.commit) and request.mode is Mode.PUSH:
+    target = Target(url=url, branch=branch, repository=repository, access=access, keys=keys, automations=automations)
+    if target.pinned and request.mode is Mode.PUSH:
         raise SpecError(
             f"GitRepository {repository.key if repository else url}: spec.ref: a tag or a commit cannot be pushed to",
             remedy="name a branch",
         )
-    return Target(url=url, branch=branch, repository=repository, access=access, keys=keys, automations=automations)
+    return target
 
 
 async def _target(request: UpdateRequest, line: Line, target: Target, mirrors: Mirrors, done: Done) -> None:
     try:
         request.progress(f"fetching {urls.redact(target.url)}")
         mirror = await mirrors.open(target.url, target.access)
-        branch = target.branch or await mirror.default_branch()
-        target = replace(target, branch=branch)
+        if not target.branch and not target.pinned:
+            target = replace(target, branch=await mirror.default_branch())
         if request.mode is Mode.DRY_RUN:
             await _dry_run(request, line, target, mirror, done)
         else:
@@ -147,7 +154,7 @@ async def _target(request: UpdateRequest, line: Line, target: Target, mirrors: M
 
 
 async def _dry_run(request: UpdateRequest, line: Line, target: Target, mirror: Mirror, done: Done) -> None:
-    tip = await mirror.fetch(target.branch)
+    tip = await _read(target, mirror)
     _verify(target, mirror, tip)
     files: dict[str, bytes] = {}
     settled: dict[str, str] = {}
@@ -163,6 +170,19 @@ async def _dry_run(request: UpdateRequest, line: Line, target: Target, mirror: M
         done.note(result)
         files |= result.files
         settled |= moved_sites(result)
+
+
+async def _read(target: Target, mirror: Mirror) -> Tip:
+    """The tip to plan on. Raises RevisionNotFound for a commit that the default branch's history does not hold."""
+    ref = target.repository.ref if target.repository is not None else None
+    if not target.pinned or ref is None:
+        return await mirror.fetch(target.branch)
+    if ref.commit is None and ref.tag is not None:
+        return await mirror.fetch_tag(ref.tag)
+    assert ref.commit is not None
+    branch = await mirror.default_branch()
+    await mirror.fetch(branch, depth=0)
+    return Tip(commit=ref.commit, tree=mirror.tree(ref.commit), branch=branch)
 
 
 def _history(mirror: Mirror, tip: Tip) -> Written:
