@@ -13,7 +13,7 @@ from image_updater.patch.claims import canonical
 from image_updater.patch.model import Change, EditKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from image_updater.api.model import ImagePolicy
     from image_updater.kustomize.model import ScalarRef, Site, Use
@@ -112,6 +112,27 @@ def set_parts(site: Site, selection: Selection, policy: str, choice: Choice) -> 
         else:
             add(("tag", selection.tag + (f"@{selection.digest}" if selection.digest else "")))
     return tuple(changes)
+
+
+def digest_beside(site: Site, markers: Sequence[MarkerClaim], choice: Choice) -> Change | None:
+    """What a digest becomes that stands beside a marked tag without a marker of its own: it follows the policy's digest
+    setting, for the old one would keep the old bytes.
+    """
+    digest = site.parts.get(Part.DIGEST)
+    selection = choice.selection
+    if digest is None or not digest.value or selection is None or digest.value == selection.digest:
+        return None
+    if any(each.marker.part is Part.DIGEST for each in markers):
+        return None
+    return Change(
+        kind=EditKind.SCALAR if selection.digest else EditKind.REMOVE,
+        file=digest.file,
+        policy=str(choice.policy.key),
+        site=site.id,
+        scalar=digest,
+        value=str(selection.digest) if selection.digest else None,
+        document=digest.document,
+    )
 
 
 def written(site: Site) -> list[ScalarRef]:

@@ -20,6 +20,7 @@ from image_updater.patch.model import Change, EditKind, Intended
 from image_updater.patch.moves import Move
 from image_updater.patch.parts import (
     composed,
+    digest_beside,
     keeps,
     marked_site,
     marker_current,
@@ -313,6 +314,11 @@ class _Planner:
             if change is not None and part is not None and change.value is not None:
                 touched.append(change)
                 values[part] = change.value
+                if part is Part.TAG and marker.policy is not None:
+                    beside = digest_beside(site, claimed.markers, self.choices[marker.policy])
+                    if beside is not None:
+                        rows[-1] = replace(row, changes=(change, beside))
+                        values[Part.DIGEST] = beside.value or ""
         if touched:
             for use in site.uses:
                 self.mean(use, composed(site, use, values))

@@ -449,6 +449,35 @@ c: {{image: {{repository: {WEB}, tag: '1.0.0@{A}'}}}}
         states={("a.yaml", 12): "unmanaged", ("b.yaml", 12): "updated"},
         objects=scoped("strategy: Setters"),
     ),
+    "a-digest-beside-a-marked-tag-goes-with-it": Case(
+        files={
+            "kustomization.yaml": f'{HEAD}images:\n- name: {WEB}\n  digest: {A}\n  newTag: 1.0.0 {FLUX}:tag"}}\n',
+            "deploy.yaml": deployment(),
+        },
+        swap={"kustomization.yaml": [(f"  digest: {A}\n", ""), *MOVE]},
+    ),
+    "a-digest-beside-a-marked-tag-follows-where-digests-are-written": Case(
+        files={
+            "kustomization.yaml": f'{HEAD}images:\n- name: {WEB}\n  newTag: 1.0.0 {FLUX}:tag"}}\n  digest: {A}\n',
+            "deploy.yaml": deployment(),
+        },
+        swap={"kustomization.yaml": [*MOVE, (A, C)]},
+        objects=ALWAYS,
+        tags=PINNED,
+    ),
+    "a-marker-never-goes-down": Case(
+        files={"d.yaml": deployment(f'{WEB}:1.9.0 {FLUX}"}}')}, states={("d.yaml", 12): "held"}
+    ),
+    "a-marker-in-a-shared-base-is-consent": Case(
+        files={
+            "base/kustomization.yaml": HEAD,
+            "base/deploy.yaml": deployment(f'{OLD} {FLUX}"}}'),
+            "o/a/kustomization.yaml": "resources: [../../base]\n",
+            "o/b/kustomization.yaml": "resources: [../../base]\n",
+        },
+        swap={"base/deploy.yaml": MOVE},
+        objects=scoped("paths: [base, o/a]"),
+    ),
     "a-digest-marker": Case(
         files={"v.yaml": f'tag: 1.0.0 {FLUX}:tag"}}\ndigest: {A} {FLUX}:digest"}}\n'},
         swap={"v.yaml": [("1.0.0", "1.2.0"), (A, C)]},
