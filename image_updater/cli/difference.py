@@ -38,11 +38,17 @@ def _lines(text: str) -> list[str]:
 
 
 def _name(prefix: str, path: str) -> str:
-    """Git quotes names that hold quotes, backslashes or control characters, as C does."""
+    """Git quotes names that hold quotes, backslashes or control characters, as C does; what is not printable (it could
+    drive a terminal) goes as octal bytes.
+    """
     text = prefix + path
-    if all(c not in _ESCAPES and (c >= " " and c != "\x7f") for c in text):
+    if all(c not in _ESCAPES and c.isprintable() for c in text):
         return text
-    return '"' + "".join(_ESCAPES.get(c) or (c if c >= " " and c != "\x7f" else f"\\{ord(c):03o}") for c in text) + '"'
+    return '"' + "".join(_ESCAPES.get(c) or (c if c.isprintable() else _octal(c)) for c in text) + '"'
+
+
+def _octal(character: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
 
 
 def _end(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from contextlib import contextmanager
 from json.encoder import encode_basestring
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+_ACTIVE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""What JSON leaves as it is and a terminal obeys: DEL, C1, bidirectional controls. All of it stands inside strings."""
 WIDE = 100_000
 """Columns of a "terminal" that is a file or a pipe: scripts get whole lines, never a wrapped or cut one."""
 
@@ -31,8 +34,9 @@ def coloured(color: str, stream: IO[Any]) -> bool:
 
 
 def print_json(document: object) -> None:
-    """One document, readable, in UTF-8 whatever the locale is."""
-    write_bytes((dumps(document) + "\n").encode("utf-8", "backslashreplace"))
+    """One document, readable, in UTF-8 whatever the locale is; what drives a terminal is escaped beyond JSON's need."""
+    text = _ACTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", dumps(document))
+    write_bytes((text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def dumps(value: object, pad: str = "") -> str:
@@ -60,6 +64,13 @@ def write_bytes(data: bytes) -> None:
     else:
         binary.write(data)
         binary.flush()
+
+
+def print_diff(text: str) -> None:
+    """A diff, byte for byte; on a terminal the control characters of the files show as escapes."""
+    if sys.stdout.isatty():
+        text = "\n".join(printable(line.replace("\t", "    ")) for line in text.split("\n"))
+    write_bytes(text.encode("utf-8", "surrogateescape"))
 
 
 def console(color: str) -> Console:

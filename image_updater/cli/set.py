@@ -40,7 +40,7 @@ def command(
     """
     wanted = tuple(parse_assignment(text) for text in assignments)
 
-    from image_updater.cli.output import print_json, progress, write_bytes
+    from image_updater.cli.output import print_diff, print_json, progress
     from image_updater.cli.update import finish
     from image_updater.pipeline.report import Mode, SetRequest
     from image_updater.pipeline.setting import set_images
@@ -66,7 +66,7 @@ def command(
         case "diff":
             from image_updater.cli.difference import unified
 
-            write_bytes(unified(report.files).encode("utf-8", "surrogateescape"))
+            print_diff(unified(report.files))
         case _:
             from image_updater.cli.views import show_update
 

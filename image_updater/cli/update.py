@@ -66,7 +66,7 @@ def command(
     Without a mode flag nothing is changed. Without -f, annotations on workloads in Git are the policies. Without PATH
     or URL every automation of -f runs on its own GitRepository, or on the current folder when there is none.
     """
-    from image_updater.cli.output import print_json, progress, write_bytes
+    from image_updater.cli.output import print_diff, print_json, progress
     from image_updater.errors import SpecError
     from image_updater.pipeline.report import Mode, UpdateRequest
     from image_updater.pipeline.secrets import secrets_of
@@ -116,7 +116,7 @@ def command(
         case "diff":
             from image_updater.cli.difference import unified
 
-            write_bytes(unified(report.files).encode("utf-8", "surrogateescape"))
+            print_diff(unified(report.files))
         case _:
             from image_updater.cli.views import show_update
 
