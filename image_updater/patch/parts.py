@@ -187,6 +187,15 @@ def variable(tag: str | None) -> str | None:
     return found.group() if found else None
 
 
+_ASSIGNMENT = re.compile(r"(-{0,2}[A-Za-z_][\w.-]*=)([^\"'\s]*)")
+
+
+def assignment(value: str) -> tuple[str, str]:
+    """`TAG=1.0.0` of a literal, `--image=web:1.0.0` of arguments: the key, which stays, and what it holds."""
+    match = _ASSIGNMENT.fullmatch(value)
+    return (match.group(1), match.group(2)) if match else ("", value)
+
+
 def marker_value(part: Part, current: str, choice: Choice) -> str:
     """What the marker's scalar becomes. A name that means the same image keeps its own spelling."""
     selection = choice.selection

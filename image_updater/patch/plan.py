@@ -19,6 +19,7 @@ from image_updater.patch.inserting import Inserter
 from image_updater.patch.model import Change, EditKind, Intended
 from image_updater.patch.moves import Move
 from image_updater.patch.parts import (
+    assignment,
     composed,
     digest_beside,
     keeps,
@@ -313,7 +314,7 @@ class _Planner:
             rows.append(row)
             if change is not None and part is not None and change.value is not None:
                 touched.append(change)
-                values[part] = change.value
+                values[part] = assignment(change.value)[1]
                 if part is Part.TAG and marker.policy is not None:
                     beside = digest_beside(site, claimed.markers, self.choices[marker.policy])
                     if beside is not None:
@@ -353,7 +354,8 @@ class _Planner:
         if selection is None:
             return row(State.HELD, choice.reason), None, None
         problem = self.marker_problem(site, scalar, marker.part)
-        current_tag, current_digest = marker_current(site, marker.part, scalar)
+        key, held = assignment(scalar.value)
+        current_tag, current_digest = marker_current(site, marker.part, replace(scalar, value=held) if key else scalar)
         movement = choice.move(current_tag, current_digest)
         kind = str(movement.kind)
         if marker.part is Part.DIGEST and selection.digest is None:
@@ -362,7 +364,7 @@ class _Planner:
                 None,
                 None,
             )
-        value = marker_value(marker.part, scalar.value, choice)
+        value = key + marker_value(marker.part, held, choice)
         if value == scalar.value:
             return row(State.CURRENT), None, None
         if kind == "refused":

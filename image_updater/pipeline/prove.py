@@ -14,6 +14,7 @@ Where a root cannot be built here, steps 1 and 2 are enough only if the static a
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -259,7 +260,7 @@ class _Prover:
             self.refuse(self.reaching(root), f"{root.id}: {disagreement}")
             return RootProof(root=root.id, level="rendered", why="refused")
         helm = root.helm or any(site.kind is SiteKind.HELM for site, _ in self.old_uses.get(root.id, ()))
-        edited = [(edit.old, edit.new) for edit in self.reaching(root)]
+        edited = self.copied(root)
         result = compare(old, new, tuple(self.intended.get(root.id, ())), helm=helm, edited=edited)
         if result.unexpected:
             found = "; ".join(str(item) for item in result.unexpected[:3])
@@ -279,6 +280,23 @@ class _Prover:
             why=renderer.kustomize.description,
             derived=tuple(str(item) for item in result.derived),
         )
+
+    def copied(self, root: Root) -> list[tuple[str | None, str | None]]:
+        """What a render may hold of the edits as it stands in the files: the scalars, what a literal's key holds, and
+        for generators whole files; in Secrets the same in base64.
+        """
+        reaching = self.reaching(root)
+        pairs = [(edit.old, edit.new) for edit in reaching]
+        pairs += [
+            (edit.old.partition("=")[2], edit.new.partition("=")[2])
+            for edit in reaching
+            if edit.old is not None and edit.new is not None and "=" in edit.old
+        ]
+        whole = [(self.before.read(file), self.after.read(file)) for file in dict.fromkeys(e.file for e in reaching)]
+        texts = [(old.encode(), new.encode()) for old, new in pairs if old is not None and new is not None]
+        pairs += [(old.decode("utf-8", "replace"), new.decode("utf-8", "replace")) for old, new in whole]
+        pairs += [(_secret(old), _secret(new)) for old, new in (*texts, *whole)]
+        return pairs
 
     def disagreement(self, root: Root, manifests: bytes) -> str | None:
         """Static analysis proposes, the renderer disposes: both answers, where they differ about an image."""
@@ -324,6 +342,12 @@ def _uses(provenance: Provenance, roots: Container[str]) -> dict[str, list[tuple
             if use.root in roots:
                 table[use.root].append((site, use))
     return table
+
+
+def _secret(data: bytes) -> str:
+    """As Kustomize writes a Secret's data: base64, long ones in lines of 70 (kyaml's `encodeBase64`)."""
+    text = b64encode(data).decode()
+    return text if len(text) < 70 else "".join(f"{text[i : i + 70]}\n" for i in range(0, len(text), 70))
 
 
 def _list(items: Sequence[tuple[str, str, str]]) -> str:

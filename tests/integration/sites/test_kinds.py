@@ -478,6 +478,28 @@ c: {{image: {{repository: {WEB}, tag: '1.0.0@{A}'}}}}
         swap={"base/deploy.yaml": MOVE},
         objects=scoped("paths: [base, o/a]"),
     ),
+    "values-that-a-generator-copies": Case(
+        files={
+            "kustomization.yaml": "resources: [hr.yaml]\n"
+            "configMapGenerator: [{name: vals, files: [values.yaml=v.yaml]}]\n"
+            "secretGenerator: [{name: more, files: [v.yaml]}]\nconfigurations: [kc.yaml]\n",
+            "kc.yaml": "nameReference:\n- kind: ConfigMap\n  version: v1\n"
+            "  fieldSpecs: [{path: spec/valuesFrom/name, kind: HelmRelease}]\n",
+            "hr.yaml": "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: x}\n"
+            "spec:\n  valuesFrom: [{kind: ConfigMap, name: vals}]\n",
+            "v.yaml": f'image:\n  repository: {WEB}\n  tag: 1.0.0 {FLUX}:tag"}}\n',
+        },
+        swap={"v.yaml": MOVE},
+        states={("v.yaml", 3): "updated"},
+    ),
+    "literals-keep-their-keys": Case(
+        files={
+            "kustomization.yaml": f'{HEAD}configMapGenerator:\n- name: v\n  literals:\n  - TAG=1.0.0 {FLUX}:tag"}}\n'
+            f"secretGenerator:\n- name: s\n  literals:\n  - 'IMAGE={OLD}' {FLUX}\"}}\n",
+            "deploy.yaml": deployment("x/y:1") + f'          args:\n          - --image={OLD} {FLUX}"}}\n',
+        },
+        swap={"kustomization.yaml": MOVE, "deploy.yaml": MOVE},
+    ),
     "a-digest-marker": Case(
         files={"v.yaml": f'tag: 1.0.0 {FLUX}:tag"}}\ndigest: {A} {FLUX}:digest"}}\n'},
         swap={"v.yaml": [("1.0.0", "1.2.0"), (A, C)]},
