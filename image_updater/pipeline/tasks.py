@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 log = logging.getLogger("image_updater.run")
 
@@ -21,8 +21,10 @@ class Tasks:
     def __iter__(self) -> Iterator[asyncio.Task[None]]:
         return iter(tuple(self._tasks))
 
-    def start(self, work: Awaitable[None], *, then: Callable[[], None] | None = None) -> asyncio.Task[None]:
-        """Run `work`; `then` is called however it ends."""
+    def start(
+        self, work: Coroutine[object, object, None], *, then: Callable[[], None] | None = None
+    ) -> asyncio.Task[None]:
+        """Run `work`; `then` is called however it ends, also when it is cancelled before it began."""
 
         async def guarded() -> None:
             try:
@@ -31,13 +33,16 @@ class Tasks:
                 raise
             except Exception:
                 log.exception("unexpected fault")
-            finally:
-                if then is not None:
-                    then()
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            work.close()
+            if then is not None:
+                then()
 
         task = asyncio.create_task(guarded())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(ended)
         return task
 
     async def end(self) -> None:
