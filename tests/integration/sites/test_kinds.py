@@ -217,6 +217,40 @@ CASES: dict[str, Case] = {
         },
         swap={"a.yaml": MOVE, "b.yaml": [("1.0.0", "1.1.0")]},
     ),
+    "any-kind-with-containers": Case(
+        files={
+            "x.yaml": "apiVersion: batch/v1\nkind: CronJob\n"
+            "metadata: {name: c, annotations: {image-updater.dev/policy.job: semver ~1.1}}\nspec:\n  jobTemplate:\n"
+            f"    spec: {{template: {{spec: {{containers: [{{name: job, image: '{OLD}'}}]}}}}}}\n---\n"
+            "apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: {name: k}\n"
+            f"spec: {{template: {{spec: {{containers: [{{image: '{WEB}:1.1.1'}}]}}}}}}\n---\n"
+            "apiVersion: postgresql.cnpg.io/v1\nkind: Cluster\nmetadata: {name: c}\n"
+            f"spec: {{imageName: '{WEB}:0.1.0'}}\n"
+        },
+        swap={"x.yaml": [("1.0.0", "1.1.0"), ("1.1.1", "1.2.0")]},
+    ),
+    "a-config-map-that-a-replacement-copies": Case(
+        files={
+            "kustomization.yaml": "resources: [deploy.yaml, cm.yaml]\nreplacements:\n"
+            "- source: {kind: ConfigMap, name: v, fieldPath: data.tag}\n  targets:\n"
+            "  - select: {kind: Deployment}\n    fieldPaths: [spec.template.spec.containers.0.image]\n"
+            "    options: {delimiter: ':', index: 1}\n",
+            "deploy.yaml": deployment(f"{WEB}:x"),
+            "cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: v}\ndata: {tag: '1.0.0', other: '0.9.0'}\n",
+        },
+        swap={"cm.yaml": MOVE},
+    ),
+    "a-config-map-that-a-var-copies": Case(
+        files={
+            "kustomization.yaml": "resources: [deploy.yaml, cm.yaml]\nvars:\n- name: TAG\n"
+            "  objref: {apiVersion: v1, kind: ConfigMap, name: v}\n  fieldref: {fieldpath: data.tag}\n"
+            "configurations: [c.yaml]\n",
+            "c.yaml": "varReference:\n- path: spec/template/spec/containers/image\n  kind: Deployment\n",
+            "deploy.yaml": deployment(f"{WEB}:$(TAG)"),
+            "cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: v}\ndata: {tag: '1.0.0'}\n",
+        },
+        swap={"cm.yaml": MOVE},
+    ),
     # ------------------------------------------------------------------ helm
     "helm-values-in-every-form": Case(
         files={
