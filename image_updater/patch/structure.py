@@ -307,6 +307,8 @@ class _Inserter:
     def behind(self, node: Node) -> _Place:
         """Behind the last line of a node's content."""
         leaf = layout.last_leaf(node)
+        if leaf in self.gone:
+            return self.instead(leaf)
         if not layout.is_block_scalar(leaf):
             return _Place(layout.line_end(self.text, leaf.end))
         if "+" in self.text[leaf.start : layout.line_end(self.text, leaf.start)].partition("#")[0]:
@@ -315,6 +317,13 @@ class _Inserter:
             return _Place(leaf.end)
         at = layout.last_line(self.text, leaf.start, leaf.end)
         return _Place(at if at is not None else leaf.end)
+
+    def instead(self, leaf: Node) -> _Place:
+        """Before the line of a key that goes: the removal takes its line break along, or else the one before it."""
+        start, end = layout.line_start(self.text, leaf.start), layout.line_end(self.text, leaf.end)
+        if layout.after_break(self.text, end) > end or start == 0:
+            return _Place(start, led=False)
+        return _Place(start - len(layout.line_break(self.text, start)))
 
     def end_of_document(self) -> _Place:
         """Behind the last line of the document that is not blank, trailing comments included."""
@@ -330,7 +339,8 @@ class _Inserter:
                 assert isinstance(root, Mapping)
                 return _Place(layout.line_start(self.text, root.items[-1][0].start), led=False)
             place = self.behind(root)
-            if place.at > at:
+            leaf = layout.last_leaf(root)
+            if place.at > at or (leaf in self.gone and at == layout.line_end(self.text, leaf.end)):
                 return place
         return _Place(at)
 

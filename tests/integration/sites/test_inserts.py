@@ -112,6 +112,30 @@ def test_an_entry_comes_in_the_files_own_layout(name: str, tmp_path: Path) -> No
     assert outcome.site("base/deploy.yaml", 12, root="o/b")["state"] == "unmanaged"
 
 
+API = "ghcr.io/acme/api"
+HELD = f"resources: [../../base]\nimages:\n- name: {API}\n  newTag: 1.0.0\n"
+MOVED = f"resources: [../../base]\nimages:\n- name: {API}\n  newTag: 1.2.0\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"{HELD}  digest: {C}\n", f"{MOVED}{NEW}"),
+        (f"{HELD}  digest: {C}", f"{MOVED}{NEW[:-1]}"),
+        (f"{HELD}  digest: {C} # d\n# end\nnamespace: z\n", f"{MOVED}{NEW}# end\nnamespace: z\n"),
+        (f"{HELD}  digest: {C}\n".replace("\n", "\r\n"), f"{MOVED}{NEW}".replace("\n", "\r\n")),
+        (f"{HELD}  digest: {C}\n".replace("  newTag: 1.0.0\n", ""), f"{MOVED}{NEW}"),
+    ],
+    ids=["last-line", "without-a-final-break", "before-more", "crlf", "a-tag-comes-for-it"],
+)
+def test_an_entry_comes_behind_one_whose_last_key_goes(before: str, after: str, tmp_path: Path) -> None:
+    base = BASE["base/deploy.yaml"] + f"        - name: api\n          image: {API}:1.0.0\n"
+    files = {**BASE, **OTHER, "base/deploy.yaml": base, "o/a/kustomization.yaml": before}
+    objects = scoped("paths: [o/a]", POLICY + "---\n" + policy(API, name="api"))
+    outcome = update(tmp_path, files, objects=objects)
+    assert outcome.files["o/a/kustomization.yaml"].decode() == after
+
+
 @pytest.mark.parametrize("name", ["kustomization.yml", "Kustomization"])
 def test_the_other_names_of_a_kustomization(name: str, tmp_path: Path) -> None:
     files = {**BASE, **OTHER, f"o/a/{name}": "resources: [../../base]\n"}
