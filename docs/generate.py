@@ -38,7 +38,7 @@ NOTE = "<!-- Written by docs/generate.py from the code: do not edit. -->"
 
 def objects() -> Iterator[str]:
     """The kinds with every field."""
-    yield "# Objects"
+    yield "# Objects\n"
     yield f"`apiVersion: {API_VERSION}`. Unknown fields are errors. A field that is marked *not built yet* is refused"
     yield "by name, so that a gate is never silently dropped; its inert values pass. Every mistake of a file is told at"
     yield "once, with its line and field.\n"
@@ -98,7 +98,7 @@ def _value(value: Any) -> str:
 
 def on_workloads() -> Iterator[str]:
     """What can be written on a workload in Git, and the markers."""
-    yield "# Annotations and markers"
+    yield "# Annotations and markers\n"
     yield "On a workload **in Git** (any kind with containers, and HelmRelease), below `metadata.annotations`."
     yield "They make implicit policies: nothing else is needed.\n"
     yield "| annotation | meaning |\n|---|---|"
@@ -126,7 +126,7 @@ def on_workloads() -> Iterator[str]:
 
 def settings() -> Iterator[str]:
     """Flags and variables."""
-    yield "# Settings"
+    yield "# Settings\n"
     yield "A flag wins over its variable. A command takes the flags that mean something to it (see `--help`).\n"
     yield "| flag | variable | default | meaning |\n|---|---|---|---|"
     for each in dataclasses.fields(Settings):
@@ -151,9 +151,10 @@ def commands() -> Iterator[str]:
 
 def reasons() -> Iterator[str]:
     """The error tree: what a condition's reason means and what happens next."""
-    yield "# Reasons"
+    yield "# Reasons\n"
     yield "The reason of a condition or an error says what happens next: *terminal* waits for its input to change,"
-    yield "*transient* is tried again, *waiting* needs something to happen first.\n"
+    yield "*transient* is tried again, *waiting* needs something to happen first."
+    yield "[Troubleshooting](../troubleshooting.md) says what to do about each.\n"
     yield "| reason | room | next | meaning |\n|---|---|---|---|"
     for kind in sorted(_leaves(errors.ImageUpdaterError), key=lambda each: (each.reason, each.__module__)):
         state = next(
@@ -216,7 +217,7 @@ def main(arguments: list[str]) -> int:
     stale = []
     for name, page in PAGES.items():
         lines = "\n".join(page()).splitlines()
-        text = NOTE + "\n" + "\n".join(line.rstrip() for line in lines) + "\n"
+        text = NOTE + "\n\n" + "\n".join(line.rstrip() for line in lines) + "\n"
         path = REFERENCE / name
         if path.exists() and path.read_text() == text:
             continue

@@ -122,7 +122,7 @@ def show_images(report: ImagesReport, color: str) -> None:
         ]
         table(out, rows, styles=("dim", "", "cyan", "", "dim", "dim"))
     _problems(out, report.problems)
-    images = len({site.image for site in report.sites})
+    images = len({site.image for site in report.sites if site.state is not State.REMOTE})
     roots = len({root for site in report.sites for root in site.roots})
     out.print(f"{_count(len(report.sites), 'site')}, {_count(images, 'image')}, {_count(roots, 'root')}")
 

@@ -20,7 +20,17 @@ from image_updater.cli.app import cli
 from tests.parts.tools import binary
 
 ROOT = Path(__file__).parents[3]
-PAGES = ("README.md", "docs/guide.md", "docs/concepts.md", "docs/commands.md", "docs/markers-and-annotations.md")
+PAGES = (
+    "README.md",
+    "docs/guide.md",
+    "docs/concepts.md",
+    "docs/commands.md",
+    "docs/markers-and-annotations.md",
+    "docs/access.md",
+    "docs/security.md",
+    "docs/troubleshooting.md",
+    "docs/migrating-from-flux.md",
+)
 
 _FENCE = re.compile(
     r"(?:<!-- file: (?P<file>\S+) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL
