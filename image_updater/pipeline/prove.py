@@ -164,7 +164,9 @@ class _Prover:
             self.refused.setdefault(edit.site, reason)
 
     def blame(self, root: Root, places: Sequence[tuple[ObjectId, Path]], reason: str) -> None:
-        """Refuses the sites whose uses stand at these places of the root, or all that reach it."""
+        """Refuses the sites whose uses stand at these places of the root; else the edits that wrote them (an entry that
+        came and touches more); else all that reach it.
+        """
         reaching = self.reaching(root)
         guilty = set()
         if places:
@@ -173,6 +175,11 @@ class _Prover:
                 if (use.object, use.path) in spots:
                     guilty |= {site.id, f"{site.id}@{root.id}"}
         chosen = [edit for edit in reaching if edit.site in guilty]
+        if places and not chosen:
+            writers = tuple(
+                f"{site.id}." for site, use in self.new_uses.get(root.id, ()) if (use.object, use.path) in spots
+            )
+            chosen = [edit for edit in reaching if f"{edit.file}#{edit.document}:{edit.field}".startswith(writers)]
         self.refuse(chosen or reaching, reason)
 
     # ------------------------------------------------------------------ the static answer
