@@ -78,15 +78,15 @@ async def play(out: Console, scene: Stage, pace: float) -> bool:
 
     title(out, "1", "A registry, and a Git repository with three overlays")
     out.print(f"  registry    {scene.image}  (tags {', '.join(FIRST_TAGS)})")
-    out.print("  repository  overlays/dev at 1.4.1, overlays/staging at 1.4.1, overlays/prod at 1.4.0")
-    out.print("  policy      semver ^1.4, without release candidates; claims every site of that image")
+    out.print("  repository  overlays: dev and staging at 1.4.1, prod at 1.4.0")
+    out.print("  policy      semver ^1.4, no release candidates; claims all sites of the image")
     out.print("  The daemon looks for the first time:")
     report = await next_report(scene)
     if not said(out, report):
         return False
     await asyncio.sleep(pace)
 
-    title(out, "2", "CI pushes acme/web:1.5.0, and its webhook says so")
+    title(out, "2", "CI pushes acme/web:1.5.0, and the daemon is told")
     pushed = time.monotonic()
     scene.push("1.5.0")
     report = await next_report(scene)

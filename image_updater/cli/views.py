@@ -80,6 +80,8 @@ def _summary(report: UpdateReport, mode: Mode, *, by_hand: bool) -> str:
     files = len({edit.file for edit in report.edits})
     commit = f" {report.commit[:12]}" if report.commit else ""
     done = "nothing was written" if by_hand and mode is Mode.DRY_RUN else _DONE[mode]
+    if mode is Mode.PUSH and not all(each.pushed for each in report.commits):
+        done, commit = "committed", f"{commit}, not pushed"
     return f"{_count(len(report.edits), 'edit')} in {_count(files, 'file')}: {done}{commit}{tail}"
 
 
