@@ -76,7 +76,8 @@ def _summary(report: UpdateReport, mode: Mode, *, by_hand: bool) -> str:
     states = ", ".join(f"{counted[state]} {state}" for state in State if counted[state])
     tail = f" · {states}" if states else "" if report.changed or by_hand else " · no image sites"
     if not report.changed:
-        return f"up to date{tail}" if not report.failures else f"nothing changed{tail}"
+        behind = report.failures or any(counted[state] for state in (State.HELD, State.CONFLICT, State.REFUSED))
+        return f"nothing changed{tail}" if behind else f"up to date{tail}"
     files = len({edit.file for edit in report.edits})
     commit = f" {report.commit[:12]}" if report.commit else ""
     done = "nothing was written" if by_hand and mode is Mode.DRY_RUN else _DONE[mode]
