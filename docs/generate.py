@@ -211,13 +211,18 @@ def load_rooms() -> None:
             importlib.import_module(f"image_updater.{room.name}.errors")
 
 
+def page(name: str) -> str:
+    """The text of a reference page, as it must stand on disk."""
+    lines = "\n".join(PAGES[name]()).splitlines()
+    return NOTE + "\n\n" + "\n".join(line.rstrip() for line in lines) + "\n"
+
+
 def main(arguments: list[str]) -> int:
     """0 when the pages are up to date (or were written); 1 with `--check` when one is not."""
     load_rooms()
     stale = []
-    for name, page in PAGES.items():
-        lines = "\n".join(page()).splitlines()
-        text = NOTE + "\n\n" + "\n".join(line.rstrip() for line in lines) + "\n"
+    for name in PAGES:
+        text = page(name)
         path = REFERENCE / name
         if path.exists() and path.read_text() == text:
             continue

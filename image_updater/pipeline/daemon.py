@@ -87,6 +87,8 @@ class Daemon:
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._bad: ImageUpdaterError | None = None
+        self._failed: dict[str, str | None] = {}
+        """Why each policy's last check failed: said once, not at every poll."""
         self._invalid: dict[str, str] = {}
         self._started = self._stopping = False
         secrets.objects = objects.secrets
@@ -332,8 +334,13 @@ class Daemon:
     def _compare(self, before: Mapping[str, tuple[object, ...]], outcomes: Mapping[str, Outcome]) -> None:
         changed: set[str] = set()
         for name, outcome in outcomes.items():
-            if self._answer(name) != before.get(name):
+            failed = outcome.error.reason if outcome.error is not None else None
+            newly = failed is not None and failed != self._failed.get(name)
+            self._failed[name] = failed
+            moved = self._answer(name) != before.get(name)
+            if moved:
                 changed.add(name)
+            if moved or newly:
                 level = logging.WARNING if outcome.error is not None else logging.INFO
                 chosen = outcome.selection.tag if outcome.selection is not None else "nothing"
                 log.log(level, "%s: %s: %s", name, chosen, outcome.reason, extra={"policy": name, "chosen": chosen})

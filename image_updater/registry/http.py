@@ -324,7 +324,7 @@ def _translated(error: Exception, shown: str, *, tls: bool, proxied: bool) -> Re
     cause = next((part for part in _causes(error) if isinstance(part, OSError) and part.strerror), None)
     if cause is not None and cause.strerror and "Cannot connect" not in cause.strerror:
         what += f": {cause.strerror[:100]}"
-    return RegistryUnavailable(f"{host}: {what}", remedy="the last good answer stays; it is asked again")
+    return RegistryUnavailable(f"{host}: {what}", remedy="no decision is made without its answer; try again later")
 
 
 def _causes(error: BaseException) -> list[BaseException]:

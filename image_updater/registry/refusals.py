@@ -25,7 +25,7 @@ def refused(answer: Answer, image: ImageName, reference: str | None) -> Exceptio
                 remedy="check spec.image; private repositories need spec.secretRef",
             )
         return TagNotFound(f"{named(image, reference)} is not in the registry{tail}")
-    remedy = "the last good answer stays; it is asked again"
+    remedy = "no decision is made without its answer; try again later"
     if answer.status == 400 and b"HTTPS" in answer.body[:4096] and answer.url.startswith("http:"):
         # What Go's and nginx's servers say on a TLS port.
         remedy = "the registry speaks TLS: take spec.insecure away"

@@ -376,5 +376,5 @@ def _unexpected(answer: Answer, carried: Authorization) -> RegistryUnavailable:
     said = words(answer.body, carried.credentials.secrets if carried.credentials else ())
     return RegistryUnavailable(
         f"{answer.url}: answer {answer.status}" + (f": {said}" if said else ""),
-        remedy="the last good answer stays; it is asked again",
+        remedy="no decision is made without its answer; try again later",
     )

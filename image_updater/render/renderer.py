@@ -265,7 +265,9 @@ class Renderer:
     def _check(self, root: Root) -> None:
         where = Where(file=root.kustomization or root.path)
         if root.unbuildable is not None and not (self._allow_remote and root.remotes):
-            raise Unbuildable(root.unbuildable, where=where)
+            # The reason names its file and line itself.
+            remedy = "--allow-remote-bases lets kustomize fetch it" if root.remotes else None
+            raise Unbuildable(root.unbuildable, remedy=remedy)
         if root.helm and self._helm is None:
             raise Unbuildable(
                 "it uses helmCharts and there is no helm here", where=where, remedy="put `helm` 3 or 4 on PATH"

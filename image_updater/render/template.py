@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MAX_TEXT = 64 * 1024
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 
 _CHILD = """
 import json, resource, sys
