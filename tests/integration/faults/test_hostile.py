@@ -242,7 +242,7 @@ def test_hostile_tags_reach_no_file_no_terminal_and_no_message(stage: Fleet) -> 
     assert stage.tags == {"web": "1.1.0", "api": "1.1.0"}
 
     # What no registry would take as a tag is no answer of a registry.
-    for tag in ("9.0.0\n9.9.9", f"9.0.1{ESCAPE}", "9.0.5\u202e", "9.0.6\r", "", "9.0.7\x9b2J"):
+    for tag in ("9.0.0\n9.9.9", f"9.0.1{ESCAPE}\x9b2J\u202e", ""):
         faults.scripts.clear()
         faults.always(
             r"acme/api/tags/list", Reply(body=json.dumps({"name": "acme/api", "tags": ["1.1.0", "1.2.0", tag]}))

@@ -102,8 +102,17 @@ def test_a_killed_push_of_a_checkout_is_done_once_by_the_next_run(stage: Fleet, 
     assert (last.code, last.report["commit"]) == (0, None)
 
 
-@pytest.mark.parametrize("with_git", [True, False], ids=["git", "folder"])
-@pytest.mark.parametrize("step", ["before-fsync", "before-fsync:2", "before-rename", "after-rename", "after-rename:2"])
+@pytest.mark.parametrize(
+    ("step", "with_git"),
+    [
+        ("before-fsync", True),
+        ("before-fsync:2", False),
+        ("before-rename", True),
+        ("after-rename", False),
+        ("after-rename", True),
+        ("after-rename:2", True),
+    ],
+)
 def test_a_killed_write_leaves_whole_files_and_is_finished_by_the_next_run(
     stage: Fleet, step: str, with_git: bool
 ) -> None:
@@ -127,8 +136,11 @@ def test_a_killed_write_leaves_whole_files_and_is_finished_by_the_next_run(
         assert leftovers(checkout) == ["M api/deployment.yaml", " M web/deployment.yaml"]
 
 
-@pytest.mark.parametrize("step", ["before-set-splice", "before-set-prove", *steps("fsync", "rename")])
-@pytest.mark.parametrize("with_git", [True, False], ids=["git", "folder"])
+@pytest.mark.parametrize(
+    ("step", "with_git"),
+    [("before-set-splice", True), ("before-set-prove", False), ("before-fsync", True), ("after-fsync", False),
+     ("before-rename", True), ("after-rename", False)],
+)  # fmt: skip
 def test_a_killed_set_is_done_by_the_next(stage: Fleet, step: str, with_git: bool) -> None:
     checkout = stage.clone()
     if not with_git:
