@@ -62,8 +62,9 @@ async def serve(files: tuple[str, ...], settings: Settings) -> int:
     from image_updater.pipeline import endpoints
     from image_updater.pipeline.daemon import Daemon
     from image_updater.pipeline.metrics import Metrics
+    from image_updater.pipeline.opening import open_client
     from image_updater.pipeline.secrets import CurrentSecrets
-    from image_updater.pipeline.selection import Selector, open_client
+    from image_updater.pipeline.selection import Selector
     from image_updater.pipeline.session import session
     from image_updater.pipeline.watching import ObjectFiles
 

@@ -212,7 +212,7 @@ def _proxy(secret: Secret, where: Where) -> str:
     name = f"Secret {secret.meta.key}"
     address = _text(secret.data, "address", name, where)
     if not address:
-        raise SpecError(f"{name} has no address", where=where, remedy="write http://proxy.example.org:3128")
+        raise SpecError(f"{name} has no address", where=where, remedy="write http://gateway.example.org:3128")
     parts = urlsplit(address)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise SpecError(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from image_updater import policy as policies_room
 from image_updater.errors import SpecError
 from image_updater.images import parse_name
+from image_updater.pipeline.opening import open_selector
 from image_updater.pipeline.report import PolicyReport
-from image_updater.pipeline.selection import open_selector, policy_name
+from image_updater.pipeline.selection import policy_name
 from image_updater.policy.model import Chosen, Fate, MoveKind, Verdict
 
 if TYPE_CHECKING:

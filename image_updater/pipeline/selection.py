@@ -8,7 +8,6 @@ starts an edit. With a tags file no request is ever made.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,22 +21,19 @@ from image_updater.pipeline.listing import Listing, Listings, Source
 from image_updater.pipeline.outcome import Amended, Outcome, policy_name
 from image_updater.pipeline.report import Progress, silent
 from image_updater.pipeline.secrets import CurrentSecrets
-from image_updater.pipeline.targets import is_url
 from image_updater.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy, Objects
     from image_updater.images import ImageName
     from image_updater.pipeline.listing import Registry
-    from image_updater.pipeline.report import Secrets, UpdateRequest
+    from image_updater.pipeline.report import Secrets
     from image_updater.pipeline.tagsfile import TagsFile
     from image_updater.policy import CompiledPolicy
     from image_updater.policy.model import Judgement, TagFacts
-    from image_updater.registry import RegistryClient
-    from image_updater.settings import Settings
 
 
 class Selector:
@@ -397,74 +393,4 @@ class Selector:
         return await self._judge(policy, source, listing, ask=False) if listing is not None else None
 
 
-def open_client(settings: Settings, clock: Callable[[], datetime]) -> RegistryClient:
-    """A registry client within the limits of the settings; an async context manager."""
-    from image_updater.registry import Limits, RegistryClient
-
-    limits = Limits(rate=settings.registry_rate, burst=max(1, int(settings.registry_rate * 2)))
-    return RegistryClient(clock=clock, limits=limits, max_pages=settings.max_pages)
-
-
-@asynccontextmanager
-async def open_selector(
-    settings: Settings,
-    *,
-    secrets: Secrets,
-    environment: Mapping[str, str],
-    clock: Callable[[], datetime],
-    tags: TagsFile | None = None,
-    store: Store | None = None,
-    progress: Progress = silent,
-) -> AsyncIterator[Selector]:
-    """A selector with a registry client and a store of its own (or the caller's `store`); with `tags`, without a
-    client.
-    """
-    own = Store.open(settings.state) if store is None else None
-    opened = store if store is not None else own
-    assert opened is not None
-
-    def make(registry: Registry | None) -> Selector:
-        return Selector(
-            store=opened,
-            secrets=secrets,
-            environment=environment,
-            clock=clock,
-            registry=registry,
-            tags=tags,
-            durable=settings.state is not None,
-            at_once=settings.concurrency,
-            progress=progress,
-        )
-
-    try:
-        if tags is not None:
-            yield make(None)
-        else:
-            async with open_client(settings, clock) as client:
-                yield make(client)
-    finally:
-        if own is not None:
-            own.close()
-
-
-@asynccontextmanager
-async def make_selector(request: UpdateRequest, store: Store) -> AsyncIterator[Selector]:
-    """The request's own selector (the daemon's), or one for this run alone. Raises SpecErrors for invalid policies."""
-    if request.selector is not None:
-        request.selector.validate_once(request.objects.policies)
-        yield request.selector
-        return
-    async with open_selector(
-        request.settings,
-        secrets=request.secrets,
-        environment=request.environment,
-        clock=lambda: request.now,
-        tags=request.tags,
-        store=store,
-        progress=request.progress,
-    ) as selector:
-        selector.check(request.objects, git=request.target is None or is_url(request.target))
-        yield selector
-
-
-__all__ = ["Outcome", "Selector", "make_selector", "open_client", "open_selector", "policy_name"]
+__all__ = ["Outcome", "Selector", "policy_name"]

@@ -21,8 +21,9 @@ from image_updater.embedded import EmbeddedRegistry
 from image_updater.git.seed import create_repository, show_commit
 from image_updater.pipeline.daemon import Daemon
 from image_updater.pipeline.metrics import Metrics
+from image_updater.pipeline.opening import open_client
 from image_updater.pipeline.secrets import CurrentSecrets
-from image_updater.pipeline.selection import Selector, open_client
+from image_updater.pipeline.selection import Selector
 from image_updater.pipeline.session import session
 from image_updater.pipeline.update import update
 from image_updater.pipeline.watching import ObjectFiles

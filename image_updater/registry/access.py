@@ -275,7 +275,7 @@ def _proxy_secret(secret: Secret, policy: ImagePolicy) -> Proxies:
         known = None
     if not known:
         message = f"`address` of Secret {secret.meta.key} is not an http:// or https:// address"
-        raise SpecError(message, where=where, remedy="write http://proxy.example.org:3128")
+        raise SpecError(message, where=where, remedy="write http://gateway.example.org:3128")
     if username := _text(secret, "username"):
         password = _text(secret, "password")
         netloc = f"{quote(username, safe='')}:{quote(password, safe='')}@{parts.netloc.rpartition('@')[2]}"

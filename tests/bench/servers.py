@@ -22,9 +22,10 @@ from image_updater import api
 from image_updater.api.model import Author
 from image_updater.git.seed import create_repository
 from image_updater.pipeline.metrics import Metrics
+from image_updater.pipeline.opening import open_client
 from image_updater.pipeline.report import Mode, UpdateRequest
 from image_updater.pipeline.secrets import CurrentSecrets
-from image_updater.pipeline.selection import Selector, open_client
+from image_updater.pipeline.selection import Selector
 from image_updater.pipeline.session import Session, session
 from image_updater.pipeline.watching import ObjectFiles
 from image_updater.settings import Settings

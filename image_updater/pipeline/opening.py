@@ -1,0 +1,91 @@
+"""Selectors and registry clients: opened for one run, or kept by the daemon."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from image_updater.pipeline.report import Progress, silent
+from image_updater.pipeline.selection import Selector
+from image_updater.pipeline.targets import is_url
+from image_updater.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from datetime import datetime
+
+    from image_updater.pipeline.listing import Registry
+    from image_updater.pipeline.report import Secrets, UpdateRequest
+    from image_updater.pipeline.tagsfile import TagsFile
+    from image_updater.registry import RegistryClient
+    from image_updater.settings import Settings
+
+
+def open_client(settings: Settings, clock: Callable[[], datetime]) -> RegistryClient:
+    """A registry client within the limits of the settings; an async context manager."""
+    from image_updater.registry import Limits, RegistryClient
+
+    limits = Limits(rate=settings.registry_rate, burst=max(1, int(settings.registry_rate * 2)))
+    return RegistryClient(clock=clock, limits=limits, max_pages=settings.max_pages)
+
+
+@asynccontextmanager
+async def open_selector(
+    settings: Settings,
+    *,
+    secrets: Secrets,
+    environment: Mapping[str, str],
+    clock: Callable[[], datetime],
+    tags: TagsFile | None = None,
+    store: Store | None = None,
+    progress: Progress = silent,
+) -> AsyncIterator[Selector]:
+    """A selector with a registry client and a store of its own (or the caller's `store`); with `tags`, without a
+    client.
+    """
+    own = Store.open(settings.state) if store is None else None
+    opened = store if store is not None else own
+    assert opened is not None
+
+    def make(registry: Registry | None) -> Selector:
+        return Selector(
+            store=opened,
+            secrets=secrets,
+            environment=environment,
+            clock=clock,
+            registry=registry,
+            tags=tags,
+            durable=settings.state is not None,
+            at_once=settings.concurrency,
+            progress=progress,
+        )
+
+    try:
+        if tags is not None:
+            yield make(None)
+        else:
+            async with open_client(settings, clock) as client:
+                yield make(client)
+    finally:
+        if own is not None:
+            own.close()
+
+
+@asynccontextmanager
+async def make_selector(request: UpdateRequest, store: Store) -> AsyncIterator[Selector]:
+    """The request's own selector (the daemon's), or one for this run alone. Raises SpecErrors for invalid policies."""
+    if request.selector is not None:
+        request.selector.validate_once(request.objects.policies)
+        yield request.selector
+        return
+    async with open_selector(
+        request.settings,
+        secrets=request.secrets,
+        environment=request.environment,
+        clock=lambda: request.now,
+        tags=request.tags,
+        store=store,
+        progress=request.progress,
+    ) as selector:
+        selector.check(request.objects, git=request.target is None or is_url(request.target))
+        yield selector
