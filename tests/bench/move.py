@@ -119,7 +119,7 @@ async def _parts(product: servers.Product, repository: Path) -> None:
     automation = product.objects.automations[0]
     tree = mirror.tree(commit)
     result = await _without_builds(line, automation, product.objects, tree)
-    assert len(result.files) == 1
+    assert len(result.files) == 1, [(d.state, d.reason) for d in result.plan.decisions if d.changes]
     made = await mirror.commit(
         commit, result.files, "Move one image\n", automation.commit.author, None, datetime.now(UTC)
     )
@@ -140,9 +140,9 @@ class _NoBuilds:
         return getattr(self._inner, name)
 
     async def build_many(self, tree: object, roots: Sequence[object]) -> dict[str, object]:
-        from image_updater.errors import RenderError
+        from image_updater.render.errors import BuildFailed
 
-        return {root.id: RenderError("not built in this measurement") for root in roots}  # type: ignore[attr-defined]
+        return {root.id: BuildFailed("not built in this measurement") for root in roots}  # type: ignore[attr-defined]
 
 
 def _mirror(product: servers.Product) -> Mirror:
