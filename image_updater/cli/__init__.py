@@ -9,6 +9,11 @@ from __future__ import annotations
 
 def main() -> None:
     """The entry point; always ends the process with one of the documented exit codes."""
+    import gc
+
     from image_updater.cli.app import run
 
+    # Located repositories and judged lists are large graphs without cycles: at the default thresholds the collector
+    # walks them again and again and finds nothing.
+    gc.set_threshold(50_000, 20, 50)
     raise SystemExit(run())
