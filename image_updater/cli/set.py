@@ -40,8 +40,8 @@ def command(
     """
     wanted = tuple(parse_assignment(text) for text in assignments)
 
-    from image_updater.cli.output import print_diff, print_json, progress
-    from image_updater.cli.update import finish
+    from image_updater.cli.output import progress
+    from image_updater.cli.update import answer
     from image_updater.pipeline.report import Mode, SetRequest
     from image_updater.pipeline.setting import set_images
 
@@ -60,18 +60,7 @@ def command(
                 )
             )
         )
-    match output:
-        case "json":
-            print_json(report.as_json())
-        case "diff":
-            from image_updater.cli.difference import unified
-
-            print_diff(unified(report.files))
-        case _:
-            from image_updater.cli.views import show_update
-
-            show_update(report, mode, settings.color, by_hand=True)
-    return finish(report, mode, quiet=output == "text")
+    return answer(report, mode, output, settings.color, by_hand=True)
 
 
 def parse_assignment(text: str) -> SetImage:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from image_updater.pipeline.report import UpdateReport
+    from image_updater.pipeline.report import Mode, UpdateReport
 
 MODES = ("dry_run", "write", "commit", "push", "pull_request")
 
@@ -66,7 +66,7 @@ def command(
     Without a mode flag nothing is changed. Without -f, annotations on workloads in Git are the policies. Without PATH
     or URL every automation of -f runs on its own GitRepository, or on the current folder when there is none.
     """
-    from image_updater.cli.output import print_diff, print_json, progress
+    from image_updater.cli.output import progress
     from image_updater.errors import SpecError
     from image_updater.pipeline.report import Mode, UpdateRequest
     from image_updater.pipeline.secrets import secrets_of
@@ -110,6 +110,13 @@ def command(
                 )
             )
         )
+    return answer(report, mode, output, settings.color)
+
+
+def answer(report: UpdateReport, mode: Mode, output: str, color: str, *, by_hand: bool = False) -> int:
+    """Print what an update or a `set` did, as asked; the exit code."""
+    from image_updater.cli.output import print_diff, print_json
+
     match output:
         case "json":
             print_json(report.as_json())
@@ -120,7 +127,7 @@ def command(
         case _:
             from image_updater.cli.views import show_update
 
-            show_update(report, mode, settings.color)
+            show_update(report, mode, color, by_hand=by_hand)
     return finish(report, mode, quiet=output == "text")
 
 
