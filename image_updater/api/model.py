@@ -134,6 +134,9 @@ class ImagePolicy:
     timeout: timedelta = timedelta(seconds=30)
     secret_ref: str | None = None
     service_account_name: str | None = None
+    pull_secrets: tuple[ObjectKey, ...] = ()
+    """In a cluster: the pull secrets of the service account (or, for an annotation's policy, of the workload), found by
+    the controller; asked in this order where there is no `secret_ref`."""
     provider: Provider = Provider.GENERIC
     cert_secret_ref: str | None = None
     proxy_secret_ref: str | None = None
@@ -293,10 +296,52 @@ class ImageUpdateAutomation:
 # ---------------------------------------------------------------------------------------------- Kustomization, Secret
 
 
+class Drift(StrEnum):
+    """What happens to changes made in the cluster to fields that Git sets."""
+
+    CORRECT = "correct"
+    WARN = "warn"
+    OFF = "off"
+
+
+class OnFailure(StrEnum):
+    """What a failed rollout of our own tag leads to."""
+
+    HOLD = "hold"
+    ROLLBACK = "rollback"
+    NONE = "none"
+
+
+class DeletionPolicy(StrEnum):
+    """What happens to the applied objects when the Kustomization itself is deleted."""
+
+    MIRROR_PRUNE = "MirrorPrune"
+    DELETE = "Delete"
+    ORPHAN = "Orphan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """An object that must be healthy too; `namespace` None = that of the Kustomization, for namespaced kinds."""
+
+    kind: str
+    name: str
+    api_version: str | None = None
+    namespace: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretKey:
+    """One key of a Secret in the object's namespace; None = `value`, then `value.yaml`, as in Flux."""
+
+    name: str
+    key: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kustomization:
-    """What the line needs of our Kustomization before the sync is built: which path is a root, and what is laid over
-    it.
+    """A path of a repository and how it is applied. The line needs which path is a root and what is laid over it; the
+    rest is for the sync.
     """
 
     meta: Meta
@@ -308,6 +353,27 @@ class Kustomization:
     target_namespace: str | None = None
     name_prefix: str | None = None
     name_suffix: str | None = None
+    common_labels: Mapping[str, str] = field(default_factory=dict)
+    """`spec.commonMetadata.labels`: on the metadata of every object, never on selectors or pod templates."""
+    common_annotations: Mapping[str, str] = field(default_factory=dict)
+    interval: timedelta = timedelta(minutes=10)
+    retry_interval: timedelta | None = None
+    timeout: timedelta | None = None
+    prune: bool = False
+    wait: bool = False
+    force: bool = False
+    suspend: bool = False
+    service_account_name: str | None = None
+    depends_on: tuple[ObjectKey, ...] = ()
+    health_checks: tuple[HealthCheck, ...] = ()
+    kube_config: SecretKey | None = None
+    drift: Drift = Drift.CORRECT
+    deletion_policy: DeletionPolicy = DeletionPolicy.MIRROR_PRUNE
+    on_failure: OnFailure = OnFailure.HOLD
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.meta.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,135 @@
+"""What the sync is asked and what it answers: frozen values, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from image_updater.api.model import Kustomization
+    from image_updater.cluster.model import Body, Ref
+    from image_updater.errors import ImageUpdaterError
+
+MANAGER = "image-updater"
+"""Our field manager, for objects and for status."""
+
+OWNER_NAME = "kustomize.image-updater.dev/name"
+OWNER_NAMESPACE = "kustomize.image-updater.dev/namespace"
+"""Labels of everything that is applied: which Kustomization it belongs to. They can veto a prune, never cause one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """One rendered object, with all that the Kustomization adds (namespace, owner labels, common metadata)."""
+
+    ref: Ref
+    api_version: str
+    body: Body = field(repr=False)
+    digest: str
+    """Of the body: equal digests are equal objects."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One line of an inventory: Flux's `{id, v}`. `version` is the API version without group that was applied."""
+
+    ref: Ref
+    version: str
+
+
+class Action(StrEnum):
+    CREATED = "created"
+    CONFIGURED = "configured"
+    UNCHANGED = "unchanged"
+    """Sent, and the server found nothing to change."""
+    EQUAL = "equal"
+    """Known to be equal: not sent."""
+    DRIFTED = "drifted"
+    """It differs, and `drift: warn` leaves it."""
+    SKIPPED = "skipped"
+    """An annotation says that we leave it alone."""
+    RECREATED = "recreated"
+    PRUNED = "pruned"
+    ORPHANED = "orphaned"
+    """It left Git and stays in the cluster (prune is off, vetoed or disabled): out of the inventory."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What happened to one object. `fields` are the paths that differed, `reason` why it was skipped or failed."""
+
+    ref: Ref
+    action: Action
+    fields: tuple[str, ...] = ()
+    reason: str = ""
+    error: ImageUpdaterError | None = None
+
+
+class Condition(StrEnum):
+    """kstatus' answers about one object."""
+
+    CURRENT = "Current"
+    IN_PROGRESS = "InProgress"
+    FAILED = "Failed"
+    TERMINATING = "Terminating"
+    NOT_FOUND = "NotFound"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    ref: Ref
+    condition: Condition
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncRequest:
+    """One sync of one Kustomization: these manifests, from this revision, beside what the inventory holds.
+
+    `manifests` have been built and prepared; `inventory` is what status held. `digests` are the manifests' digests that
+    the cluster is known to hold with the hash of our managedFields entry (an empty mapping: nothing is known).
+    """
+
+    kustomization: Kustomization
+    revision: str
+    manifests: tuple[Manifest, ...]
+    inventory: tuple[Entry, ...] = ()
+    known: Mapping[Ref, Applied] = field(default_factory=dict)
+    force_all: bool = False
+    """Ask the server about every object, whatever is known (the interval is over, or somebody asked)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What the cluster held after our last apply: the manifest's digest, the object's uid, and the hash of our own
+    managedFields entry (`fieldsV1`), which changes when, and only when, a field that we set was changed or taken.
+    """
+
+    digest: str
+    uid: str
+    fields: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncReport:
+    """What one sync did. `inventory` is what must stand in status now; `ok` says that everything was applied."""
+
+    revision: str
+    done: tuple[Done, ...] = ()
+    inventory: tuple[Entry, ...] = ()
+    known: Mapping[Ref, Applied] = field(default_factory=dict)
+    errors: tuple[ImageUpdaterError, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return not self.errors
+
+    @property
+    def changed(self) -> bool:
+        quiet = (Action.EQUAL, Action.UNCHANGED, Action.SKIPPED, Action.DRIFTED)
+        return any(each.action not in quiet for each in self.done)
