@@ -1,0 +1,258 @@
+"""Writing status: kstatus conditions, one server-side apply for each decision, nothing when nothing changed.
+
+`Ready`, `Reconciling` and `Stalled` are written as kstatus reads them (sigs.k8s.io/cli-utils, pkg/kstatus): a terminal
+error is `Stalled` and not `Ready`, a transient one is `Reconciling` (it is tried again) and not `Ready`; the abnormal
+two are absent when they are not true. An Event goes out on transitions only: when the status or the reason of `Ready`
+changes, or when the writer says that something happened (a commit).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from image_updater.api.model import API_VERSION
+from image_updater.cluster.errors import Conflict, ObjectNotFound
+from image_updater.cluster.model import Resource
+from image_updater.controller.cache import PLURALS
+from image_updater.errors import ImageUpdaterError, Terminal, Transient
+from image_updater.sync.model import MANAGER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from image_updater.api.model import ObjectKey
+    from image_updater.cluster import Cluster, Recorder
+    from image_updater.controller.cache import Cache, Entry
+
+log = logging.getLogger("image_updater.status")
+
+MAX_MESSAGE: Final = 4_000
+"""Characters of a condition's message; the schema takes 32,768."""
+WRITERS: Final = 16
+"""Status writes in flight."""
+RETRIES: Final = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0, 60.0)
+"""Seconds before a failed write is tried again; the last one repeats."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What the `Ready` condition says. `state`: True, False, or None = unknown, still working on it.
+
+    `stalled`: nothing helps until the input changes. `reconciling`: work goes on (or is tried again).
+    """
+
+    state: bool | None
+    reason: str
+    message: str
+    stalled: bool = False
+    reconciling: bool = False
+
+    @classmethod
+    def of(cls, error: ImageUpdaterError) -> Ready:
+        """Not ready, because of that."""
+        terminal = isinstance(error, Terminal)
+        return cls(state=False, reason=error.reason, message=str(error), stalled=terminal, reconciling=not terminal)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """Something that happened, told as an Event beside the transitions of `Ready`."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What one object's status shall say. `fields` are the kind's own; those left out are removed from status.
+
+    `handled`: the value of the requestedAt annotation that this answers (None = keep what status has).
+    """
+
+    ready: Ready
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    handled: str | None = None
+    happened: tuple[Happening, ...] = ()
+
+
+class StatusWriter:
+    """See the module. `write` returns at once; the last decision of an object wins."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        cache: Cache,
+        recorder: Recorder,
+        *,
+        clock: Callable[[], datetime],
+        may_write: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._recorder = recorder
+        self._clock = clock
+        self._may_write = may_write
+        self._wanted: dict[tuple[str, ObjectKey], tuple[str, int, Decision]] = {}
+        self._written: dict[tuple[str, ObjectKey], tuple[str, dict[str, Any]]] = {}
+        """By object its uid and the status that we wrote last: the watch may be behind it."""
+        self._tasks: dict[tuple[str, ObjectKey], asyncio.Task[None]] = {}
+        self._gate = asyncio.Semaphore(WRITERS)
+        self.writes = 0
+
+    def write(self, entry: Entry, decision: Decision) -> None:
+        """Let the status of this object (as it was when it was judged) say that."""
+        place = (entry.kind, entry.key)
+        known = self._wanted.get(place)
+        if known is not None and known[0] == entry.uid:
+            # The one before was not written yet: what it had to tell is told with this one.
+            decision = Decision(
+                ready=decision.ready,
+                fields=decision.fields,
+                handled=decision.handled or known[2].handled,
+                happened=(*known[2].happened, *decision.happened),
+            )
+        self._wanted[place] = (entry.uid, entry.generation, decision)
+        task = self._tasks.get(place)
+        if task is None or task.done():
+            self._tasks[place] = asyncio.create_task(self._drain(place), name=f"status {entry.kind} {entry.key}")
+
+    def current(self, entry: Entry) -> Mapping[str, Any]:
+        """The status of this object: ours if it was just written, else what the watch has seen."""
+        written = self._written.get((entry.kind, entry.key))
+        return written[1] if written is not None and written[0] == entry.uid else entry.status
+
+    async def settle(self) -> None:
+        """Wait until all that was asked for is written (or given up)."""
+        while tasks := [task for task in self._tasks.values() if not task.done()]:
+            await asyncio.wait(tasks)
+
+    async def close(self, grace: float = 5.0) -> None:
+        """Give what is under way some seconds, then drop it."""
+        tasks = [task for task in self._tasks.values() if not task.done()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _drain(self, place: tuple[str, ObjectKey]) -> None:
+        failures = 0
+        while place in self._wanted:
+            uid, generation, decision = self._wanted.pop(place)
+            try:
+                async with self._gate:
+                    await self._write(place, uid, generation, decision)
+                failures = 0
+            except ImageUpdaterError as error:
+                self._wanted.setdefault(place, (uid, generation, decision))
+                if failures == 0 or not isinstance(error, Transient):
+                    log.warning("%s %s: the status cannot be written: %s", place[0], place[1], error)
+                await asyncio.sleep(RETRIES[min(failures, len(RETRIES) - 1)])
+                failures += 1
+        self._tasks.pop(place, None)
+
+    async def _write(self, place: tuple[str, ObjectKey], uid: str, generation: int, decision: Decision) -> None:
+        kind, key = place
+        entry = self._cache.get(kind, key)
+        if entry is None or entry.uid != uid:
+            self._written.pop(place, None)
+            return
+        before = self.current(entry)
+        wanted = document(before, decision, generation=generation, now=self._clock())
+        moved = _transition(before, wanted)
+        if wanted != dict(before):
+            if not self._may_write():
+                return
+            body = {
+                "apiVersion": API_VERSION,
+                "kind": kind,
+                "metadata": {"name": key.name, "namespace": key.namespace, "uid": uid},
+                "status": wanted,
+            }
+            try:
+                await self._cluster.apply(resource_of(kind), body, manager=MANAGER, subresource="status")
+            except ObjectNotFound:
+                return
+            except Conflict:
+                # The uid did not match: another object has this name now, and the watch will tell.
+                log.info("%s %s was replaced: its status was not written", kind, key)
+                return
+            self.writes += 1
+            self._written[place] = (uid, wanted)
+        ready = decision.ready
+        if moved:
+            self._recorder.event(
+                about=entry.reference,
+                type="Warning" if ready.state is False else "Normal",
+                reason=ready.reason,
+                message=ready.message,
+            )
+        for each in decision.happened:
+            self._recorder.event(
+                about=entry.reference,
+                type="Warning" if each.warning else "Normal",
+                reason=each.reason,
+                message=each.message,
+            )
+
+
+def resource_of(kind: str) -> Resource:
+    """Our kinds need no discovery."""
+    group, _, version = API_VERSION.partition("/")
+    return Resource(group=group, version=version, kind=kind, plural=PLURALS[kind], namespaced=True)
+
+
+def document(before: Mapping[str, Any], decision: Decision, *, generation: int, now: datetime) -> dict[str, Any]:
+    """The whole status: times of conditions move only when their status does."""
+    handled = decision.handled or before.get("lastHandledReconcileAt")
+    wanted: dict[str, Any] = {
+        **{name: value for name, value in decision.fields.items() if value is not None},
+        "observedGeneration": generation,
+        "conditions": _conditions(before, decision.ready, generation, now),
+    }
+    if handled is not None:
+        wanted["lastHandledReconcileAt"] = handled
+    return wanted
+
+
+def _conditions(before: Mapping[str, Any], ready: Ready, generation: int, now: datetime) -> list[dict[str, Any]]:
+    known = {str(each.get("type")): each for each in before.get("conditions") or ()}
+    state = {True: "True", False: "False", None: "Unknown"}[ready.state]
+    wanted = [("Ready", state)]
+    if ready.reconciling:
+        wanted.append(("Reconciling", "True"))
+    if ready.stalled:
+        wanted.append(("Stalled", "True"))
+    message = ready.message if len(ready.message) <= MAX_MESSAGE else ready.message[: MAX_MESSAGE - 1] + "…"
+    conditions = []
+    for type_, status in wanted:
+        old = known.get(type_)
+        same = old is not None and old.get("status") == status
+        conditions.append(
+            {
+                "type": type_,
+                "status": status,
+                "reason": ready.reason,
+                "message": message,
+                "observedGeneration": generation,
+                "lastTransitionTime": old["lastTransitionTime"]
+                if same and old is not None and "lastTransitionTime" in old
+                else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+        )
+    return conditions
+
+
+def _transition(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Did the status or the reason of `Ready` change?"""
+
+    def said(status: Mapping[str, Any]) -> tuple[object, object] | None:
+        found = next((each for each in status.get("conditions") or () if each.get("type") == "Ready"), None)
+        return (found.get("status"), found.get("reason")) if found is not None else None
+
+    return said(before) != said(wanted)
