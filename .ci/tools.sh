@@ -14,10 +14,15 @@ kustomize      sigs.k8s.io/kustomize/kustomize/v5                        v5.8.2
 kustomize-5.5  sigs.k8s.io/kustomize/kustomize/v5                        v5.5.0
 registry       github.com/distribution/distribution/v3/cmd/registry      v3.1.2
 helm           helm.sh/helm/v4/cmd/helm                                  v4.3.1
+kwok           sigs.k8s.io/kwok/cmd/kwok                                 v0.8.0
+controlplane   ./tests/parts/controlplane                                sources
 "
 OLDEST_GO=26 # 1.26: what the newest of them asks for
 
 stamp() { echo "$BIN/.$1.version"; }
+sources() { # folder: what the build of a module of this tree depends on
+  (cd "$1" && cat ./*.go go.mod go.sum | sha256sum | cut -c1-16)
+}
 current() { # name version
   [ -x "$BIN/$1" ] && [ "$(cat "$(stamp "$1")" 2>/dev/null)" = "$2" ]
 }
@@ -34,18 +39,30 @@ find_go() {
   echo "$CACHE/go/go/bin/go"
 }
 
-build() { # name package version; the -X is for kustomize before 5.6, which would call itself (devel)
-  local name=$1 package=$2 version=$3 work
+build() { # name package version
+  local name=$1 package=$2 version=$3 work flags=-s
   work=$(mktemp -d "$CACHE/build.XXXXXX")
-  if GOTOOLCHAIN=local GOBIN=$work GOFLAGS=-trimpath CGO_ENABLED=0 "$GO" install \
-    -ldflags="-s -X sigs.k8s.io/kustomize/api/provenance.version=$version" "$package@$version" \
+  local command=("$GO" install "$package@$version")
+  case $name in
+    # Before 5.6 kustomize would call itself (devel).
+    kustomize*) flags+=" -X sigs.k8s.io/kustomize/api/provenance.version=$version" ;;
+    # k8s.io/kubernetes cannot be installed by its name (replace directives), and takes its version from the linker.
+    controlplane)
+      local kubernetes
+      kubernetes=$(sed -n 's/^\tk8s.io\/kubernetes \(v[0-9.]*\)$/\1/p' "$package/go.mod")
+      local number=k8s.io/component-base/version.git major=${kubernetes%%.*} minor=${kubernetes#*.}
+      flags+=" -X ${number}Version=$kubernetes -X ${number}Major=${major#v} -X ${number}Minor=${minor%%.*}"
+      command=("$GO" build -C "$package" -mod=readonly -buildvcs=false -o "$work/$name" .)
+      ;;
+  esac
+  if GOTOOLCHAIN=local GOBIN=$work GOFLAGS="-trimpath '-ldflags=$flags'" CGO_ENABLED=0 "${command[@]}" \
     >"$LOGS/$name.log" 2>&1; then
     mv "$work"/* "$BIN/$name" # atomic: an interrupted build leaves no half binary
     printf '%s' "$version" >"$(stamp "$name")"
     rm -rf "$work"
   else
     rm -rf "$work"
-    { echo "error: $package@$version cannot be built:"; tail -n 30 "$LOGS/$name.log"; } >&2
+    { echo "error: $package ($version) cannot be built:"; tail -n 30 "$LOGS/$name.log"; } >&2
     return 1
   fi
 }
@@ -55,9 +72,10 @@ GO=
 while read -r name package version; do
   [ -n "$name" ] || continue
   if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then continue; fi
+  [ "$version" != sources ] || version=$(sources "$package")
   current "$name" "$version" && continue
   [ -n "$GO" ] || GO=$(find_go)
-  say "$name $version (go install)"
+  say "$name $version ($package)"
   build "$name" "$package" "$version" </dev/null &
   names+=("$name") jobs+=($!)
 done <<<"$TOOLS"

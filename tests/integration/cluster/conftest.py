@@ -1,0 +1,34 @@
+"""The control planes of this worker, started when a test asks for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.parts.controlplane import ControlPlane, control_plane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Shared by all tests of the worker: each works in a namespace of its own, and mends what it broke."""
+    with control_plane(tmp_path_factory.mktemp("plane")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def second_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Another cluster, for what acts on more than one."""
+    with control_plane(tmp_path_factory.mktemp("second")) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace(plane: ControlPlane) -> Iterator[str]:
+    """A fresh namespace; its deletion is not waited for."""
+    name = plane.namespace()
+    yield name
+    plane.delete("Namespace", name)
