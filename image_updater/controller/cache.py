@@ -17,7 +17,7 @@ from image_updater.api.model import API_VERSION, GROUP, ObjectKey, Objects
 from image_updater.errors import SpecError, Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from image_updater.cluster.model import Body
 
@@ -142,12 +142,19 @@ class Cache:
             del self._entries[kind][key]
             self._tell(kind, key)
 
-    def keep(self, kind: str, present: Iterable[tuple[ObjectKey, str]]) -> None:
-        """A whole list was made: what is known and not in it has gone while nobody was watching."""
-        uids = dict(present)
-        for key, entry in list(self._entries[kind].items()):
-            if uids.get(key) != entry.uid:
-                self.forget(kind, key, entry.uid)
+    def uids(self, kind: str, namespace: str | None) -> dict[ObjectKey, str]:
+        """What is known of a kind now (in a namespace), for `keep` after a list."""
+        return {
+            key: entry.uid
+            for key, entry in self._entries[kind].items()
+            if namespace is None or key.namespace == namespace
+        }
+
+    def keep(self, kind: str, known: Mapping[ObjectKey, str], present: Collection[str]) -> None:
+        """A whole list was made: what was `known` before it, and whose uid is not `present`, went unwatched."""
+        for key, uid in known.items():
+            if uid not in present:
+                self.forget(kind, key, uid)
 
     def _tell(self, kind: str, key: ObjectKey) -> None:
         for subscription in self._subscriptions:
