@@ -1,0 +1,122 @@
+"""What wakes the controller, and what does not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from image_updater.api.model import ImagePolicy, ObjectKey
+from image_updater.controller.cache import Cache, read
+
+WEB = ObjectKey("apps", "web")
+
+
+def body(name: str = "web", *, uid: str = "u1", generation: int = 1, **more: Any) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "apiVersion": "image-updater.dev/v1alpha1",
+        "kind": "ImagePolicy",
+        "metadata": {"namespace": "apps", "name": name, "uid": uid, "generation": generation, "resourceVersion": "7"},
+        "spec": {"image": "ghcr.io/acme/web", "policy": {"semver": {"range": "^1.2"}}},
+    }
+    document["metadata"] |= more.pop("metadata", {})
+    return document | more
+
+
+def test_an_object_becomes_its_frozen_value() -> None:
+    entry = read("ImagePolicy", body(metadata={"annotations": {"image-updater.dev/requestedAt": "now", "x/y": "z"}}))
+    assert entry.key == WEB
+    assert isinstance(entry.value, ImagePolicy)
+    assert entry.error is None
+    assert entry.requested == "now"
+    assert dict(entry.annotations) == {"image-updater.dev/requestedAt": "now"}
+
+
+def test_what_is_wrong_with_an_object_names_its_field_and_no_line() -> None:
+    entry = read("ImagePolicy", body(spec={"image": "ghcr.io/acme/web", "polcy": {}}))
+    assert entry.value is None
+    assert "ImagePolicy apps/web: spec.polcy: unknown field (did you mean 'policy'?)" in str(entry.error)
+
+
+@pytest.mark.parametrize("text", ["a\u2028b", "\x7f", "\ufeff", "\x85", "😀", 'quo"te\\', "\u0000", "tab\t"])
+def test_any_text_of_an_object_can_be_read(text: str) -> None:
+    entry = read("ImagePolicy", body(metadata={"annotations": {"image-updater.dev/note": text}}))
+    assert entry.error is None
+    assert entry.annotations["image-updater.dev/note"] == text
+    assert entry.value.meta.annotations["image-updater.dev/note"] == text
+
+
+def test_an_object_of_another_version_is_refused_with_words() -> None:
+    entry = read("ImagePolicy", body(apiVersion="image-updater.dev/v9"))
+    assert entry.value is None
+    assert "image-updater.dev/v1alpha1" in str(entry.error)
+
+
+async def test_the_echo_of_a_status_wakes_nobody_and_is_kept() -> None:
+    cache = Cache()
+    seen = cache.subscribe(["ImagePolicy"])
+    assert cache.observe("ImagePolicy", body()) is not None
+    assert await seen.next() == {("ImagePolicy", WEB)}
+    assert cache.observe("ImagePolicy", body(status={"tagCount": 3}, metadata={"resourceVersion": "8"})) is None
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(seen.next(), 0.05)
+    entry = cache.get("ImagePolicy", WEB)
+    assert entry is not None
+    assert entry.status == {"tagCount": 3}
+    assert entry.resource_version == "8"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"generation": 2},
+        {"uid": "u2"},
+        {"metadata": {"labels": {"team": "a"}}},
+        {"metadata": {"annotations": {"image-updater.dev/requestedAt": "1"}}},
+        {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}},
+        {"metadata": {"finalizers": ["x"]}},
+    ],
+)
+async def test_what_matters_wakes(change: dict[str, Any]) -> None:
+    cache = Cache()
+    cache.observe("ImagePolicy", body())
+    seen = cache.subscribe(["ImagePolicy"])
+    await seen.next()
+    assert cache.observe("ImagePolicy", body(**change)) is not None
+    assert await seen.next() == {("ImagePolicy", WEB)}
+
+
+async def test_many_changes_come_as_one() -> None:
+    cache = Cache()
+    seen = cache.subscribe(["ImagePolicy"])
+    for number in range(100):
+        cache.observe("ImagePolicy", body(f"p{number}", uid=f"u{number}"))
+    assert len(await seen.next()) == 100
+
+
+def test_a_deletion_of_an_older_object_of_that_name_is_not_ours() -> None:
+    cache = Cache()
+    cache.observe("ImagePolicy", body(uid="new"))
+    cache.forget("ImagePolicy", WEB, "old")
+    assert cache.get("ImagePolicy", WEB) is not None
+    cache.forget("ImagePolicy", WEB, "new")
+    assert cache.get("ImagePolicy", WEB) is None
+
+
+def test_what_went_unwatched_is_forgotten_and_what_came_since_is_kept() -> None:
+    cache = Cache()
+    cache.observe("ImagePolicy", body("old", uid="1"))
+    cache.observe("ImagePolicy", body("stays", uid="2"))
+    known = cache.uids("ImagePolicy", None)
+    cache.observe("ImagePolicy", body("new", uid="3"))
+    cache.keep("ImagePolicy", known, {"2"})
+    assert {key.name for key in cache.entries("ImagePolicy")} == {"stays", "new"}
+
+
+def test_objects_are_those_that_are_valid_and_stay() -> None:
+    cache = Cache()
+    cache.observe("ImagePolicy", body("good", uid="1"))
+    cache.observe("ImagePolicy", body("bad", uid="2", spec={}))
+    cache.observe("ImagePolicy", body("going", uid="3", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}))
+    assert [policy.key.name for policy in cache.objects().policies] == ["good"]

@@ -1,0 +1,127 @@
+"""One write for each decision, none when nothing changed, Events on transitions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from image_updater.cluster.errors import ClusterUnavailable
+from image_updater.controller.cache import Cache, Entry
+from image_updater.controller.status import Decision, Happening, Ready, StatusWriter, document
+from image_updater.errors import RegistryError, SpecError
+from tests.unit.controller.test_cache import body
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+GOOD = Ready(state=True, reason="Succeeded", message="1.2.3 is the newest")
+
+
+class Server:
+    """Keeps what is applied; fails as often as it is told."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        self.bodies: list[dict[str, Any]] = []
+        self.failures = 0
+
+    async def apply(self, _: object, document: dict[str, Any], **__: Any) -> dict[str, Any]:
+        if self.failures:
+            self.failures -= 1
+            raise ClusterUnavailable("down")
+        self.bodies.append(document)
+        return document
+
+
+class Events:
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, str]] = []
+
+    def event(self, *, about: object, type: str, reason: str, message: str, action: str = "") -> None:  # noqa: A002
+        self.sent.append((type, reason, message))
+
+
+def make() -> tuple[StatusWriter, Server, Events, Entry]:
+    cache = Cache()
+    entry = cache.observe("ImagePolicy", body())
+    assert entry is not None
+    server, events = Server(cache), Events()
+    writer = StatusWriter(server, cache, events, clock=lambda: NOW)  # type: ignore[arg-type]
+    return writer, server, events, entry
+
+
+async def test_a_decision_is_written_once() -> None:
+    writer, server, events, entry = make()
+    for _ in range(3):
+        writer.write(entry, Decision(ready=GOOD, fields={"tagCount": 3}))
+        await writer.settle()
+    assert len(server.bodies) == 1
+    status = server.bodies[0]["status"]
+    assert status["tagCount"] == 3
+    assert status["observedGeneration"] == 1
+    assert [(each["type"], each["status"], each["reason"]) for each in status["conditions"]] == [
+        ("Ready", "True", "Succeeded")
+    ]
+    assert events.sent == [("Normal", "Succeeded", "1.2.3 is the newest")]
+
+
+async def test_decisions_that_come_together_are_one_write_and_tell_all_that_happened() -> None:
+    writer, server, events, entry = make()
+    for number in range(5):
+        happened = (Happening(reason="Committed", message=f"commit {number}"),)
+        writer.write(entry, Decision(ready=GOOD, fields={"tagCount": number}, happened=happened))
+    await writer.settle()
+    assert [each["status"]["tagCount"] for each in server.bodies] == [4]
+    assert [message for _, reason, message in events.sent if reason == "Committed"] == [f"commit {n}" for n in range(5)]
+
+
+async def test_a_failed_write_is_tried_again(monkeypatch: Any) -> None:
+    monkeypatch.setattr("image_updater.controller.status.RETRIES", (0.0,))
+    writer, server, events, entry = make()
+    server.failures = 3
+    writer.write(entry, Decision(ready=GOOD))
+    await writer.settle()
+    assert len(server.bodies) == 1
+    assert len(events.sent) == 1
+
+
+async def test_an_object_that_is_gone_or_replaced_is_not_written() -> None:
+    writer, server, events, entry = make()
+    server.cache.observe("ImagePolicy", body(uid="another"))
+    writer.write(entry, Decision(ready=GOOD))
+    await writer.settle()
+    assert server.bodies == []
+    assert events.sent == []
+
+
+async def test_a_changed_message_is_written_and_is_no_transition() -> None:
+    writer, server, events, entry = make()
+    writer.write(entry, Decision(ready=GOOD))
+    await writer.settle()
+    writer.write(entry, Decision(ready=Ready(state=True, reason="Succeeded", message="1.2.4 is the newest")))
+    await writer.settle()
+    assert len(server.bodies) == 2
+    assert len(events.sent) == 1
+
+
+def test_terminal_errors_stall_and_transient_ones_are_tried_again() -> None:
+    stalled = Ready.of(SpecError("bad"))
+    assert (stalled.state, stalled.stalled, stalled.reconciling, stalled.reason) == (False, True, False, "InvalidSpec")
+    again = Ready.of(RegistryError("429"))
+    assert (again.state, again.stalled, again.reconciling) == (False, False, True)
+
+
+def test_times_of_conditions_move_with_their_status_only() -> None:
+    first = document({}, Decision(ready=GOOD), generation=1, now=NOW)
+    later = datetime(2026, 11, 25, 13, 0, tzinfo=UTC)
+    same = document(first, Decision(ready=GOOD), generation=1, now=later)
+    assert same == first
+    failed = document(first, Decision(ready=Ready.of(RegistryError("429"))), generation=1, now=later)
+    assert {each["type"]: each["lastTransitionTime"] for each in failed["conditions"]} == {
+        "Ready": "2026-11-25T13:00:00Z",
+        "Reconciling": "2026-11-25T13:00:00Z",
+    }
+
+
+def test_the_request_that_was_handled_last_stays() -> None:
+    first = document({}, Decision(ready=GOOD, handled="one"), generation=1, now=NOW)
+    assert first["lastHandledReconcileAt"] == "one"
+    assert document(first, Decision(ready=GOOD), generation=1, now=NOW)["lastHandledReconcileAt"] == "one"
