@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-import yaml
-
-from image_updater.errors import DocumentError
-from image_updater.kustomize import answers, keep, variables
+from image_updater.kustomize import answers, keep, overlays, variables
 from image_updater.kustomize import facts as facts_
 from image_updater.kustomize import roots as roots_
 from image_updater.kustomize import sites as sites_
@@ -25,13 +21,11 @@ from image_updater.kustomize.model import (
     Problem,
     Provenance,
     Root,
-    RootKind,
     Tree,
 )
 from image_updater.kustomize.objects import objects_of
-from image_updater.kustomize.paths import KUSTOMIZATION_NAMES, folder_of, inside, join
+from image_updater.kustomize.paths import KUSTOMIZATION_NAMES, folder_of
 from image_updater.kustomize.roots import NamedRoot, Naming
-from image_updater.kustomize.values import Map, list_at, text_at
 
 _DEFAULT_CACHE = MemoryCache()
 
@@ -202,9 +196,7 @@ class _Run:
     def _manifests(self) -> list[str]:
         """YAML files that hold objects; what does not parse and looks like one is a problem."""
         entries = self.files.entries
-        charts = frozenset(
-            folder_of(path) for path in entries if path.endswith("Chart.yaml") and path[-11:-10] in ("", "/")
-        )
+        charts = overlays.chart_folders(entries)
         kinds = self.state.kinds
         if charts != self.state.charts:
             kinds.clear()
@@ -232,7 +224,7 @@ class _Run:
             return 0
         if path.rpartition("/")[2] in KUSTOMIZATION_NAMES:
             return _MARKED if self.files.facts(path, full=True).marked else 0
-        if self.state.charts and _is_template(path, self.state.charts):
+        if self.state.charts and overlays.is_template(path, self.state.charts):
             return 0
         facts = self.files.facts(path)
         kind = _MARKED if facts.marked else 0
@@ -278,20 +270,7 @@ class _Run:
             build_ = copy.copy(build)
             build_.objects = list(build.objects)
             variables.resolve(build_)
-        root = Root(
-            id=identity,
-            path=folder,
-            kind=RootKind.KUSTOMIZE,
-            wrapper=wrapper,
-            generated=generated,
-            kustomization=build.kustomization,
-            closure=frozenset(path for path in build.files if path in self.files.entries),
-            folders=frozenset(build.folders),
-            unbuildable=build.unbuildable or build.broken,
-            complete=build.after or ("vars" if build.variables else None),
-            remotes=tuple(dict.fromkeys(leaf.value for leaf in build.remotes)),
-            helm=build.helm,
-        )
+        root = overlays.root_of(identity, build, self.files, wrapper=wrapper, generated=generated)
         self.state.results[identity] = _Result(
             root, sites_.rows(build_, identity, self.state.writers, self.files.inline), build, namer
         )
@@ -302,77 +281,17 @@ class _Run:
             return
         if naming.argo and f"{folder}/Chart.yaml" in self.files.entries:
             return
-        if folder in self.files.kustomizations:
-            if naming.overlay is None:
-                if folder not in self.state.results:
-                    self._add(folder, folder, self.engine.build(folder))
-                return
-            base, generated = self.engine.build(folder), None
-        else:
-            base, generated = self._generated(naming, manifests, False)
-        identity = folder if naming.overlay is None else f"{folder} ({naming.source})" if naming.source else folder
-        if naming.overlay is None:
-            if generated is None:
-                self._plain(folder, sorted(base.files))
-            else:
-                self._add(folder, folder, base, generated=generated)
+        if naming.overlay is None and folder in self.files.kustomizations and folder in self.state.results:
             return
-        if identity in self.state.results:
+        laid = overlays.laid(self.engine, naming, manifests)
+        if laid.plain:
+            self._plain(folder, sorted(laid.build.files))
+            return
+        identity = folder if naming.overlay is None else f"{folder} ({naming.source})" if naming.source else folder
+        if naming.overlay is not None and identity in self.state.results:
             identity = f"{folder} ({naming.source} in {naming.file})"
-        own = [entry for entry in base.entries if entry.map.origin.file == base.kustomization]
-        overlay = roots_.follow_renames(naming.overlay, own)
-        wrapper = roots_.wrapper_text(overlay, self._patch_texts(overlay, folder))
-        start = Build(folder, files=set(base.files), folders=set(base.folders))
-        if naming.file is not None:
-            start.files.add(naming.file)
-
-        def below(everything: bool) -> Build:
-            if generated is None:
-                return self.engine.build(folder, everything=everything)
-            return self._generated(naming, manifests, everything)[0]
-
-        build = self.engine.overlay(start, overlay, naming.file or "", below)
-        if not build.after and overlay.keys() & {"images", "patches", "components"}:
-            build.after = f"what {naming.source or 'the naming object'} lays over it"
-        self._add(identity, folder, build, wrapper=wrapper, generated=generated, namer=naming.file)
-
-    def _patch_texts(self, overlay: Map, folder: str) -> dict[str, str]:
-        found = {}
-        for item in list_at(overlay, "patches"):
-            name = text_at(item, "path")
-            path = None if name is None else join(folder, name)
-            if name is not None and path is not None and path in self.files.entries:
-                with contextlib.suppress(DocumentError):  # the build says what is wrong with it
-                    found[name] = self.files.text(path)
-        return found
-
-    def _generated(self, naming: Naming, manifests: list[str], everything: bool) -> tuple[Build, str | None]:
-        """What Flux generates for a folder without a kustomization: its manifests, and sub-folders that have one."""
-        folder = naming.path
-        build = Build(folder, folders={folder}, all=everything)
-        resources: list[str] = []
-        nested = (
-            sorted(f for f in self.files.kustomizations if f != folder and inside(folder, f))
-            if naming.recurse or not naming.argo
-            else []
-        )
-        nested = [f for f in nested if not any(f != g and inside(g, f) for g in nested)]
-        prefix = "" if folder == "." else folder + "/"
-        for path in manifests:
-            if not inside(folder, path) or any(inside(f, path) for f in nested):
-                continue
-            if naming.argo and not naming.recurse and folder_of(path) != folder:
-                continue
-            resources.append(path.removeprefix(prefix))
-            build.files.add(path)
-            self.engine.load(build, path)
-        for child in nested:
-            resources.append(child.removeprefix(prefix))
-            build.absorb(self.engine.build(child, everything=everything))
-        text = yaml.safe_dump(
-            {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": sorted(resources)}
-        )
-        return build, text if nested or naming.overlay is not None else None
+        namer = naming.file if naming.overlay is not None else None
+        self._add(identity, folder, laid.build, wrapper=laid.wrapper, generated=laid.generated, namer=namer)
 
     def _plain(self, folder: str, paths: list[str]) -> None:
         if folder in self.state.results:
@@ -386,13 +305,7 @@ class _Run:
             for i, document in enumerate(self.files.documents(path)):
                 for item in document if isinstance(document, list) else [document]:
                     build.objects.extend(objects_of(item, path, i))
-        root = Root(
-            id=folder,
-            path=folder,
-            kind=RootKind.PLAIN,
-            closure=frozenset(paths),
-            folders=frozenset({folder, *(folder_of(path) for path in paths)}),
-        )
+        root = overlays.plain_root(folder, paths)
         self.state.results[folder] = _Result(
             root, sites_.rows(build, folder, self.state.writers, self.files.inline, plain=True), build
         )
@@ -422,8 +335,3 @@ class _Run:
                 known = self.state.markers[key] = facts_.find_markers(self.files.tree.read(path), path)
             found.extend(known)
         return found
-
-
-def _is_template(path: str, charts: frozenset[str]) -> bool:
-    parts = path.split("/")
-    return any(step == "templates" and ("/".join(parts[:i]) or ".") in charts for i, step in enumerate(parts[:-1]))
