@@ -93,7 +93,7 @@ class Flag(Type):
         target = resolve(node)
         if isinstance(target, Scalar):
             if not target.style and target.tag is None and implicit_tag(target.value) == "tag:yaml.org,2002:bool":
-                return target.value.lower() in ("true", "yes", "on")
+                return target.value.lower() in _TRUE
             if target.value.lower() in ("true", "false"):
                 return at.fail(
                     f"must be true or false, not the string '{target.value}'", node=node, remedy="remove the quotes"
@@ -144,9 +144,13 @@ class Duration(Type):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice(Type):
-    """One word of an enum."""
+    """One word of an enum. `later`: words that are not built yet; `hints`: words from elsewhere; each with what to write
+    instead.
+    """
 
     words: type[StrEnum]
+    later: Mapping[str, str] = field(default_factory=dict)
+    hints: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, node: Node, at: At) -> StrEnum | Invalid:
         known = [word.value for word in self.words]
@@ -155,18 +159,37 @@ class Choice(Type):
             return at.fail(
                 f"must be one of {', '.join(known)}, not {kind_of(node)}", node=node, remedy=f"write {known[0]}, say"
             )
-        if target.value not in known or (not target.style and not is_text(target) and not _plain_word(target)):
-            message = f"{target.value[:80]!r} is not one of {', '.join(known)}"
-            return at.fail(message, node=node, remedy=did_you_mean(target.value, known))
-        return self.words(target.value)
+        text = target.value
+        if text not in known and (word := self.boolean(target)) is not None:
+            text = word
+        if text not in known or (not target.style and not is_text(target) and not _plain_boolean(target)):
+            message = f"{text[:80]!r} is not one of {', '.join(known)}"
+            return at.fail(message, node=node, remedy=self.hints.get(text) or did_you_mean(text, known))
+        if text in self.later:
+            return at.fail(f"{text!r} is not built yet", node=node, remedy=self.later[text])
+        return self.words(text)
+
+    def boolean(self, node: Scalar) -> str | None:
+        """The word that was written where a reader of YAML 1.1 has made a boolean of it: kubectl sends `drift: off` as
+        `false`.
+        """
+        return self.means(node.value.lower() in _TRUE) if _plain_boolean(node) else None
+
+    def means(self, value: bool) -> str | None:
+        """The word that YAML 1.1 reads as this boolean, if there is one."""
+        return next((word.value for word in self.words if _BOOLEANS.get(word.value) is value), None)
 
     def describe(self) -> str:
         return " \\| ".join(f"`{word.value}`" for word in self.words)
 
 
-def _plain_word(node: Scalar) -> bool:
+_TRUE: Final = ("true", "yes", "on")
+_BOOLEANS: Final = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def _plain_boolean(node: Scalar) -> bool:
     """`drift: off` is a boolean to YAML 1.1; as a word of an enum it can only mean itself."""
-    return node.tag is None and implicit_tag(node.value) == "tag:yaml.org,2002:bool"
+    return not node.style and node.tag is None and implicit_tag(node.value) == "tag:yaml.org,2002:bool"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,12 +315,20 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What a server checks across fields, in CEL; the struct's own `check` says the same, with a remedy."""
+
+    cel: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Struct(Type):
     """A mapping with named fields.
 
     `one_of`: exactly one field may be set. `optional_empty`: `{}` means absent. `check` looks across fields once all of
-    them are sound; `hints` says of names from elsewhere (Flux's, mostly) what to write instead; `build` makes the
-    value.
+    them are sound, `rules` are its part that a server can check too; `hints` says of names from elsewhere (Flux's,
+    mostly) what to write instead; `build` makes the value.
     """
 
     fields: tuple[Field, ...]
@@ -305,6 +336,7 @@ class Struct(Type):
     one_of: str | None = None
     optional_empty: bool = False
     check: Callable[[Values, At], None] | None = None
+    rules: tuple[Rule, ...] = ()
     build: Callable[[Values], Any] | None = None
     hints: Mapping[str, str] = field(default_factory=dict)
 

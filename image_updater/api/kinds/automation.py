@@ -16,6 +16,7 @@ from image_updater.api.fields import (
     ListOf,
     MapOf,
     Planned,
+    Rule,
     Struct,
     Text,
     Values,
@@ -97,6 +98,12 @@ SELECTOR: Final = Struct(
             type=ListOf(
                 item=Struct(
                     check=_check_expression,
+                    rules=(
+                        Rule(
+                            cel="self.operator in ['In', 'NotIn'] == (has(self.values) && size(self.values) > 0)",
+                            message="In and NotIn need values, Exists and DoesNotExist take none",
+                        ),
+                    ),
                     fields=(
                         Field(
                             name="key",
@@ -355,4 +362,11 @@ AUTOMATION: Final = Kind(
     doc="Which policies are written to which repository, where in it, and what the commits look like.",
     spec=SPEC,
     build=_build,
+    plural="imageupdateautomations",
+    short="iuauto",
+    columns=(
+        ("Repository", ".spec.sourceRef.name"),
+        ("Commit", ".status.lastPushCommit"),
+        ("Pushed", ".status.lastPushTime", "date"),
+    ),
 )

@@ -13,12 +13,19 @@ from image_updater.api.model import Meta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind: `spec` reads its fields, `build` makes the object of metadata and these fields."""
+    """A kind: `spec` reads its fields, `build` makes the object of metadata and these fields.
+
+    `short` is its short name in the cluster (none of Flux's), `columns` are what `kubectl get` prints of it beside its
+    age and readiness: (name, JSON path[, type]).
+    """
 
     name: str
     doc: str
     spec: Struct
     build: Callable[[Meta, Values], Any]
+    plural: str
+    short: str
+    columns: tuple[tuple[str, str] | tuple[str, str, str], ...] = ()
 
 
 PATH_HELP: Final = "write a path below the top of the repository, such as apps/web"

@@ -14,6 +14,7 @@ from image_updater.api.fields import (
     Flag,
     ListOf,
     Planned,
+    Rule,
     Struct,
     Text,
     Values,
@@ -189,6 +190,13 @@ def _check(values: Values, at: At) -> None:
 
 SPEC: Final = Struct(
     check=_check,
+    rules=(
+        Rule(
+            cel="!has(self.policy.digest) || !has(self.digestReflectionPolicy) "
+            "|| self.digestReflectionPolicy == 'Always'",
+            message="policy.digest implies digestReflectionPolicy: Always",
+        ),
+    ),
     hints={
         "imageRepositoryRef": "there is no ImageRepository here: name the image in spec.image",
         "exclusionList": "use filterTags.exclude",
@@ -210,6 +218,7 @@ SPEC: Final = Struct(
             shown="all tags; cosign's own are always out",
             type=Struct(
                 check=_check_filter,
+                rules=(Rule(cel="!has(self.extract) || has(self.pattern)", message="extract needs a pattern"),),
                 fields=(
                     Field(
                         name="pattern",
@@ -330,4 +339,11 @@ POLICY: Final = Kind(
     doc="One object per image: where it is, which tag wins, and what must hold before that tag may be written.",
     spec=SPEC,
     build=_build,
+    plural="imagepolicies",
+    short="iupol",
+    columns=(
+        ("Image", ".spec.image"),
+        ("Tag", ".status.latest.tag"),
+        ("Since", ".status.latest.since", "date"),
+    ),
 )

@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from image_updater.api.decode import At
-from image_updater.api.fields import Choice, Duration, Field, Flag, Struct, Text, Values, reference
+from image_updater.api.fields import Choice, Duration, Field, Flag, Rule, Struct, Text, Values, reference
 from image_updater.api.kinds.kind import BRANCH_HELP, Kind, check_branch
 from image_updater.api.model import GitRef, GitRepository, GitVerification, Meta, VerifyMode
 
@@ -79,6 +79,12 @@ SPEC: Final = Struct(
             doc="what is read: one of branch, tag, commit; only branches can be written to",
             type=Struct(
                 check=_check_ref,
+                rules=(
+                    Rule(
+                        cel="(has(self.branch) ? 1 : 0) + (has(self.tag) ? 1 : 0) + (has(self.commit) ? 1 : 0) <= 1",
+                        message="keep one of branch, tag, commit",
+                    ),
+                ),
                 optional_empty=True,
                 hints={"semver": "write the tag", "name": "write branch, tag or commit"},
                 fields=(
@@ -162,5 +168,11 @@ def _build(meta: Meta, values: Values) -> Any:
 
 
 REPOSITORY: Final = Kind(
-    name="GitRepository", doc="A Git repository and how we are known there.", spec=SPEC, build=_build
+    name="GitRepository",
+    doc="A Git repository and how we are known there.",
+    spec=SPEC,
+    build=_build,
+    plural="gitrepositories",
+    short="iurepo",
+    columns=(("URL", ".spec.url"), ("Revision", ".status.revision")),
 )

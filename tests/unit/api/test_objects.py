@@ -406,14 +406,16 @@ spec:
   namePrefix: a-
   nameSuffix: -z
   serviceAccountName: deployer
-  dependsOn: [{{name: crds}}]
+  dependsOn: [{{name: crds}}, {{name: base, namespace: infra}}]
   healthChecks: [{{apiVersion: apps/v1, kind: Deployment, name: web, namespace: apps}}]
   patches: [{{patch: "a: b", target: {{kind: Deployment}}}}]
   images: [{{name: nginx, newTag: '1.2'}}]
   components: [../x]
   kubeConfig: {{secretRef: {{name: c2, key: value}}}}
+  commonMetadata: {{labels: {{team: a}}, annotations: {{note: ''}}}}
   drift: off
-  rollback: {{onFailure: rollback}}
+  deletionPolicy: Orphan
+  rollback: {{onFailure: none}}
 """
     assert api.load_text(text).kustomizations[0] == model.Kustomization(
         meta=model.Meta(key=model.ObjectKey("default", "prod")),
@@ -425,7 +427,27 @@ spec:
         target_namespace="apps",
         name_prefix="a-",
         name_suffix="-z",
+        common_labels={"team": "a"},
+        common_annotations={"note": ""},
+        interval=timedelta(minutes=10),
+        retry_interval=timedelta(minutes=1),
+        timeout=timedelta(minutes=5),
+        prune=True,
+        wait=True,
+        service_account_name="deployer",
+        depends_on=(model.ObjectKey("default", "crds"), model.ObjectKey("infra", "base")),
+        health_checks=(model.HealthCheck(api_version="apps/v1", kind="Deployment", name="web", namespace="apps"),),
+        kube_config=model.SecretKey(name="c2", key="value"),
+        drift=model.Drift.OFF,
+        deletion_policy=model.DeletionPolicy.ORPHAN,
+        on_failure=model.OnFailure.NONE,
     )
+
+
+@pytest.mark.parametrize("word", ["off", "Off", "no", "false", "'off'"])
+def test_drift_off_is_off_even_after_a_reader_made_a_boolean_of_it(word: str) -> None:
+    text = f"apiVersion: {V}\nkind: Kustomization\nmetadata: {{name: a}}\nspec: {{drift: {word}}}\n"
+    assert api.load_text(text).kustomizations[0].drift is model.Drift.OFF
 
 
 @pytest.mark.parametrize(
@@ -437,7 +459,16 @@ spec:
         ("{rollback: {onFailure: revert}}", "spec.rollback.onFailure", "is not one of hold"),
         ("{images: [{name: a, newTag: 1.10}]}", "spec.images[0].newTag", "YAML reads the number 1.10"),
         ("{patches: [{path: a.yaml}]}", "spec.patches[0].path", "unknown field"),
+        ("{drift: on}", "spec.drift", "is not one of correct, warn, off"),
+        ("{drift: 'no'}", "spec.drift", "is not one of correct, warn, off"),
+        ("{rollback: {onFailure: rollback}}", "spec.rollback.onFailure", "not built yet"),
+        ("{deletionPolicy: WaitForTermination}", "spec.deletionPolicy", "is not one of MirrorPrune"),
+        ("{kubeConfig: {}}", "spec.kubeConfig.secretRef", "is required"),
+        ("{kubeConfig: {secretRef: {}}}", "spec.kubeConfig.secretRef.name", "is required"),
+        ("{kubeConfig: {configMapRef: {name: a}}}", "spec.kubeConfig.configMapRef", "unknown field"),
+        ("{commonMetadata: {labels: {a: b c}}}", "spec.commonMetadata.labels.a", "is not a label value"),
         ("{postBuild: {}}", "spec.postBuild", "unknown field"),
+        ("{decryption: {provider: sops}}", "spec.decryption", "unknown field"),
         ("{dependsOn: [crds]}", "spec.dependsOn[0]", "must be a mapping"),
     ],
 )

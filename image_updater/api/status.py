@@ -1,0 +1,452 @@
+"""Status of our kinds, declared once: the definitions, the reference pages and the writers agree through it.
+
+`status_fields` is what a writer hands its values through: it makes them JSON and refuses what is not declared, so that
+no field is ever written that the server would drop without a word. Lists are cut to their declared length; what is left
+out is counted elsewhere (`siteCounts`, `tagCount`). No field moves by itself: a status is written when a decision, a
+reason or a condition changes (scan times are metrics).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, Final
+
+Schema = dict[str, Any]
+
+
+class UndeclaredStatus(TypeError):
+    """A writer's mistake: a field, or a type of value, that the status of this kind does not have."""
+
+
+class Shape(ABC):
+    """What a field of status holds."""
+
+    @abstractmethod
+    def schema(self) -> Schema:
+        """For the CustomResourceDefinition."""
+
+    @abstractmethod
+    def json(self, value: Any, path: str) -> Any:
+        """The value as JSON. Raises UndeclaredStatus."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """In a word or two, for the reference page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words(Shape):
+    """A string; with `known`, one of these."""
+
+    known: tuple[str, ...] = ()
+
+    def schema(self) -> Schema:
+        return {"type": "string", **({"enum": list(self.known)} if self.known else {})}
+
+    def json(self, value: Any, path: str) -> str:
+        text = value.value if isinstance(value, Enum) else value
+        if not isinstance(text, str):
+            raise _wrong(path, "a string", value)
+        if self.known and text not in self.known:
+            raise UndeclaredStatus(f"{path}: {text!r} is not one of {', '.join(self.known)}")
+        return str(text)
+
+    def describe(self) -> str:
+        return " | ".join(f"`{word}`" for word in self.known) or "string"
+
+
+@dataclass(frozen=True, slots=True)
+class Count(Shape):
+    """A whole number, 0 or more."""
+
+    def schema(self) -> Schema:
+        return {"type": "integer", "format": "int64", "minimum": 0}
+
+    def json(self, value: Any, path: str) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise _wrong(path, "a whole number", value)
+        return value
+
+    def describe(self) -> str:
+        return "number"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment(Shape):
+    """An RFC 3339 time in UTC; values are aware datetimes, or such text. Parts of a second are cut."""
+
+    def schema(self) -> Schema:
+        return {"type": "string", "format": "date-time"}
+
+    def json(self, value: Any, path: str) -> str:
+        if isinstance(value, str):
+            return value
+        if not isinstance(value, datetime) or value.tzinfo is None:
+            raise _wrong(path, "a time with a zone", value)
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def describe(self) -> str:
+        return "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Many(Shape):
+    """A list, written as a whole. The first `most` items are kept."""
+
+    item: Shape
+    most: int | None = None
+
+    def schema(self) -> Schema:
+        result: Schema = {"type": "array", "items": self.item.schema(), "x-kubernetes-list-type": "atomic"}
+        if self.most is not None:
+            result["maxItems"] = self.most
+        return result
+
+    def json(self, value: Any, path: str) -> list[Any]:
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            raise _wrong(path, "a list", value)
+        return [self.item.json(each, f"{path}[{i}]") for i, each in enumerate(value[: self.most])]
+
+    def describe(self) -> str:
+        what = "list" if isinstance(self.item, Record) else f"list of {self.item.describe()}s"
+        return what if self.most is None else f"{what}, at most {self.most}"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts(Shape):
+    """Whole numbers by name."""
+
+    def schema(self) -> Schema:
+        return {"type": "object", "additionalProperties": Count().schema(), "x-kubernetes-map-type": "atomic"}
+
+    def json(self, value: Any, path: str) -> dict[str, int]:
+        if not isinstance(value, Mapping):
+            raise _wrong(path, "a mapping", value)
+        return {
+            Words().json(name, path): Count().json(each, f"{path}.{name}")
+            for name, each in sorted(value.items(), key=lambda pair: str(pair[0]))
+        }
+
+    def describe(self) -> str:
+        return "numbers by name"
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """One field of a record. Absent and None are the same; a `needed` one is always there."""
+
+    name: str
+    shape: Shape
+    doc: str
+    needed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Shape):
+    fields: tuple[At, ...]
+
+    def schema(self) -> Schema:
+        result: Schema = {
+            "type": "object",
+            "properties": {
+                each.name: {**each.shape.schema(), "description": each.doc[:1].upper() + each.doc[1:] + "."}
+                for each in self.fields
+            },
+        }
+        needed = [each.name for each in self.fields if each.needed]
+        if needed:
+            result["required"] = needed
+        return result
+
+    def json(self, value: Any, path: str) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise _wrong(path, "a mapping", value)
+        known = {each.name for each in self.fields}
+        if unknown := sorted(set(value) - known):
+            raise UndeclaredStatus(f"{path}: {', '.join(unknown)} is not declared in api/status.py")
+        result = {}
+        for each in self.fields:
+            given = value.get(each.name)
+            if given is not None:
+                result[each.name] = each.shape.json(given, f"{path}.{each.name}")
+            elif each.needed:
+                raise UndeclaredStatus(f"{path}.{each.name} is missing")
+        return result
+
+    def describe(self) -> str:
+        return "object"
+
+
+def _wrong(path: str, wanted: str, value: Any) -> UndeclaredStatus:
+    return UndeclaredStatus(f"{path} takes {wanted}, not {type(value).__name__}")
+
+
+# ------------------------------------------------------------------------------------------- what every kind has
+
+CONDITION: Final = Record(
+    (
+        At("type", Words(("Ready", "Reconciling", "Stalled")), "what is said", needed=True),
+        At("status", Words(("True", "False", "Unknown")), "whether it holds", needed=True),
+        At("reason", Words(), "one word why (reference/reasons.md has them all)", needed=True),
+        At("message", Words(), "a sentence for a person", needed=True),
+        At("lastTransitionTime", Moment(), "when status last changed", needed=True),
+        At("observedGeneration", Count(), "the generation of the object that this is about"),
+    )
+)
+
+COMMON: Final = (
+    At("observedGeneration", Count(), "the generation of the object that was last acted on"),
+    At(
+        "conditions",
+        Many(CONDITION),
+        "kstatus: Ready says whether it works, Reconciling that it is at work, Stalled that nothing helps until the "
+        "object changes",
+    ),
+    At(
+        "lastHandledReconcileAt",
+        Words(),
+        "the value of the annotation image-updater.dev/requestedAt that was last acted on",
+    ),
+)
+
+# ------------------------------------------------------------------------------------------- ImagePolicy
+
+_FIRST_SEEN: Final = At("firstSeen", Moment(), "when it was first seen here")
+
+POLICY_STATUS: Final = Record(
+    (
+        *COMMON,
+        At(
+            "latest",
+            Record(
+                (
+                    At("image", Words(), "name of the image", needed=True),
+                    At("tag", Words(), "the chosen tag", needed=True),
+                    At("digest", Words(), "its digest, where one is known"),
+                    At("since", Moment(), "when it was chosen"),
+                )
+            ),
+            "the image that the policy chose",
+        ),
+        At(
+            "candidates",
+            Many(
+                Record(
+                    (
+                        At("tag", Words(), "the tag", needed=True),
+                        At(
+                            "verdict",
+                            Words(("chosen", "eligible", "held", "rejected")),
+                            "what the policy says of it",
+                            needed=True,
+                        ),
+                        At("reason", Words(), "why"),
+                        At("digest", Words(), "its digest, where one is known"),
+                        _FIRST_SEEN,
+                    )
+                ),
+                10,
+            ),
+            "the best tags, best first; `image-updater explain` has them all",
+        ),
+        At(
+            "proven",
+            Many(
+                Record(
+                    (
+                        At("tag", Words(), "the tag", needed=True),
+                        At("digest", Words(), "its digest"),
+                        At("since", Moment(), "when its rollout had become healthy"),
+                    )
+                ),
+                20,
+            ),
+            "tags whose rollout was healthy, newest first",
+        ),
+        At("tagCount", Count(), "tags of the image when the last decision was made"),
+        At(
+            "hold",
+            Record(
+                (
+                    At("reason", Words(), "why the policy writes nothing", needed=True),
+                    At("tag", Words(), "the tag that is held"),
+                    At("digest", Words(), "its digest"),
+                    At("by", Words(), "who held it"),
+                    At("since", Moment(), "since when"),
+                    At("until", Moment(), "until when"),
+                )
+            ),
+            "why the chosen tag is not written",
+        ),
+    )
+)
+
+# ------------------------------------------------------------------------------------------- GitRepository
+
+REPOSITORY_STATUS: Final = Record(
+    (
+        *COMMON,
+        At("revision", Words(), "what the ref points to: `main@sha1:<commit>`"),
+        At("verified", Words(), "the commit whose signature was checked, and by which key"),
+    )
+)
+
+# ------------------------------------------------------------------------------------------- ImageUpdateAutomation
+
+SITE: Final = Record(
+    (
+        At("file", Words(), "file in the repository", needed=True),
+        At("line", Count(), "line of the file, from 1"),
+        At("field", Words(), "field that holds the image"),
+        At("image", Words(), "the image that is rendered"),
+        At("policy", Words(), "the policy that claims it (namespace/name, or the annotation's)"),
+        At("current", Words(), "what stands there"),
+        At("wanted", Words(), "what the policy wants there"),
+        At("state", Words(), "held, manual, ignored, conflict, remote, refused or unmanaged", needed=True),
+        At("reason", Words(), "why"),
+    )
+)
+
+AUTOMATION_STATUS: Final = Record(
+    (
+        *COMMON,
+        At("lastPushCommit", Words(), "the last commit that was pushed"),
+        At("lastPushTime", Moment(), "when it was pushed"),
+        At("observedRevision", Words(), "the revision that the sites below are of"),
+        At("siteCounts", Counts(), "image sites by state"),
+        At("sites", Many(SITE, 100), "sites that are not current"),
+        At(
+            "problems",
+            Many(
+                Record(
+                    (
+                        At("file", Words(), "file in the repository", needed=True),
+                        At("line", Count(), "line of the file, from 1"),
+                        At("reason", Words(), "what is wrong with it", needed=True),
+                    )
+                ),
+                20,
+            ),
+            "files that cannot be read",
+        ),
+        At(
+            "policies",
+            Many(
+                Record(
+                    (
+                        At("name", Words(), "its name: the workload's annotation it comes from", needed=True),
+                        At("image", Words(), "name of the image", needed=True),
+                        At("tag", Words(), "the chosen tag"),
+                        At("digest", Words(), "its digest"),
+                        At("reason", Words(), "why"),
+                    )
+                ),
+                100,
+            ),
+            "policies that come from annotations on workloads in Git",
+        ),
+        At("pullRequest", Words(), "address of the open pull request"),
+    )
+)
+
+# ------------------------------------------------------------------------------------------- Kustomization
+
+_OBJECT_ID: Final = "the object: namespace_name_group_kind"
+
+KUSTOMIZATION_STATUS: Final = Record(
+    (
+        *COMMON,
+        At("lastAppliedRevision", Words(), "the last revision that was applied whole"),
+        At("lastAttemptedRevision", Words(), "the last revision that was tried"),
+        At(
+            "inventory",
+            Record(
+                (
+                    At(
+                        "entries",
+                        Many(
+                            Record(
+                                (
+                                    At("id", Words(), _OBJECT_ID, needed=True),
+                                    At("v", Words(), "its API version, without the group", needed=True),
+                                )
+                            )
+                        ),
+                        "the objects, as Flux writes them",
+                    ),
+                    At(
+                        "configMaps",
+                        Many(
+                            Record(
+                                (
+                                    At("name", Words(), "name of the ConfigMap, in the same namespace", needed=True),
+                                    At("digest", Words(), "digest of its content", needed=True),
+                                )
+                            )
+                        ),
+                        "ConfigMaps that hold the entries when there are too many for one object",
+                    ),
+                )
+            ),
+            "every object that is, or may be, applied: what prune may delete",
+        ),
+        At(
+            "drift",
+            Many(
+                Record(
+                    (
+                        At("id", Words(), _OBJECT_ID, needed=True),
+                        At("fields", Many(Words(), 20), "paths of the fields that differ"),
+                    )
+                ),
+                50,
+            ),
+            "objects that differ from Git, with `drift: warn`",
+        ),
+        At(
+            "unhealthy",
+            Many(
+                Record(
+                    (
+                        At("id", Words(), _OBJECT_ID, needed=True),
+                        At("status", Words(), "InProgress, Failed, Terminating, NotFound or Unknown", needed=True),
+                        At("message", Words(), "what the object says"),
+                    )
+                ),
+                50,
+            ),
+            "objects that are not healthy",
+        ),
+        At("healthCounts", Counts(), "objects by health"),
+        At(
+            "failed",
+            Many(
+                Record(
+                    (
+                        At("id", Words(), _OBJECT_ID, needed=True),
+                        At("reason", Words(), "what the server said", needed=True),
+                    )
+                ),
+                50,
+            ),
+            "objects that could not be applied or deleted",
+        ),
+    )
+)
+
+STATUS: Final[Mapping[str, Record]] = {
+    "ImagePolicy": POLICY_STATUS,
+    "GitRepository": REPOSITORY_STATUS,
+    "ImageUpdateAutomation": AUTOMATION_STATUS,
+    "Kustomization": KUSTOMIZATION_STATUS,
+}
+"""By kind."""
+
+
+def status_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """A status as JSON, None left out, lists cut to their length. Raises UndeclaredStatus for what is not declared."""
+    return STATUS[kind].json(fields, "status")
