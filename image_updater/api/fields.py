@@ -144,8 +144,8 @@ class Duration(Type):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice(Type):
-    """One word of an enum. `later`: words that are not built yet; `hints`: words from elsewhere; each with what to write
-    instead.
+    """One word of an enum. What to write instead: `later` for words that are not built yet, `hints` for words from
+    elsewhere.
     """
 
     words: type[StrEnum]
