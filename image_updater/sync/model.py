@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from image_updater.api.model import Kustomization
+    from image_updater.api.model import Kustomization, ObjectKey
     from image_updater.cluster.model import Body, Ref
     from image_updater.errors import ImageUpdaterError
 
@@ -55,6 +55,8 @@ class Action(StrEnum):
     PRUNED = "pruned"
     ORPHANED = "orphaned"
     """It left Git and stays in the cluster (prune is off, vetoed or disabled): out of the inventory."""
+    HELD = "held"
+    """It left Git, but another Kustomization takes it over, or may: neither deleted nor out of the inventory yet."""
     FAILED = "failed"
 
 
@@ -88,6 +90,18 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Elsewhere:
+    """What the other Kustomizations that apply to this cluster have to do with one object.
+
+    `renders` is one that holds it in its newest build. `unsettled` is one whose newest revision has not been built (it
+    is under way, or it failed), so that it may hold it; whoever answers should name only those that can be meant.
+    """
+
+    renders: ObjectKey | None = None
+    unsettled: ObjectKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SyncRequest:
     """One sync of one Kustomization: these manifests, from this revision, beside what the inventory holds.
 
@@ -102,6 +116,9 @@ class SyncRequest:
     known: Mapping[Ref, Applied] = field(default_factory=dict)
     force_all: bool = False
     """Ask the server about every object, whatever is known (the interval is over, or somebody asked)."""
+    elsewhere: Callable[[Ref], Elsewhere] | None = field(default=None, compare=False, repr=False)
+    """Asked at the moment of a decision: an object that another Kustomization renders, or may render, is not pruned,
+    and is not taken from it while it says so. None: nothing is known of others, and only the owner labels veto."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +141,19 @@ class SyncReport:
     inventory: tuple[Entry, ...] = ()
     known: Mapping[Ref, Applied] = field(default_factory=dict)
     errors: tuple[ImageUpdaterError, ...] = ()
+    preempted: bool = False
+    """It stopped between two objects because something more urgent came: the inventory is still the union."""
 
     @property
     def ok(self) -> bool:
-        return not self.errors
+        return not self.errors and not self.preempted
+
+    @property
+    def held(self) -> tuple[Ref, ...]:
+        """What waits for another Kustomization: sync again when that one was built or synced."""
+        return tuple(each.ref for each in self.done if each.action is Action.HELD)
 
     @property
     def changed(self) -> bool:
-        quiet = (Action.EQUAL, Action.UNCHANGED, Action.SKIPPED, Action.DRIFTED)
+        quiet = (Action.EQUAL, Action.UNCHANGED, Action.SKIPPED, Action.DRIFTED, Action.HELD)
         return any(each.action not in quiet for each in self.done)
