@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from image_updater.api.model import Kustomization, ObjectKey
     from image_updater.cluster.model import Body, Ref
-    from image_updater.errors import ImageUpdaterError
+    from image_updater.errors import ImageUpdaterError, Where
 
 MANAGER = "image-updater"
 """Our field manager, for objects and for status."""
@@ -30,6 +30,8 @@ class Manifest:
     body: Body = field(repr=False)
     digest: str
     """Of the body: equal digests are equal objects."""
+    where: Where | None = field(default=None, compare=False)
+    """Where it was read (file and line, when they are known), with the object's name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
