@@ -95,7 +95,7 @@ def read(data: bytes, *, full: bool) -> Facts:
     """The facts of a file. `full`: all documents, else only those that can bear an image or name a root."""
     if data.startswith(_LFS):
         return Facts(manifest=True, error=("a Git LFS pointer: the content is not in this repository", 1))
-    manifest = _KIND.search(data) is not None and _API_VERSION.search(data) is not None
+    manifest = holds_objects(data)
     if not full and not _BEARS.search(data):
         error = _invalid(data)
         return Facts(manifest=manifest or error is not None, error=error)
@@ -118,6 +118,16 @@ def _invalid(data: bytes) -> tuple[str, int | None] | None:
     except DocumentError as exc:
         return exc.message, exc.where.line
     return None
+
+
+def holds_objects(data: bytes) -> bool:
+    """Whether the bytes look like objects: apiVersion and kind are named somewhere."""
+    return _KIND.search(data) is not None and _API_VERSION.search(data) is not None
+
+
+def is_template(data: bytes) -> bool:
+    """Whether an engine fills it in before it becomes YAML."""
+    return _TEMPLATE.search(data) is not None
 
 
 def _mentions(data: bytes) -> bool:
