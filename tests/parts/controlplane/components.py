@@ -129,6 +129,7 @@ def apiserver(layout: Layout, extra: Sequence[str] = ()) -> tools.Part:
             f"--audit-policy-file={folder / 'audit-policy.json'}",
             f"--audit-log-path={layout.audit}",
             "--audit-log-maxsize=4096",  # MB: never rotated, offsets into it stay true
+            "--shutdown-send-retry-after=true",  # open watches hold the end up for 2 s, not for a minute
             *extra,
         ],
         log=layout.log("kube-apiserver"),
@@ -146,7 +147,7 @@ def controller_manager(layout: Layout) -> tools.Part:
             "--use-service-account-credentials=true",
             f"--service-account-private-key-file={layout.folder / 'accounts.key'}",
             f"--root-ca-file={layout.ca}",
-            "--node-monitor-grace-period=1h",
+            "--node-monitor-grace-period=100h",  # kwok sends no heartbeats
             *_CLIENT,
         ],
         log=layout.log("kube-controller-manager"),
@@ -182,3 +183,6 @@ _CLIENT = (
     "--kube-api-burst=1000",
     "--profiling=false",
 )
+
+CONTROLLERS = {"kube-controller-manager": controller_manager, "kube-scheduler": scheduler, "kwok": kwok}
+"""Whoever is a client of the API server."""

@@ -17,6 +17,7 @@ from tests.parts import tools
 from tests.parts.controlplane import components
 from tests.parts.controlplane.api import Api, ApiError, Object, write_kubeconfig
 from tests.parts.controlplane.observed import Audit, Requests, read_audit, read_requests
+from tests.parts.controlplane.throttling import throttled
 from tests.parts.controlplane.waiting import until
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class ControlPlane(Api):
     # ------------------------------------------------------------------------------------------- faults
 
     def stop_apiserver(self) -> None:
-        """In order: requests are answered, watches are ended."""
+        """In order: running requests are answered, watches are ended after 2 s."""
         self.parts["kube-apiserver"].stop(20)
 
     def kill_apiserver(self) -> None:
@@ -108,12 +109,17 @@ class ControlPlane(Api):
         self.parts["kube-apiserver"].kill()
 
     def start_apiserver(self) -> None:
-        """On the same port; returns when it is ready."""
+        """On the same port; returns when it is ready. The controllers are started anew, if there were some: they
+        would come back by themselves, but only after a back-off of up to half a minute.
+        """
         part = self.parts["kube-apiserver"] = components.apiserver(self.layout, self._extra)
         try:
             until(lambda: self._ready(part), 30, "/readyz of the API server")
         except AssertionError as exc:
             raise tools.PartFailedError(f"{exc}\n{part.output()[-4000:]}") from None
+        for name in [name for name in components.CONTROLLERS if name in self.parts]:
+            self.parts[name].kill()
+            self.parts[name] = components.CONTROLLERS[name](self.layout)
 
     def _ready(self, part: tools.Part) -> bool:
         if not part.running:
@@ -164,43 +170,13 @@ class ControlPlane(Api):
         parsed: Object = json.loads(text)
         return parsed
 
-    @contextmanager
-    def throttled(self, namespace: str, service_account: str) -> Iterator[None]:
-        """Inside, every request of the service account answers 429 with Retry-After (API Priority and Fairness).
+    def throttled(self, namespace: str, service_account: str) -> contextlib.AbstractContextManager[None]:
+        """Inside, every request of the service account answers 429 with Retry-After; others are served.
 
-        A level without any seats, and a flow schema that sends the account there; watches that run already go on.
+        Watches that run already go on. One request in 15 s may wait up to 15 s for its 429.
         """
-        name = f"throttled-{secrets.token_hex(4)}"
-        level = {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0}
-        subject = {"kind": "ServiceAccount", "serviceAccount": {"namespace": namespace, "name": service_account}}
-        everything = {
-            "subjects": [subject],
-            "resourceRules": [
-                {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"], "namespaces": ["*"], "clusterScope": True}
-            ],
-            "nonResourceRules": [{"nonResourceURLs": ["*"], "verbs": ["*"]}],
-        }
-        reference = {"name": name}
-        documents = [
-            {"kind": "PriorityLevelConfiguration", "spec": {"type": "Limited", "limited": level | _REJECT}},
-            {
-                "kind": "FlowSchema",
-                "spec": {
-                    "priorityLevelConfiguration": reference,
-                    "matchingPrecedence": 2,  # 1 is that of the schema `exempt`: administrators
-                    "rules": [everything],
-                },
-            },
-        ]
         account = self.api_of(namespace, service_account)
-        try:
-            self.apply([{"apiVersion": _FLOWCONTROL, "metadata": {"name": name}, **each} for each in documents])
-            self.until(lambda: _code(account) == 429, 15, "429 for the service account")
-            yield
-        finally:
-            self.delete("FlowSchema", name)
-            self.delete("PriorityLevelConfiguration", name)
-            self.until(lambda: _code(account) != 429, 15, "an end of the 429s")
+        return throttled(self, account, namespace, service_account)
 
     # ------------------------------------------------------------------------------------------- what was asked
 
@@ -238,9 +214,7 @@ class ControlPlane(Api):
         """Everything, until the nodes are ready and `default` has its service account."""
         self.parts["etcd"] = components.etcd(self.layout)
         self.start_apiserver()
-        self.parts["kube-controller-manager"] = components.controller_manager(self.layout)
-        self.parts["kube-scheduler"] = components.scheduler(self.layout)
-        self.parts["kwok"] = components.kwok(self.layout)
+        self.parts |= {name: begin(self.layout) for name, begin in components.CONTROLLERS.items()}
         for number in range(nodes):
             labels = {"kubernetes.io/hostname": f"node-{number}", "kubernetes.io/os": "linux"}
             self.request("POST", "/api/v1/nodes", {"metadata": {"name": f"node-{number}", "labels": labels}})
@@ -263,19 +237,6 @@ class ControlPlane(Api):
             client.close()
         for part in reversed(self.parts.values()):
             part.kill()
-
-
-_FLOWCONTROL = "flowcontrol.apiserver.k8s.io/v1"
-_REJECT: Object = {"limitResponse": {"type": "Reject"}}
-
-
-def _code(api: Api) -> int:
-    """How the server answers a harmless request of this user."""
-    try:
-        api.request("GET", "/version")
-    except ApiError as exc:
-        return exc.code
-    return 200
 
 
 def _is_ready(node: Object) -> bool:
