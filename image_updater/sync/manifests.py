@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from image_updater.api.decode import SpecErrors
 from image_updater.cluster.model import Ref
 from image_updater.errors import SpecError, Where
+from image_updater.sync.drift import LAST_APPLIED
 from image_updater.sync.model import OWNER_NAME, OWNER_NAMESPACE, Manifest
 from image_updater.sync.reading import read
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from image_updater.api.model import Kustomization, ObjectKey
     from image_updater.cluster.model import Body
 
-LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 ORIGIN: Final = "config.kubernetes.io/origin"
 _LOCAL: Final = "config.kubernetes.io/local-config"
 _SERVERS: Final = (
