@@ -360,8 +360,17 @@ _OBJECT_ID: Final = "the object: namespace_name_group_kind"
 KUSTOMIZATION_STATUS: Final = Record(
     (
         *COMMON,
-        At("lastAppliedRevision", Words(), "the last revision that was applied whole"),
+        At(
+            "lastAppliedRevision",
+            Words(),
+            "the last revision that was applied whole and changed something here; others are not written",
+        ),
         At("lastAttemptedRevision", Words(), "the last revision that was tried"),
+        At(
+            "lastAppliedContent",
+            Words(),
+            "digest of the rendered files and of spec as they were last applied: what is equal is not applied again",
+        ),
         At(
             "inventory",
             Record(

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import API_VERSION
 from image_updater.cluster.errors import Conflict, ObjectNotFound
 from image_updater.cluster.model import Resource
 from image_updater.controller.cache import PLURALS
-from image_updater.errors import ImageUpdaterError, Terminal, Transient
+from image_updater.errors import ImageUpdaterError, Terminal, Transient, Waiting
 from image_updater.sync.model import MANAGER
 
 if TYPE_CHECKING:
@@ -101,25 +101,44 @@ class StatusWriter:
         self._written: dict[tuple[str, ObjectKey], tuple[str, dict[str, Any]]] = {}
         """By object its uid and the status that we wrote last: the watch may be behind it."""
         self._tasks: dict[tuple[str, ObjectKey], asyncio.Task[None]] = {}
+        self._locks: dict[tuple[str, ObjectKey], asyncio.Lock] = {}
+        """One write at a time for each object, so that an older decision never lands after a newer one."""
         self._gate = asyncio.Semaphore(WRITERS)
         self.writes = 0
 
     def write(self, entry: Entry, decision: Decision) -> None:
         """Let the status of this object (as it was when it was judged) say that."""
         place = (entry.kind, entry.key)
-        known = self._wanted.get(place)
-        if known is not None and known[0] == entry.uid:
-            # The one before was not written yet: what it had to tell is told with this one.
-            decision = Decision(
-                ready=decision.ready,
-                fields=decision.fields,
-                handled=decision.handled or known[2].handled,
-                happened=(*known[2].happened, *decision.happened),
-            )
-        self._wanted[place] = (entry.uid, entry.generation, decision)
+        self._wanted[place] = (entry.uid, entry.generation, self._with_waiting(entry, decision))
         task = self._tasks.get(place)
         if task is None or task.done():
             self._tasks[place] = asyncio.create_task(self._drain(place), name=f"status {entry.kind} {entry.key}")
+
+    async def save(self, entry: Entry, decision: Decision) -> None:
+        """Write it now; it is on the server when this returns.
+
+        Raises what keeps it from being written, and Waiting when this process may not write, or the object is gone.
+        """
+        place = (entry.kind, entry.key)
+        async with self._lock(place), self._gate:
+            decision = self._with_waiting(entry, decision)
+            self._wanted.pop(place, None)
+            if not await self._write(place, entry.uid, entry.generation, decision):
+                raise Waiting(f"the status of {entry.kind} {entry.key} may not be written by this process now")
+
+    def _with_waiting(self, entry: Entry, decision: Decision) -> Decision:
+        """With what the decision before, when it is not written yet, had to tell."""
+        known = self._wanted.get((entry.kind, entry.key))
+        if known is None or known[0] != entry.uid:
+            return decision
+        return replace(
+            decision,
+            handled=decision.handled or known[2].handled,
+            happened=(*known[2].happened, *decision.happened),
+        )
+
+    def _lock(self, place: tuple[str, ObjectKey]) -> asyncio.Lock:
+        return self._locks.setdefault(place, asyncio.Lock())
 
     def current(self, entry: Entry) -> Mapping[str, Any]:
         """The status of this object: ours if it was just written, else what the watch has seen."""
@@ -143,31 +162,34 @@ class StatusWriter:
     async def _drain(self, place: tuple[str, ObjectKey]) -> None:
         failures = 0
         while place in self._wanted:
-            uid, generation, decision = self._wanted.pop(place)
             try:
-                async with self._gate:
-                    await self._write(place, uid, generation, decision)
+                async with self._lock(place), self._gate:
+                    if (wanted := self._wanted.pop(place, None)) is None:
+                        break
+                    await self._write(place, *wanted)
                 failures = 0
             except ImageUpdaterError as error:
-                self._wanted.setdefault(place, (uid, generation, decision))
+                assert wanted is not None
+                self._wanted.setdefault(place, wanted)
                 if failures == 0 or not isinstance(error, Transient):
                     log.warning("%s %s: the status cannot be written: %s", place[0], place[1], error)
                 await asyncio.sleep(RETRIES[min(failures, len(RETRIES) - 1)])
                 failures += 1
         self._tasks.pop(place, None)
 
-    async def _write(self, place: tuple[str, ObjectKey], uid: str, generation: int, decision: Decision) -> None:
+    async def _write(self, place: tuple[str, ObjectKey], uid: str, generation: int, decision: Decision) -> bool:
+        """False: the object is gone, or this process may not write."""
         kind, key = place
         entry = self._cache.get(kind, key)
         if entry is None or entry.uid != uid:
             self._written.pop(place, None)
-            return
+            return False
         before = self.current(entry)
         wanted = document(before, decision, generation=generation, now=self._clock())
         moved = _transition(before, wanted)
         if wanted != dict(before):
             if not self._may_write():
-                return
+                return False
             body = {
                 "apiVersion": API_VERSION,
                 "kind": kind,
@@ -177,11 +199,11 @@ class StatusWriter:
             try:
                 await self._cluster.apply(resource_of(kind), body, manager=MANAGER, subresource="status")
             except ObjectNotFound:
-                return
+                return False
             except Conflict:
                 # The uid did not match: another object has this name now, and the watch will tell.
                 log.info("%s %s was replaced: its status was not written", kind, key)
-                return
+                return False
             self.writes += 1
             self._written[place] = (uid, wanted)
         ready = decision.ready
@@ -199,6 +221,7 @@ class StatusWriter:
                 reason=each.reason,
                 message=each.message,
             )
+        return True
 
 
 def resource_of(kind: str) -> Resource:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from image_updater.cluster.errors import ClusterUnavailable
 from image_updater.controller.cache import Cache, Entry
 from image_updater.controller.status import Decision, Happening, Ready, StatusWriter, document
-from image_updater.errors import RegistryError, SpecError
+from image_updater.errors import RegistryError, SpecError, Waiting
 from tests.unit.controller.test_cache import body
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -125,3 +127,23 @@ def test_the_request_that_was_handled_last_stays() -> None:
     first = document({}, Decision(ready=GOOD, handled="one"), generation=1, now=NOW)
     assert first["lastHandledReconcileAt"] == "one"
     assert document(first, Decision(ready=GOOD), generation=1, now=NOW)["lastHandledReconcileAt"] == "one"
+
+
+async def test_what_is_saved_is_on_the_server_and_nothing_older_comes_after_it(monkeypatch: Any) -> None:
+    monkeypatch.setattr("image_updater.controller.status.RETRIES", (0.0,))
+    writer, server, _, entry = make()
+    writer.write(entry, Decision(ready=GOOD, fields={"tagCount": 1}))
+    await writer.save(entry, Decision(ready=GOOD, fields={"tagCount": 2}))
+    assert server.bodies[-1]["status"]["tagCount"] == 2
+    await writer.settle()
+    assert server.bodies[-1]["status"]["tagCount"] == 2
+
+
+async def test_what_cannot_be_saved_is_raised() -> None:
+    writer, server, _, entry = make()
+    server.failures = 1
+    with pytest.raises(ClusterUnavailable):
+        await writer.save(entry, Decision(ready=GOOD))
+    server.cache.observe("ImagePolicy", body(uid="another"))
+    with pytest.raises(Waiting):
+        await writer.save(entry, Decision(ready=GOOD))
