@@ -23,8 +23,10 @@ PREFIX = "IMAGE_UPDATER_"
 OTHER_VARIABLES: Final = {
     "IMAGE_UPDATER_DEBUG": "Any value: errors end in a traceback.",
     "IMAGE_UPDATER_VENV": "For working on the product itself: where its virtual environment is.",
+    "POD_NAMESPACE": "In a cluster: the namespace of the controller's own pod.",
+    "POD_NAME": "In a cluster: the name of its pod, which holds the Lease.",
 }
-"""Variables with our prefix that are no settings."""
+"""Variables that are no settings."""
 
 _SERVICE_LINK = re.compile(r"(?:_SERVICE_HOST|_SERVICE_PORT\w*|_PORT|_PORT_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)\Z")
 """What Kubernetes puts into every pod beside a Service named `image-updater…`: nobody's mistake."""
@@ -46,6 +48,17 @@ class Color(StrEnum):
     AUTO = "auto"
     ALWAYS = "always"
     NEVER = "never"
+
+
+class Role(StrEnum):
+    """What one process of the controller does; apart, each needs fewer rights (`api/rbac.py`)."""
+
+    UPDATE = "update"
+    """Policies and automations: from registries to commits."""
+    SYNC = "sync"
+    """Kustomizations: from commits to the cluster."""
+    WEB = "web"
+    """What answers requests from outside."""
 
 
 Parse = Callable[[str], Any]
@@ -90,6 +103,35 @@ def _number(minimum: float, maximum: float, *, whole: bool = False) -> Parse:
         return value
 
     return parse
+
+
+_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?\Z")
+"""Near enough to how Kubernetes names objects (RFC 1123)."""
+
+
+def _name(text: str) -> str:
+    if not _NAME.match(text.strip()):
+        raise ValueError("is not a name: lower case letters, digits and '-'")
+    return text.strip()
+
+
+def _list(parse: Parse) -> Parse:
+    """Comma-separated; empty = none. What stands there twice counts once."""
+
+    def parse_all(text: str) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(parse(item.strip()) for item in text.split(",") if item.strip()))
+
+    return parse_all
+
+
+def _some(parse: Parse) -> Parse:
+    def parse_some(text: str) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = _list(parse)(text)
+        if not found:
+            raise ValueError("names none")
+        return found
+
+    return parse_some
 
 
 def _word(words: type[StrEnum]) -> Parse:
@@ -192,23 +234,120 @@ class Settings:
     )
     log_format: LogFormat = field(
         default=LogFormat.TEXT,
-        metadata=_setting("--log-format", "LOG_FORMAT", "How `run` writes its log.", _word(LogFormat)),
+        metadata=_setting(
+            "--log-format", "LOG_FORMAT", "How `run` and `controller` write their log.", _word(LogFormat)
+        ),
     )
     log_level: LogLevel = field(
         default=LogLevel.INFO,
-        metadata=_setting("--log-level", "LOG_LEVEL", "The least that `run` logs.", _word(LogLevel)),
+        metadata=_setting("--log-level", "LOG_LEVEL", "The least that `run` and `controller` log.", _word(LogLevel)),
     )
     listen: str = field(
         default="127.0.0.1:8080",
-        metadata=_setting("--listen", "LISTEN", "Where `run` serves /healthz and /metrics; empty = nowhere."),
+        metadata=_setting(
+            "--listen", "LISTEN", "Where `run` and `controller` serve /healthz, /readyz and /metrics; empty = nowhere."
+        ),
     )
     stop_timeout: float = field(
         default=30.0,
         metadata=_setting(
             "--stop-timeout",
             "STOP_TIMEOUT",
-            "Seconds that `run` gives work under way when it is asked to stop.",
+            "Seconds that `run` and `controller` give work under way when they are asked to stop.",
             _number(0, 3_600),
+        ),
+    )
+
+    # ------------------------------------------------------------------------------------- the controller's own
+
+    kubeconfig: Path | None = field(
+        default=None,
+        metadata=_setting(
+            "--kubeconfig",
+            "KUBECONFIG",
+            "The cluster (default: the pod's own, else $KUBECONFIG, else ~/.kube/config).",
+            _path,
+        ),
+    )
+    roles: tuple[Role, ...] = field(
+        default=tuple(Role),
+        metadata=_setting(
+            "--roles",
+            "ROLES",
+            "What this process does: update (policies to commits), sync (commits to the cluster), web.",
+            _some(_word(Role)),
+        ),
+    )
+    watch_namespaces: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting(
+            "--watch-namespaces",
+            "WATCH_NAMESPACES",
+            "Namespaces whose objects are worked on, comma-separated (default: all).",
+            _list(_name),
+        ),
+    )
+    selector: str | None = field(
+        default=None,
+        metadata=_setting(
+            "--selector",
+            "SELECTOR",
+            "Only objects with these labels are worked on, such as shard=a or shard!=a; others may be read.",
+        ),
+    )
+    default_service_account: str = field(
+        default="default",
+        metadata=_setting(
+            "--default-service-account",
+            "DEFAULT_SERVICE_ACCOUNT",
+            "Who applies a Kustomization that names no service account: this one of its namespace.",
+            _name,
+        ),
+    )
+    allow_cross_namespace_refs: bool = field(
+        default=False,
+        metadata=_setting(
+            "--allow-cross-namespace-refs",
+            "ALLOW_CROSS_NAMESPACE_REFS",
+            "Let sourceRef and dependsOn name objects of other namespaces.",
+            _flag,
+        ),
+    )
+    take_over: tuple[str, ...] = field(
+        default=(),
+        metadata=_setting(
+            "--take-over",
+            "TAKE_OVER",
+            "Field managers whose fields become ours with the first apply, comma-separated, beside kubectl, "
+            "kustomize-controller and argocd-controller.",
+            _list(str),
+        ),
+    )
+    sync_concurrency: int = field(
+        default=16,
+        metadata=_setting(
+            "--sync-concurrency",
+            "SYNC_CONCURRENCY",
+            "Kustomizations that are applied at once.",
+            _number(1, 1_000, whole=True),
+        ),
+    )
+    leader_election: bool = field(
+        default=True,
+        metadata=_setting(
+            "--leader-election/--no-leader-election",
+            "LEADER_ELECTION",
+            "Work only while holding the Lease of these roles and this selector.",
+            _flag,
+        ),
+    )
+    lease_namespace: str | None = field(
+        default=None,
+        metadata=_setting(
+            "--lease-namespace",
+            "LEASE_NAMESPACE",
+            "Where the Lease is (default: the pod's own namespace).",
+            _name,
         ),
     )
 
@@ -234,7 +373,8 @@ def _parse(text: str, setting: dataclasses.Field[Any]) -> Any:
 
 def check_environment(environment: Mapping[str, str]) -> None:
     """Refuse variables with our prefix that mean nothing: a mistyped one would be silently without effect."""
-    known = {str(each.metadata["variable"]) for each in dataclasses.fields(Settings)} | set(OTHER_VARIABLES)
+    known = {str(each.metadata["variable"]) for each in dataclasses.fields(Settings)}
+    known |= {name for name in OTHER_VARIABLES if name.startswith(PREFIX)}
     for name in sorted(environment):
         if not name.startswith(PREFIX) or name in known or _SERVICE_LINK.search(name):
             continue

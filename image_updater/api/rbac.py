@@ -16,20 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.kinds import KINDS
 from image_updater.api.model import GROUP
+from image_updater.settings import Role
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-
-
-class Role(StrEnum):
-    """What one process of the controller does."""
-
-    UPDATE = "update"
-    """Policies and automations: from registries to commits."""
-    SYNC = "sync"
-    """Kustomizations: from commits to the cluster."""
-    WEB = "web"
-    """What answers requests from outside."""
 
 
 class Place(StrEnum):

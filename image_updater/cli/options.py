@@ -114,9 +114,8 @@ def settings(*names: str) -> Callable[[F], F]:
 
 def _setting(field: dataclasses.Field[Any]) -> Callable[[F], F]:
     flag, text, parse = (field.metadata[key] for key in ("flag", "help", "parse"))
-    if field.default is not None and not isinstance(field.default, bool | StrEnum):
-        shown = f"{field.default:g}" if isinstance(field.default, float) else field.default
-        text = f"{text}  [default: {shown}]"
+    if field.default not in (None, ()) and not isinstance(field.default, bool | StrEnum):
+        text = f"{text}  [default: {_shown(field.default)}]"
     if isinstance(field.default, bool):
         return click.option(flag, field.name, is_flag=True, default=None, help=text)
     if isinstance(field.default, StrEnum):
@@ -125,10 +124,28 @@ def _setting(field: dataclasses.Field[Any]) -> Callable[[F], F]:
             flag, field.name, type=click.Choice([str(each) for each in kind]), callback=_parser(kind), help=text
         )
     shown = "NUMBER" if isinstance(field.default, int | float) or "render_workers" in field.name else "VALUE"
-    metavar = {"state": "FILE", "cache": "DIR", "secrets": "DIR", "kustomize": "FILE", "helm": "FILE"}
+    metavar = {
+        "state": "FILE",
+        "cache": "DIR",
+        "secrets": "DIR",
+        "kustomize": "FILE",
+        "helm": "FILE",
+        "kubeconfig": "FILE",
+        "lease_namespace": "NAME",
+        "default_service_account": "NAME",
+        "roles": "LIST",
+        "watch_namespaces": "LIST",
+        "take_over": "LIST",
+    }
     shown = metavar.get(field.name, shown)
     completes = _completes(shown.lower()) if shown in {"FILE", "DIR"} else None
     return click.option(flag, field.name, metavar=shown, callback=_parser(parse), shell_complete=completes, help=text)
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join(default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def _parser(parse: Callable[[str], Any]) -> Callable[[click.Context, click.Parameter, str | None], Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from image_updater.errors import SpecError
-from image_updater.settings import Color, LogFormat, Settings, cache_folder
+from image_updater.settings import Color, LogFormat, Role, Settings, cache_folder
 
 
 def test_flags_win_over_variables_and_variables_over_defaults() -> None:
@@ -33,6 +33,18 @@ def test_flags_win_over_variables_and_variables_over_defaults() -> None:
     assert Settings.load({}) == Settings()
 
 
+def test_the_controllers_lists_are_comma_separated() -> None:
+    environment = {
+        "IMAGE_UPDATER_ROLES": "sync, Update,sync",
+        "IMAGE_UPDATER_WATCH_NAMESPACES": "apps, ops,",
+        "IMAGE_UPDATER_TAKE_OVER": "helm",
+        "IMAGE_UPDATER_LEADER_ELECTION": "off",
+    }
+    assert Settings.load(environment) == Settings(
+        roles=(Role.SYNC, Role.UPDATE), watch_namespaces=("apps", "ops"), take_over=("helm",), leader_election=False
+    )
+
+
 def test_a_flag_hides_a_broken_variable() -> None:
     assert Settings.load({"IMAGE_UPDATER_CONCURRENCY": "many"}, concurrency=2).concurrency == 2
 
@@ -45,6 +57,10 @@ def test_a_flag_hides_a_broken_variable() -> None:
         ("REGISTRY_RATE", "fast", "'fast' is not a number"),
         ("REGISTRY_RATE", "nan", "'nan' is not between"),
         ("ALLOW_REMOTE_BASES", "maybe", "'maybe' is neither true nor false"),
+        ("ROLES", "update,all", "'update,all' is not one of update, sync, web"),
+        ("ROLES", ",", "',' names none"),
+        ("WATCH_NAMESPACES", "apps,A", "is not a name"),
+        ("DEFAULT_SERVICE_ACCOUNT", " ", "is not a name"),
         ("COLOR", "blue", "'blue' is not one of auto, always, never"),
         ("LOG_LEVEL", "loud", "'loud' is not one of debug, info, warning, error"),
     ],
@@ -62,7 +78,7 @@ def test_a_bad_variable_is_named_with_its_meaning(name: str, value: str, message
     [
         ("IMAGE_UPDATER_STAT", "did you mean IMAGE_UPDATER_STATE?"),
         ("IMAGE_UPDATER_MAXPAGES", "did you mean IMAGE_UPDATER_MAX_PAGES?"),
-        ("IMAGE_UPDATER_X", "known are IMAGE_UPDATER_ALLOW_REMOTE_BASES"),
+        ("IMAGE_UPDATER_X", "known are IMAGE_UPDATER_ALLOW_CROSS_NAMESPACE_REFS"),
     ],
 )
 def test_an_unknown_variable_is_reported(name: str, remedy: str) -> None:
