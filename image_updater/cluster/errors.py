@@ -6,6 +6,7 @@ Transient
     ├── Throttled            429: come back at `until`                               ApiServerThrottled
     ├── Conflict             somebody else changed the object, or owns the field     Conflict
     ├── Gone                 410: this resourceVersion is too old                    ResourceVersionExpired
+    ├── NamespaceMissing     its namespace does not exist yet, or is being deleted   NamespaceNotFound
     └── KindUnknown          no server serves this kind yet (its CRD is missing)     KindUnknown
 Terminal
 ├── Forbidden                the account may not do that                             Forbidden
@@ -37,6 +38,10 @@ class Conflict(ClusterError):
 
 class Gone(ClusterError):
     reason = "ResourceVersionExpired"
+
+
+class NamespaceMissing(ClusterError):
+    reason = "NamespaceNotFound"
 
 
 class KindUnknown(ClusterError):

@@ -1,0 +1,226 @@
+"""How an API server is reached and as whom.
+
+The operator's own configuration is read with `kubernetes.aio.config`, and may do all that a kubeconfig can. One out of
+a Secret was written by whoever may write Secrets, and is read in this process: kubeconfig.py takes inline data only.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from image_updater.cluster.credentials import Credentials, ExecPlugin, Fixed, Login, TokenFile
+from image_updater.errors import SpecError, Where
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """One server and one account. Nothing secret is in its repr, nor in `identity`."""
+
+    server: str
+    """`https://host:port`, maybe with a path, without a slash at the end."""
+    account: str = "anonymous"
+    """Who it is, in words: for messages."""
+    credentials: Credentials = field(default_factory=Fixed, repr=False)
+    ca: bytes | None = field(default=None, repr=False)
+    """PEM; then nothing else is trusted. None: the system's roots."""
+    verify: bool = True
+    server_name: str | None = None
+    """The name in the server's certificate, where it is not the URL's."""
+    proxy: str | None = field(default=None, repr=False)
+    """May hold a password."""
+    fingerprint: str = field(default="", repr=False)
+    """Of the credentials: configurations that differ in them must not share what they read."""
+
+    @property
+    def identity(self) -> str:
+        """A key for caches: equal ones see the same objects."""
+        trust = hashlib.sha256(repr((self.ca, self.verify, self.server_name, self.proxy, self.fingerprint)).encode())
+        return f"{self.server} {self.account} {trust.hexdigest()[:16]}"
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        kubeconfig: Path | None,
+        environment: Mapping[str, str],
+        context: str | None = None,
+        service_account: Path = SERVICE_ACCOUNT,
+        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], datetime] = _now,
+    ) -> ClusterConfig:
+        """`kubeconfig` if given, else the pod's own account, else $KUBECONFIG or ~/.kube/config. Raises SpecError."""
+        if kubeconfig is None and "KUBERNETES_SERVICE_HOST" in environment and (service_account / "token").exists():
+            return _in_cluster(environment, service_account, monotonic)
+        if kubeconfig is not None:
+            paths = str(kubeconfig)
+            if not kubeconfig.is_file():
+                raise SpecError("there is no such file", where=Where(file=paths, field="--kubeconfig"))
+        else:
+            paths = environment.get("KUBECONFIG") or str(Path(environment.get("HOME", "~")) / ".kube" / "config")
+        return _of_files(paths, context, monotonic, clock)
+
+    @classmethod
+    def from_secret(cls, data: bytes, *, where: Where, allow_insecure: bool = False) -> ClusterConfig:
+        """A kubeconfig out of a Secret. Raises SpecError naming the field that is refused."""
+        from image_updater.cluster.kubeconfig import read
+
+        return read(data, where=where, allow_insecure=allow_insecure)
+
+
+def _in_cluster(environment: Mapping[str, str], folder: Path, monotonic: Callable[[], float]) -> ClusterConfig:
+    from kubernetes.aio.client import Configuration
+    from kubernetes.aio.config import ConfigException
+    from kubernetes.aio.config.incluster_config import InClusterConfigLoader
+
+    token, ca = folder / "token", folder / "ca.crt"
+    loaded = Configuration()
+    loader = InClusterConfigLoader(  # type: ignore[no-untyped-call]
+        token_filename=str(token), cert_filename=str(ca), try_refresh_token=False, environ=environment
+    )
+    try:
+        loader.load_and_set(loaded)  # type: ignore[no-untyped-call]
+        trusted = ca.read_bytes()
+    except (ConfigException, OSError) as exc:
+        raise SpecError(
+            f"the account of this pod cannot be read: {exc}",
+            where=Where(file=str(folder)),
+            remedy="set automountServiceAccountToken: true, or give --kubeconfig",
+        ) from None
+    return ClusterConfig(
+        server=str(loaded.host),
+        account="the pod's service account",
+        credentials=TokenFile(token, monotonic=monotonic),
+        ca=trusted,
+        fingerprint=str(token),
+    )
+
+
+def _of_files(
+    paths: str, context: str | None, monotonic: Callable[[], float], clock: Callable[[], datetime]
+) -> ClusterConfig:
+    import yaml
+    from kubernetes.aio.config import ConfigException
+    from kubernetes.aio.config.kube_config import KubeConfigMerger
+
+    where = Where(file=paths)
+    try:
+        config = KubeConfigMerger(paths).config  # type: ignore[no-untyped-call]
+        if config is None:
+            raise SpecError("there is no kubeconfig", where=where, remedy="give --kubeconfig FILE, or set KUBECONFIG")
+        name = context or config["current-context"]
+        chosen = config["contexts"].get_with_name(name)["context"]
+        cluster = config["clusters"].get_with_name(chosen["cluster"])
+        user = config["users"].get_with_name(chosen["user"]) if chosen.safe_get("user") else None
+        return _assemble(cluster, user, monotonic, clock, where)
+    except ConfigException as exc:
+        raise SpecError(str(exc)[:300], where=where, remedy="kubectl config view shows what is there") from None
+    except OSError as exc:
+        raise SpecError(f"cannot be read: {exc.strerror}", where=where) from None
+    except (yaml.YAMLError, AttributeError, TypeError, UnicodeDecodeError):
+        # The cause would quote the file, and it holds credentials.
+        raise SpecError("is not a kubeconfig", where=where) from None
+
+
+def _assemble(
+    cluster: Any, user: Any, monotonic: Callable[[], float], clock: Callable[[], datetime], where: Where
+) -> ClusterConfig:
+    """Of nodes (`ConfigNode`) that know the file they came from: paths in it are relative to that file."""
+    of_cluster = cluster["cluster"]
+    server = str(of_cluster["server"]).rstrip("/")
+    check_server(server, where=where)
+    named = str(user["name"]) if user is not None else "anonymous"
+    return ClusterConfig(
+        server=server,
+        account=f"user {named!r} of the kubeconfig",
+        credentials=_credentials(user["user"], _base(user), monotonic, clock, where) if user is not None else Fixed(),
+        ca=_file_or_data(of_cluster, "certificate-authority", _base(cluster), where),
+        verify=not of_cluster.safe_get("insecure-skip-tls-verify"),
+        server_name=of_cluster.safe_get("tls-server-name"),
+        proxy=of_cluster.safe_get("proxy-url"),
+        fingerprint=f"{where.file} {named}",
+    )
+
+
+def _base(node: Any) -> Path:
+    return Path(node.path).absolute().parent
+
+
+def _credentials(
+    user: Any, base: Path, monotonic: Callable[[], float], clock: Callable[[], datetime], where: Where
+) -> Credentials:
+    for name in ("auth-provider", *(name for name in user.value if name == "as" or name.startswith("as-"))):
+        if user.safe_get(name):
+            raise SpecError(
+                "is not supported", where=Where(file=where.file, field=f"users[].user.{name}"), remedy="use exec"
+            )
+    certificate, key = (_file_or_data(user, name, base, where) for name in ("client-certificate", "client-key"))
+    if certificate and key:
+        return Fixed(Login(certificate=certificate, key=key, authorization=_inline(user)))
+    if user.safe_get("token"):
+        return Fixed(Login.bearer(str(user["token"])))
+    if user.safe_get("tokenFile"):
+        return TokenFile(base / str(user["tokenFile"]), monotonic=monotonic)
+    if user.safe_get("exec"):
+        return ExecPlugin(user["exec"].value, clock=clock)
+    return Fixed(Login(authorization=_inline(user)))
+
+
+def _inline(user: Any) -> str | None:
+    """A header for a token or a password that stands in the file itself."""
+    if user.safe_get("token"):
+        return f"Bearer {user['token']}"
+    if user.safe_get("username") and user.safe_get("password"):
+        return "Basic " + base64.b64encode(f"{user['username']}:{user['password']}".encode()).decode()
+    return None
+
+
+def _file_or_data(node: Any, name: str, base: Path, where: Where) -> bytes | None:
+    """`<name>-data`, else the file that `<name>` names. (FileOrData of the library puts data into files for good.)"""
+    if node.safe_get(f"{name}-data"):
+        return decode(node[f"{name}-data"], where=Where(file=where.file, field=f"{name}-data"))
+    if not node.safe_get(name):
+        return None
+    path = base / str(node[name])
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise SpecError(f"{path} cannot be read: {exc.strerror}", where=Where(file=where.file, field=name)) from None
+
+
+def decode(data: object, *, where: Where) -> bytes:
+    """base64, as everywhere in a kubeconfig."""
+    try:
+        return base64.b64decode(str(data).encode("ascii"), validate=True)
+    except (binascii.Error, ValueError):
+        raise SpecError("is not base64", where=where) from None
+
+
+def check_server(server: str, *, where: Where) -> None:
+    """Raises SpecError for what is no URL of an API server."""
+    field_where = Where(file=where.file, object=where.object, field=where.field or "clusters[].cluster.server")
+    try:
+        parts = urlsplit(server)
+        valid = parts.scheme in ("https", "http") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid or parts.username is not None or parts.query or parts.fragment:
+        raise SpecError(
+            "is not the URL of an API server", where=field_where, remedy="write https://host:port, without a login"
+        )
