@@ -137,6 +137,12 @@ class ImagePolicy:
     pull_secrets: tuple[ObjectKey, ...] = ()
     """In a cluster: the pull secrets of the service account (or, for an annotation's policy, of the workload), found by
     the controller; asked in this order where there is no `secret_ref`."""
+    pull_accounts: tuple[ObjectKey, ...] = ()
+    """Of an annotation's policy: the service accounts of the workloads, whose pull secrets are asked after those."""
+    pull_note: str = ""
+    """Why some pull secret does not serve this policy."""
+    found_by: ObjectKey | None = None
+    """Of an annotation's policy in a cluster: the automation that found it in Git."""
     provider: Provider = Provider.GENERIC
     cert_secret_ref: str | None = None
     proxy_secret_ref: str | None = None

@@ -113,7 +113,7 @@ async def serve(files: tuple[str, ...], settings: Settings) -> int:
                 )
             metrics = Metrics()
             daemon = Daemon(
-                files=watched,
+                source=watched,
                 objects=first.objects,
                 selector=selector,
                 secrets=secrets,

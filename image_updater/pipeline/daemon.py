@@ -1,7 +1,8 @@
 """The daemon: polls registries, listens to hints, and runs the line over each branch when something there may change.
 
 It decides nothing. Answers come from the `Selector`, plans and pushes from `pipeline.update`; this module only says
-when. All of its state can be lost: after a restart the store and Git say the same again.
+when. All of its state can be lost: after a restart the store and Git say the same again. Its objects come from files
+(`image-updater run`) or from a cluster (`image-updater controller`); nothing else differs.
 """
 
 from __future__ import annotations
@@ -9,52 +10,54 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
+from image_updater.api.model import Objects
 from image_updater.errors import ImageUpdaterError, SpecError, Transient, Waiting
 from image_updater.images import parse_name
-from image_updater.pipeline.branches import branches_of
+from image_updater.pipeline.branches import Branches
+from image_updater.pipeline.following import Following, Group
 from image_updater.pipeline.hints import Hints, Taken
-from image_updater.pipeline.report import Mode, UpdateRequest
+from image_updater.pipeline.observing import Nobody
+from image_updater.pipeline.outcome import policy_name
+from image_updater.pipeline.runs import Runs
 from image_updater.pipeline.scheduler import Schedule
-from image_updater.pipeline.selection import Selector, policy_name
+from image_updater.pipeline.secrets import CurrentSecrets
 from image_updater.pipeline.tasks import Tasks, pause
 from image_updater.pipeline.update import update
+from image_updater.pipeline.watching import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from image_updater.api.model import ImagePolicy, Objects
+    from image_updater.api.model import ImagePolicy, ObjectKey
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.metrics import Metrics
+    from image_updater.pipeline.observing import Observer
     from image_updater.pipeline.outcome import Outcome
-    from image_updater.pipeline.report import UpdateReport
-    from image_updater.pipeline.secrets import CurrentSecrets
+    from image_updater.pipeline.report import PullResolver, Secrets, UpdateReport, UpdateRequest
+    from image_updater.pipeline.selection import Selector
     from image_updater.pipeline.session import Session
-    from image_updater.pipeline.watching import ObjectFiles
+    from image_updater.pipeline.watching import ObjectSource
     from image_updater.settings import Settings
 
 log = logging.getLogger("image_updater.run")
 
-LOOK_EVERY = 1.0
-"""Seconds between looks at the objects files."""
-
-Group = tuple[str, str]
-"""Canonical image name and identity: one list."""
-
 
 class Daemon:
-    """`await run(stop)` until `stop` is set. `hint()` may be called at any time from the same event loop."""
+    """`await run(stop)` until `stop` is set. `hint()` and `request()` may be called at any time from the same event
+    loop.
+    """
 
     def __init__(
         self,
         *,
-        files: ObjectFiles,
+        source: ObjectSource,
         objects: Objects,
         selector: Selector,
-        secrets: CurrentSecrets,
+        secrets: Secrets,
         settings: Settings,
         environment: Mapping[str, str],
         metrics: Metrics,
@@ -63,23 +66,24 @@ class Daemon:
         dice: Callable[[], float],
         session: Session | None = None,
         apply: Callable[[UpdateRequest], Awaitable[UpdateReport]] = update,
+        observer: Observer | None = None,
+        pulls: PullResolver | None = None,
     ) -> None:
-        self._files = files
+        """`objects` are those of the start. `pulls` finds the pull secrets that annotated workloads have."""
+        self._source = source
         self.objects = objects
         self._selector = selector
         self._secrets = secrets
         self._settings = settings
-        self._environment = environment
         self.metrics = metrics
         self._clock = clock
         self._monotonic = monotonic
-        self._apply = apply
-        self._session = session
+        self._observer = observer or Nobody()
+        self._policies: dict[ObjectKey, ImagePolicy] = {}
         self._polls: Schedule[Group] = Schedule(dice)
         self._looks: Schedule[str] = Schedule(dice)
-        self._groups: dict[Group, tuple[ImagePolicy, ...]] = {}
-        self._names: dict[str, Group] = {}
-        self._branches: dict[str, Branch] = {}
+        self._following = Following(selector, self._polls, clock=clock, monotonic=monotonic)
+        self._branches = Branches()
         self._hints = Hints()
         self._checking: Counter[str] = Counter()
         """Policies that a hint is checking now."""
@@ -89,9 +93,29 @@ class Daemon:
         self._bad: ImageUpdaterError | None = None
         self._failed: dict[str, str | None] = {}
         """Why each policy's last check failed: said once, not at every poll."""
-        self._invalid: dict[str, str] = {}
         self._started = self._stopping = False
-        secrets.objects = objects.secrets
+        self._runs = Runs(
+            branches=self._branches,
+            objects=lambda: self.objects,
+            selector=selector,
+            secrets=secrets,
+            settings=settings,
+            environment=environment,
+            session=session,
+            metrics=metrics,
+            observer=self._observer,
+            tasks=self._tasks,
+            looks=self._looks,
+            clock=clock,
+            monotonic=monotonic,
+            apply=apply,
+            busy=self._busy,
+            follow=self._follow,
+            wake=self._wake.set,
+            pulls=pulls,
+        )
+        if isinstance(secrets, CurrentSecrets):
+            secrets.objects = objects.secrets
         metrics.objects_good.set(1)
 
     # ------------------------------------------------------------------------------------------------- from outside
@@ -105,7 +129,7 @@ class Daemon:
             name = parse_name(image).canonical
         except SpecError:
             name = ""
-        if self._stopping or not any(group[0] == name for group in self._groups):
+        if self._stopping or not self._following.has(name):
             self.metrics.hints.labels("unknown").inc()
             return False
         taken = self._hints.put(name, tag)
@@ -115,24 +139,61 @@ class Daemon:
             self.metrics.hints.labels("dropped").inc()
         return taken is not Taken.DROPPED
 
+    async def check(self, policy: ObjectKey) -> bool:
+        """Someone asks for this policy's list now; returns when it was judged. False: it is not followed."""
+        group = self._following.group(str(policy))
+        if group is None or self._stopping:
+            return False
+        members = self._following.members(group)
+        await self._ask(members, partial(self._selector.hint, parse_name(members[0].image), None, members))
+        return True
+
+    async def look(self, automation: ObjectKey) -> bool:
+        """Someone asks for a run over this automation's branch; returns at its end. False: it has none."""
+        branch = self._branches.of(automation)
+        if branch is None or self._stopping:
+            return False
+        await self._runs.run_now(branch)
+        return True
+
+    def moved(self, repository: ObjectKey) -> None:
+        """Somebody saw a new commit in this GitRepository: look at what is written there."""
+        for branch in self._branches:
+            if branch.repository.key == repository:
+                self._runs.dirty(branch, routine=True)
+
+    async def secrets_changed(self, policies: Iterable[ObjectKey], repositories: Iterable[ObjectKey]) -> None:
+        """Secrets that these refer to are other ones now: ask again with them."""
+        now = self._monotonic()
+        again = [self._policies[key] for key in policies if key in self._policies]
+        await self._following.renew(again)
+        for policy in again:
+            group = self._following.group(policy_name(policy))
+            if group is not None:
+                self._polls.hurry(group, now)
+        for key in repositories:
+            self.moved(key)
+        self._wake.set()
+
     def health(self) -> tuple[bool, Mapping[str, object]]:
         details: dict[str, object] = {
             "status": "stopping" if self._stopping else "ok",
-            "policies": sum(len(group) for group in self._groups.values()),
-            "branches": len(self._branches),
+            "policies": len(self._following),
+            "branches": len(self._branches.by_key),
         }
         if self._bad is not None:
             details["status"] = "degraded"
             details["objects"] = f"the last good reading is in use: {self._bad}"
-        if self._invalid:
-            details["invalid"] = dict(self._invalid)
+        if self._branches.invalid:
+            details["invalid"] = {str(key): str(error) for key, error in self._branches.invalid.items()}
         return True, details
 
     def ready(self) -> bool:
         """Every policy has an answer, or a reason why there is none, from after the start."""
         answers = self._selector.answers
         return self._started and all(
-            (answer := answers.get(name)) is not None and not isinstance(answer.error, Waiting) for name in self._names
+            (answer := answers.get(name)) is not None and not isinstance(answer.error, Waiting)
+            for name in self._following.names
         )
 
     def metrics_text(self) -> bytes:
@@ -146,16 +207,16 @@ class Daemon:
             counted[state] += 1
         return counted
 
+    def undeployed(self) -> tuple[int, float]:
+        """How many chosen tags Git does not hold, and for how many seconds the oldest of them."""
+        return self._runs.undeployed.count(), self._runs.undeployed.oldest()
+
     # ------------------------------------------------------------------------------------------------- the loop
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`; then let what is under way finish its push, or drop it between two steps."""
-        await self._adopt(self.objects)
+        await self._adopt(Reading(objects=self.objects))
         self._started = True
-        for branch in self._branches.values():
-            # Where nothing is known yet, the first answer will wake it.
-            if not branch.policies or any(self._answer(name)[0] for name in branch.policies):
-                self._dirty(branch)
         background = [asyncio.create_task(self._poll()), asyncio.create_task(self._watch())]
         try:
             stopped = asyncio.create_task(stop.wait())
@@ -168,21 +229,12 @@ class Daemon:
             log.info("stopping")
             for task in background:
                 task.cancel()
-            await self._drain()
-
-    async def _drain(self) -> None:
-        pushing = [branch.task for branch in self._branches.values() if branch.task is not None]
-        idle = [task for task in self._tasks if task not in pushing]
-        for branch in self._branches.values():
-            branch.wake.set()
-        for task in idle:
-            task.cancel()
-        if pushing:
-            _, late = await asyncio.wait(pushing, timeout=self._settings.stop_timeout)
-            for task in late:
-                log.warning("a push did not end in time and is abandoned (--stop-timeout)")
-                task.cancel()
-        await self._tasks.end()
+            pushing = {branch.task for branch in self._branches}
+            for each in self._tasks:
+                if each not in pushing:
+                    each.cancel()
+            await self._runs.drain()
+            await self._tasks.end()
 
     async def _poll(self) -> None:
         """Start what is due; sleep until the next."""
@@ -193,16 +245,13 @@ class Daemon:
                 await self._slots.acquire()
                 self._tasks.start(self._check(group), then=self._slots.release)
             while (key := self._looks.pop(now)) is not None:
-                self._dirty(self._branches[key], routine=True)
+                self._runs.dirty(self._branches.by_key[key], routine=True)
             due = [at for at in (self._polls.next_due(), self._looks.next_due()) if at is not None]
             await pause(self._wake, min(due) - self._monotonic() if due else None)
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY)
-            reading = await asyncio.to_thread(self._files.look)
-            if reading is None:
-                continue
+            reading = await self._source.next()
             if reading.objects is None:
                 self._bad = reading.error
                 self.metrics.reloads.labels("bad").inc()
@@ -212,86 +261,72 @@ class Daemon:
             self._bad = None
             self.metrics.reloads.labels("good").inc()
             self.metrics.objects_good.set(1)
-            log.info("the objects changed and were read again")
-            await self._adopt(reading.objects)
-            for branch in self._branches.values():
-                self._dirty(branch)
+            log.log(
+                logging.INFO if reading.policies is None else logging.DEBUG, "the objects changed and were read again"
+            )
+            await self._adopt(reading)
 
-    async def _adopt(self, objects: Objects) -> None:
-        """Make `objects` the ones in use: schedules for what is new, an end for what is gone."""
+    async def _adopt(self, reading: Reading) -> None:
+        """Make these objects the ones in use: schedules for what is new, an end for what is gone."""
+        objects = reading.objects
+        assert objects is not None
         self.objects = objects
-        self._secrets.objects = objects.secrets
-        self._make_branches(objects)
-        implicit = [
-            answer.spec
-            for name, answer in self._selector.answers.items()
-            if any(name in branch.implicit for branch in self._branches.values())
-        ]
-        gone = self._names.keys() - {policy_name(policy) for policy in (*objects.policies, *implicit)}
-        self._selector.forget(gone)
-        self._groups.clear()
-        self._names.clear()
-        await self._follow((*objects.policies, *implicit))
-        for key in self._polls.keys() - self._groups.keys():
-            self._polls.drop(key)
+        if isinstance(self._secrets, CurrentSecrets):
+            self._secrets.objects = objects.secrets
+        policies = self._differing(objects) if reading.policies is None else reading.policies
+        before = dict(self._branches.invalid)
+        implicit = {name for branch in self._branches for name in branch.implicit}
+        moved = self._branches.adopt(objects, policies)
+        for branch in moved.gone:
+            self._runs.drop(branch)
+        if self._branches.invalid != before:
+            for key, error in self._branches.invalid.items():
+                if str(error) != str(before.get(key)):
+                    log.error("%s", error)
+            self._observer.refused(dict(self._branches.invalid))
+        if moved.gone:
+            implicit -= {name for branch in self._branches for name in branch.implicit}
+            self._following.drop(implicit)
+        for key, policy in policies.items():
+            if policy is None:
+                self._policies.pop(key, None)
+                self._failed.pop(str(key), None)
+            else:
+                self._policies[key] = policy
+        self._following.drop(str(key) for key, policy in policies.items() if policy is None)
+        await self._follow(policy for policy in policies.values() if policy is not None)
+        now = self._monotonic()
+        for branch in self._branches:
+            self._looks.put(branch.key, interval=branch.interval, due=now + branch.interval)
+        for touched in moved.touched:
+            self._runs.dirty(self._branches.by_key[touched])
         self._wake.set()
 
-    def _make_branches(self, objects: Objects) -> None:
-        branches, self._invalid = branches_of(objects, self._branches)
-        for name, reason in self._invalid.items():
-            log.error("ImageUpdateAutomation %s: %s", name, reason)
-        for key in self._branches.keys() - branches.keys():
-            self._branches[key].wake.set()
-            self._looks.drop(key)
-        self._branches = branches
-        now = self._monotonic()
-        for key, branch in branches.items():
-            self._looks.put(key, interval=branch.interval, due=now + branch.interval)
+    def _differing(self, objects: Objects) -> dict[ObjectKey, ImagePolicy | None]:
+        """The policies that are not as they were."""
+        differing: dict[ObjectKey, ImagePolicy | None] = {
+            policy.key: policy for policy in objects.policies if self._policies.get(policy.key) != policy
+        }
+        present = {policy.key for policy in objects.policies}
+        return differing | dict.fromkeys(self._policies.keys() - present)
 
-    async def _follow(self, policies: Iterable[ImagePolicy]) -> None:
-        """Poll these policies too: one list for each image and identity, at the shortest of their intervals."""
-        new: list[ImagePolicy] = []
-        for policy in policies:
-            name = policy_name(policy)
-            if policy.suspend or name in self._names:
-                continue
-            try:
-                source = self._selector.source(policy)
-            except SpecError as error:
-                self._invalid[name] = str(error)
-                log.error("ImagePolicy %s: %s", name, error)  # noqa: TRY400 - a user's fault: no traceback
-                continue
-            self._names[name] = source.key
-            self._groups[source.key] = (*self._groups.get(source.key, ()), policy)
-            if name not in self._selector.answers:
-                new.append(policy)
-        restored = await self._selector.restore(new)
-        now = self._monotonic()
-        for group, members in self._groups.items():
-            interval = min(member.interval for member in members).total_seconds()
-            ages = [self._age(restored[name]) for member in members if (name := policy_name(member)) in restored]
-            fresh = [age for age in ages if age is not None]
-            wait = interval if not ages else max(0.0, interval - max(fresh)) if len(fresh) == len(ages) else 0.0
-            self._polls.put(group, interval=interval, due=now + wait)
-            if wait == 0:
-                self._polls.hurry(group, now)
+    async def _follow(self, policies: Iterable[ImagePolicy], gone: Iterable[str] = ()) -> None:
+        self._following.drop(gone)
+        outcomes = await self._following.follow(policies)
+        known = {name: each for name, each in outcomes.items() if not isinstance(each.error, Waiting)}
+        if known:
+            self._tell({}, known)
         self._wake.set()
-
-    def _age(self, outcome: Outcome) -> float | None:
-        """Seconds since the list behind a usable answer was made."""
-        if outcome.error is not None or outcome.scanned_at is None:
-            return None
-        return max(timedelta(0), self._clock() - outcome.scanned_at).total_seconds()
 
     # ------------------------------------------------------------------------------------------------- checks
 
     async def _check(self, group: Group) -> None:
         """One poll: list, judge, and wake the branches whose answer changed."""
-        members = self._groups.get(group)
-        if members is None:
+        members = self._following.members(group)
+        if not members:
             self._polls.drop(group)
             return
-        before = {policy_name(member): self._answer(policy_name(member)) for member in members}
+        before = self._known(members)
         outcomes = await self._selector.refresh(members)
         self._compare(before, outcomes)
         errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
@@ -308,136 +343,82 @@ class Daemon:
     async def _check_hints(self, name: str) -> None:
         """All hints of one image, those too that come while they are checked."""
         while asked := self._hints.take(name):
-            members = [member for group, each in self._groups.items() if group[0] == name for member in each]
-            names = [policy_name(member) for member in members]
-            self._checking.update(names)
-            try:
-                for tag in asked:
-                    before = {each: self._answer(each) for each in names}
-                    outcomes = await self._selector.hint(parse_name(name), tag, members)
-                    self.metrics.hints.labels("checked").inc()
-                    self._compare(before, outcomes)
-            finally:
-                self._checking.subtract(names)
-                for branch in self._branches.values():
-                    branch.wake.set()
+            members = self._following.of_image(name)
+            for tag in asked:
+                await self._ask(members, partial(self._selector.hint, parse_name(name), tag, members))
+                self.metrics.hints.labels("checked").inc()
 
-    def _answer(self, name: str) -> tuple[object, ...]:
-        """What a change of the answer is measured by."""
-        outcome = self._selector.answers.get(name)
-        if outcome is None:
-            return (None,)
-        if outcome.selection is None:
-            return (outcome.error is None, None)
-        return (True, outcome.selection.tag, outcome.selection.digest)
+    async def _ask(self, members: Sequence[ImagePolicy], ask: Callable[[], Awaitable[Mapping[str, Outcome]]]) -> None:
+        """Somebody waits for these answers: pushes that they may be in wait for them, too."""
+        names = [policy_name(member) for member in members]
+        self._checking.update(names)
+        before = self._known(members)
+        try:
+            self._compare(before, await ask())
+        finally:
+            for each in names:
+                self._checking[each] -= 1
+                if not self._checking[each]:
+                    del self._checking[each]
+            for branch in self._branches:
+                branch.wake.set()
 
-    def _compare(self, before: Mapping[str, tuple[object, ...]], outcomes: Mapping[str, Outcome]) -> None:
+    def _known(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome | None]:
+        return {name: self._selector.answers.get(name) for name in map(policy_name, policies)}
+
+    def _compare(self, before: Mapping[str, Outcome | None], outcomes: Mapping[str, Outcome]) -> None:
+        """Tell what is new, and wake the branches that it may matter to."""
+        self._following.unasked.difference_update(outcomes)
+        outcomes = {name: outcome for name, outcome in outcomes.items() if name in self._following}
+        changed = self._tell(before, outcomes)
+        for branch in self._branches:
+            if not changed.isdisjoint(branch.names):
+                self._runs.dirty(branch)
+            else:
+                # Whoever waits for checks under way looks again.
+                branch.wake.set()
+
+    def _tell(self, before: Mapping[str, Outcome | None], outcomes: Mapping[str, Outcome]) -> set[str]:
+        """To the log and the observer; the names of those that choose something else."""
         changed: set[str] = set()
+        told: dict[str, Outcome] = {}
         for name, outcome in outcomes.items():
+            old = before.get(name)
             failed = outcome.error.reason if outcome.error is not None else None
             newly = failed is not None and failed != self._failed.get(name)
             self._failed[name] = failed
-            moved = self._answer(name) != before.get(name)
+            moved = _answer(outcome) != _answer(old)
             if moved:
                 changed.add(name)
             if moved or newly:
                 level = logging.WARNING if outcome.error is not None else logging.INFO
                 chosen = outcome.selection.tag if outcome.selection is not None else "nothing"
                 log.log(level, "%s: %s: %s", name, chosen, outcome.reason, extra={"policy": name, "chosen": chosen})
-        for branch in self._branches.values():
-            if changed & branch.names:
-                self._dirty(branch)
-            else:
-                # Whoever waits for checks under way looks again.
-                branch.wake.set()
+            if moved or newly or old is None or _said(outcome) != _said(old):
+                told[name] = outcome
+        if told:
+            self._observer.answered(told)
+        return changed
 
     # ------------------------------------------------------------------------------------------------- branches
 
-    def _dirty(self, branch: Branch, *, routine: bool = False) -> None:
-        """Look at this branch soon; `routine`: its interval is over, nothing is known to have changed."""
-        now = self._monotonic()
-        branch.window.open(now)
-        if not routine and branch.changed_at is None:
-            branch.changed_at = now
-        branch.wake.set()
-        if branch.task is None or branch.task.done():
-            branch.task = self._tasks.start(self._branch(branch))
-
     def _busy(self, branch: Branch) -> bool:
-        """Is a check under way that was hinted, or whose list changed, for a policy of this branch?"""
-        return any(self._checking[name] > 0 for name in branch.names) or not branch.names.isdisjoint(
-            self._selector.judging
+        """Is a check under way that was hinted, or that is a policy's first, or whose list changed, for this branch?"""
+        return any(
+            not branch.names.isdisjoint(names)
+            for names in (self._checking, self._selector.judging, self._following.unasked)
         )
 
-    async def _branch(self, branch: Branch) -> None:
-        """Wait for the batch window, run the line, until nothing changed meanwhile."""
-        while not self._stopping and self._branches.get(branch.key) is branch:
-            branch.wake.clear()
-            wait = branch.window.wait(self._monotonic(), busy=self._busy(branch))
-            if wait is None:
-                return
-            if wait > 0:
-                await pause(branch.wake, wait)
-                continue
-            branch.window.close()
-            changed_at, branch.changed_at = branch.changed_at, None
-            await self._update(branch, changed_at)
 
-    async def _update(self, branch: Branch, changed_at: float | None) -> None:
-        started = self._monotonic()
-        failed = True
-        try:
-            report = await self._apply(
-                UpdateRequest(
-                    objects=self.objects,
-                    settings=self._settings,
-                    secrets=self._secrets,
-                    now=self._clock(),
-                    mode=Mode.PUSH,
-                    environment=self._environment,
-                    selector=self._selector,
-                    session=self._session,
-                    automations=frozenset(each.key for each in branch.automations),
-                )
-            )
-        except ImageUpdaterError as error:
-            log.error("%s: %s", branch.repository.key, error)  # noqa: TRY400 - a fault of the input or the network
-        except Exception:
-            log.exception("%s: unexpected fault while updating", branch.repository.key)
-        else:
-            failed = await self._note(branch, report, changed_at)
-        ended = self._monotonic()
-        self.metrics.update_seconds.observe(ended - started)
-        self.metrics.updates.labels("failed" if failed else "done").inc()
-        self._looks.done(branch.key, ended, failed=failed)
-        self._wake.set()
+def _answer(outcome: Outcome | None) -> tuple[object, ...]:
+    """What a change of the answer is measured by."""
+    if outcome is None:
+        return (None,)
+    if outcome.selection is None:
+        return (outcome.error is None, None)
+    return (True, outcome.selection.tag, outcome.selection.digest)
 
-    async def _note(self, branch: Branch, report: UpdateReport, changed_at: float | None) -> bool:
-        """Log and count what an update did; True when part of it failed."""
-        for commit in report.commits:
-            labels = (commit.repository, commit.branch)
-            self.metrics.commits.labels(*labels).inc()
-            if commit.attempts > 1:
-                self.metrics.push_retries.labels(*labels).inc(commit.attempts - 1)
-            if changed_at is not None:
-                self.metrics.change_to_commit.observe(self._monotonic() - changed_at)
-            log.info(
-                "%s: %s",
-                commit.commit[:12],
-                commit.subject,
-                extra={"commit": commit.commit, "branch": commit.branch, "automation": commit.automation},
-            )
-        answers = self._selector.answers
-        waiting = {name for name, answer in answers.items() if isinstance(answer.error, Waiting)}
-        failures = [failure for failure in report.failures if failure.subject not in waiting]
-        # A policy's own failure was logged by its check; what is left is Git's.
-        ours = [failure for failure in failures if failure.subject not in answers]
-        for failure in ours:
-            log.error("%s: %s", failure.subject, failure.message, extra={"reason": failure.reason})
-        implicit = frozenset(
-            name for site in report.sites if (name := site.policy) is not None and name.startswith("annotation:")
-        )
-        if implicit != branch.implicit:
-            branch.implicit = implicit
-            await self._follow(answers[name].spec for name in implicit if name in answers)
-        return bool(ours)
+
+def _said(outcome: Outcome) -> tuple[object, ...]:
+    """What a reader may see of an answer; equal ones are no news."""
+    return (id(outcome.spec), id(outcome.judgement), outcome.reason, outcome.notes)

@@ -21,6 +21,7 @@ from image_updater.patch.decisions import Choice, Decision, Plan, State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.plan import plan
 from image_updater.patch.scope import Scope
+from image_updater.pipeline.outcome import ANNOTATION, Outcome, policy_name
 from image_updater.pipeline.prove import Proof, prove
 from image_updater.policy import TagFacts, may_replace
 
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from image_updater.kustomize import FactCache, NamedRoot
     from image_updater.kustomize.model import Problem, Provenance, Tree
     from image_updater.patch.model import Edit
-    from image_updater.pipeline.selection import Outcome, Selector
+    from image_updater.pipeline.report import PullResolver
+    from image_updater.pipeline.selection import Selector
     from image_updater.policy.model import Movement
     from image_updater.render import Renderer
 
@@ -53,6 +55,7 @@ class Line:
     once: bool = False
     """The process ends after this run: a kept answer is taken as it is, and the one made now is kept for the next."""
     named: Sequence[NamedRoot] = ()
+    pulls: PullResolver | None = None
     anywhere: bool = False
     """There is no automation: one over the whole repository stands in, and policies of every namespace count."""
     focus: str = "."
@@ -124,13 +127,21 @@ async def run(
         strategy=automation.update.strategy,
         anywhere=line.anywhere,
     )
+    if line.pulls is not None:
+        implicit = {key: policy for key, policy in claims.policies.items() if key.startswith(ANNOTATION)}
+        if implicit:
+            claims = replace(claims, policies={**claims.policies, **await line.pulls(automation, implicit)})
     scope = Scope.of(automation.update, focus=line.focus)
     needed = _needed(claims, scope, provenance)
     wanted = [policy for key, policy in claims.policies.items() if key in needed]
-    outcomes = await line.selector.select(wanted, current=current_tags(claims))
+    held = current_tags(claims)
+    outcomes = await line.selector.select(
+        wanted, current={policy_name(claims.policies[key]): tags for key, tags in held.items() if key in needed}
+    )
     choices = {
-        key: _choice(policy, outcomes.get(key), _dated(outcomes.get(key), key, claims, written))
+        key: _choice(policy, outcome, _dated(outcome, key, claims, written))
         for key, policy in claims.policies.items()
+        for outcome in (outcomes.get(policy_name(policy)),)
     }
     failures = tuple((key, outcome.error) for key, outcome in outcomes.items() if outcome.error is not None)
 

@@ -73,9 +73,10 @@ async def open_selector(
 
 @asynccontextmanager
 async def make_selector(request: UpdateRequest, store: Store) -> AsyncIterator[Selector]:
-    """The request's own selector (the daemon's), or one for this run alone. Raises SpecErrors for invalid policies."""
+    """The request's own selector (the daemon's, where an invalid policy fails alone), or one for this run, which
+    raises SpecErrors for invalid policies.
+    """
     if request.selector is not None:
-        request.selector.validate_once(request.objects.policies)
         yield request.selector
         return
     async with open_selector(

@@ -21,8 +21,12 @@ ANNOTATION = "annotation:"
 
 
 def policy_name(policy: ImagePolicy) -> str:
-    """`namespace/name`, or for an implicit policy `annotation:<file>:<text>`."""
-    return policy.key.name if policy.key.name.startswith(ANNOTATION) else str(policy.key)
+    """`namespace/name`, or for an implicit policy `annotation:<image>:<text>`, in a cluster with its automation: the
+    pull secrets may differ.
+    """
+    if not policy.key.name.startswith(ANNOTATION):
+        return str(policy.key)
+    return policy.key.name if policy.found_by is None else f"{policy.key.name} ({policy.found_by})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

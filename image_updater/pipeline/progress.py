@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from image_updater.pipeline.report import CommitReport, FailureReport, ProblemReport, SiteReport, UpdateReport
+from image_updater.patch.decisions import State
+from image_updater.pipeline.outcome import ANNOTATION
+from image_updater.pipeline.report import (
+    AutomationReport,
+    CommitReport,
+    FailureReport,
+    ProblemReport,
+    SiteReport,
+    UpdateReport,
+)
 from image_updater.pipeline.reporting import edit_rows, problem_rows, site_rows
 
 if TYPE_CHECKING:
@@ -28,12 +37,25 @@ class Done:
     failures: dict[FailureReport, None] = field(default_factory=dict)
     commits: list[CommitReport] = field(default_factory=list)
     proof: dict[str, None] = field(default_factory=dict)
+    apart: bool = False
+    """Each automation has a report of its own, too."""
+    automations: dict[str, AutomationReport] = field(default_factory=dict)
     focus: str = "."
     """Only what stands in this folder, or is rendered from a root in it, is reported."""
 
     def note(self, run: Run, decisions: Iterable[Decision] | None = None) -> None:
         """Adds one automation's run; `decisions` replaces those of its plan when the push changed their fate."""
-        self.decisions += run.plan.decisions if decisions is None else decisions
+        settled = tuple(run.plan.decisions if decisions is None else decisions)
+        self.decisions += settled
+        if self.apart:
+            key = str(run.automation.key)
+            self.automations[key] = replace(
+                self.automations.get(key, AutomationReport()),
+                sites=site_rows(each for each in settled if each.state is not State.UNMANAGED),
+                unmanaged=len({each.site.id for each in settled if each.state is State.UNMANAGED}),
+                problems=problem_rows(run.provenance),
+                implicit=tuple(policy for name, policy in run.claims.policies.items() if name.startswith(ANNOTATION)),
+            )
         self.edits += run.edits
         self.proof |= dict.fromkeys(str(proof) for proof in run.proof.roots)
         self.problems |= dict.fromkeys(problem_rows(run.provenance))
@@ -46,6 +68,23 @@ class Done:
     def fail(self, subject: str, error: ImageUpdaterError) -> None:
         self.failures[FailureReport.of(subject, error)] = None
 
+    def end(
+        self,
+        automation: str,
+        *,
+        revision: str | None,
+        commit: CommitReport | None = None,
+        error: ImageUpdaterError | None = None,
+    ) -> None:
+        """One automation is through: what it pushed, or why it did not come so far."""
+        if commit is not None:
+            self.commits.append(commit)
+        if error is not None:
+            self.fail(automation, error)
+        if self.apart:
+            known = self.automations.get(automation, AutomationReport())
+            self.automations[automation] = replace(known, revision=revision, commit=commit, error=error)
+
     def report(self, *, commit: str | None = None) -> UpdateReport:
         return UpdateReport(
             changed=bool(self.files),
@@ -57,6 +96,7 @@ class Done:
             commits=tuple(self.commits),
             proof=tuple(self.proof),
             files=dict(self.files),
+            automations=self.automations,
         )
 
 

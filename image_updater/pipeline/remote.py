@@ -17,10 +17,11 @@ from image_updater.git import Planned, Tip, Work, access_for, urls
 from image_updater.git.verify import keys_from_secret
 from image_updater.patch.decisions import Decision, State
 from image_updater.patch.overlay import OverlayTree
-from image_updater.pipeline.commits import message_for, signer_for
+from image_updater.pipeline.commits import check_templates, message_for, signer_for
 from image_updater.pipeline.line import default_automation, moved_sites, relabel, run
 from image_updater.pipeline.progress import Done
 from image_updater.pipeline.report import CommitReport, Mode
+from image_updater.pipeline.session import named_roots
 
 if TYPE_CHECKING:
     from image_updater.api.model import GitRepository, ImageUpdateAutomation
@@ -56,13 +57,14 @@ class _Landed:
 
     run: Run | None = None
     message: Message | None = None
+    revision: str | None = None
 
 
 async def update_remote(request: UpdateRequest, line: Line, mirrors: Mirrors) -> UpdateReport:
     """Every target, side by side; one that fails does not stop the others."""
     if request.mode in (Mode.WRITE, Mode.COMMIT):
         raise SpecError(f"--{request.mode} needs a checkout", remedy="for a URL use --dry-run or --push")
-    done = Done()
+    done = Done(apart=request.apart)
     targets = find_targets(request)
     await asyncio.gather(*(_target(request, line, target, mirrors, done) for target in targets))
     return done.report()
@@ -123,7 +125,7 @@ def _make(
         if secret is None:
             raise SpecError(f"GitRepository {repository.key}: spec.verify.secretRef: there is no Secret {name}")
         keys = keys_from_secret(secret)
-    if request.mode is Mode.PUSH:
+    if request.mode is Mode.PUSH and not request.apart:
         for automation in automations:
             signer_for(automation, request.secrets)
     ref = repository.ref if repository is not None else None
@@ -143,6 +145,8 @@ async def _target(request: UpdateRequest, line: Line, target: Target, mirrors: M
         mirror = await mirrors.open(target.url, target.access)
         if not target.branch and not target.pinned:
             target = replace(target, branch=await mirror.default_branch())
+        if target.repository is not None:
+            line = replace(line, named=named_roots(request.objects, request.roots, target.repository))
         if request.mode is Mode.DRY_RUN:
             await _dry_run(request, line, target, mirror, done)
         else:
@@ -151,6 +155,9 @@ async def _target(request: UpdateRequest, line: Line, target: Target, mirrors: M
         raise
     except ImageUpdaterError as exc:
         done.fail(str(target.repository.key) if target.repository is not None else target.url, exc)
+        if request.apart:
+            for automation in target.automations:
+                done.end(str(automation.key), revision=None, error=exc)
 
 
 async def _dry_run(request: UpdateRequest, line: Line, target: Target, mirror: Mirror, done: Done) -> None:
@@ -215,12 +222,17 @@ async def _queued(
     person's commit.
     """
     landed = _Landed()
+    key = str(automation.key)
     branch = automation.push_branch or target.branch
     queue = mirrors.queue(mirror, branch, base=target.branch)
     standing = {str(each.key) for each in request.objects.automations if not each.suspend}
     queue.retain(standing | {str(each.key) for each in target.automations})
 
     async def plan(tip: Tip) -> Planned | None:
+        landed.revision = tip.commit
+        if not request.active(automation.key):
+            landed.run = None
+            return None
         landed.run = result = await run(line, automation, request.objects, tip.tree, written=_history(mirror, tip))
         if not result.files:
             return None
@@ -234,50 +246,52 @@ async def _queued(
             signer=signer_for(automation, request.secrets),
         )
 
+    if request.apart and (fault := await _template_fault(request, automation)) is not None:
+        done.end(key, revision=None, error=fault)
+        return
     outcome = await queue.submit(
         Work(
-            key=str(automation.key),
+            key=key,
             identity=target.access.identity,
             plan=plan,
             verify=lambda tip: _verify(target, mirror, tip),
         )
     )
-    if isinstance(outcome.error, SpecError):
+    if isinstance(outcome.error, SpecError) and not request.apart:
         raise outcome.error
-    if landed.run is None:
-        if outcome.error is not None:
-            done.fail(str(automation.key), outcome.error)
-        return
-    _report(target, branch, automation, landed, outcome.commit, outcome.attempts, outcome.error, done)
+    if landed.run is not None:
+        _note(landed.run, outcome.error, done)
+    commit = None
+    if outcome.commit is not None and landed.message is not None:
+        commit = CommitReport(
+            repository=target.url,
+            branch=branch,
+            commit=outcome.commit,
+            automation=key,
+            subject=landed.message.subject,
+            pushed=True,
+            attempts=outcome.attempts,
+        )
+    done.end(key, revision=landed.revision, commit=commit, error=outcome.error)
 
 
-def _report(
-    target: Target,
-    branch: str,
-    automation: ImageUpdateAutomation,
-    landed: _Landed,
-    commit: str | None,
-    attempts: int,
-    error: ImageUpdaterError | None,
-    done: Done,
-) -> None:
-    result = landed.run
-    assert result is not None
+def _note(result: Run, error: ImageUpdaterError | None, done: Done) -> None:
+    """What the plan says; where its push failed, nothing of it came true."""
     decisions: tuple[Decision, ...] = result.plan.decisions
     if error is not None:
-        done.fail(str(automation.key), error)
         decisions = relabel(decisions, State.REFUSED, error.message)
         result = replace(result, edits=(), files={})
     done.note(result, decisions)
-    if commit is not None and landed.message is not None:
-        done.commits.append(
-            CommitReport(
-                repository=target.url,
-                branch=branch,
-                commit=commit,
-                automation=str(automation.key),
-                subject=landed.message.subject,
-                pushed=True,
-                attempts=attempts,
-            )
-        )
+
+
+async def _template_fault(request: UpdateRequest, automation: ImageUpdateAutomation) -> ImageUpdaterError | None:
+    """What is wrong with the message template, said before there is anything to commit; good ones are tried once."""
+    known = request.session.templates if request.session is not None else {}
+    if known.get(automation.key) is automation:
+        return None
+    try:
+        await check_templates((automation,))
+    except SpecError as error:
+        return error
+    known[automation.key] = automation
+    return None

@@ -7,7 +7,7 @@ Nothing here acts: the line fills these values, `cli/` prints them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from image_updater.patch.decisions import State
 
 if TYPE_CHECKING:
-    from image_updater.api.model import ObjectKey, Objects, Secret
+    from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey, Objects, Secret
     from image_updater.errors import ImageUpdaterError
     from image_updater.images import Digest, ImageName
     from image_updater.pipeline.selection import Selector
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 Secrets = Callable[["ObjectKey"], "Secret | None"]
 Progress = Callable[[str], None]
 """One short line about what is done now; never kept, only shown on a terminal."""
+PullResolver = Callable[["ImageUpdateAutomation", Mapping[str, "ImagePolicy"]], Awaitable[Mapping[str, "ImagePolicy"]]]
+"""In a cluster: the policies that an automation found in annotations, by key, with the pull secrets that their
+workloads have and that may serve this automation."""
 
 
 def silent(_: str) -> None:
@@ -67,6 +70,11 @@ class UpdateRequest:
     automations: frozenset[ObjectKey] | None = None
     """Only these (the daemon: those of one branch); None = all that `target` names."""
     progress: Progress = silent
+    apart: bool = False
+    """The daemon's runs: an automation that is invalid fails alone, and each has a report of its own."""
+    active: Callable[[ObjectKey], bool] = lambda _: True
+    """Asked right before a plan is made: may this automation (still) write?"""
+    pulls: PullResolver | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,6 +278,24 @@ class CommitReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AutomationReport:
+    """One automation's part of an update. `error`: why it did not come to its end; `sites` may be there all the same.
+
+    `sites` are without the unmanaged ones, of which there is only the number. `implicit` are the policies of
+    annotations.
+    """
+
+    sites: tuple[SiteReport, ...] = ()
+    unmanaged: int = 0
+    problems: tuple[ProblemReport, ...] = ()
+    implicit: tuple[ImagePolicy, ...] = ()
+    revision: str | None = None
+    """The commit that was planned on."""
+    commit: CommitReport | None = None
+    error: ImageUpdaterError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateReport:
     """What an update did, or with `Mode.DRY_RUN` would do. `files`: path → (old, new) text, for `-o diff`."""
 
@@ -284,6 +310,8 @@ class UpdateReport:
     proof: tuple[str, ...] = ()
     """One line a root: what was built before and after, with which renderer, or why only the parse was compared."""
     files: Mapping[str, tuple[str | None, str]] = field(default_factory=dict, repr=False)
+    automations: Mapping[str, AutomationReport] = field(default_factory=dict, repr=False)
+    """By `namespace/name`, for requests that want them `apart`."""
 
     def as_json(self) -> dict[str, object]:
         document: dict[str, object] = {
@@ -411,6 +439,7 @@ def rfc3339(moment: datetime) -> str:
 
 
 __all__ = [
+    "AutomationReport",
     "ChangedObject",
     "CommitReport",
     "DiffReport",
@@ -423,6 +452,7 @@ __all__ = [
     "PolicyReport",
     "ProblemReport",
     "Progress",
+    "PullResolver",
     "RenderReport",
     "RenderRequest",
     "Secrets",

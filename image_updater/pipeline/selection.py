@@ -66,7 +66,6 @@ class Selector:
         self._compiled: dict[str, tuple[ImagePolicy, CompiledPolicy]] = {}
         self._answers: dict[str, Outcome] = {}
         self._again: dict[tuple[str, str], set[str]] = {}
-        self._valid: tuple[ImagePolicy, ...] | None = None
         self.judging: set[str] = set()
         """Policies whose new list is being judged now: a push that waits for them loses little (design: batch)."""
 
@@ -77,7 +76,7 @@ class Selector:
         errors: list[SpecError] = []
         for policy in policies:
             try:
-                self._compile(policy)
+                self.compile(policy)
                 if self._tags is None:
                     self.source(policy, secrets)
             except SpecErrors as error:
@@ -86,14 +85,6 @@ class Selector:
                 errors.append(error)
         if errors:
             raise SpecErrors(errors)
-
-    def validate_once(self, policies: tuple[ImagePolicy, ...]) -> None:
-        """`validate`, unless these very policies were valid before. What changes behind them (a secret that is gone)
-        is then found when it is needed, and is that policy's failure alone.
-        """
-        if policies is not self._valid:
-            self.validate(policies)
-            self._valid = policies
 
     def check(self, objects: Objects, *, git: bool = True) -> None:
         """`validate` for whole objects with their own secrets, and what their references lead to. Raises SpecErrors.
@@ -112,7 +103,8 @@ class Selector:
         if errors:
             raise SpecErrors(sorted(errors, key=lambda error: (error.where.file or "", error.where.line or 0)))
 
-    def _compile(self, policy: ImagePolicy) -> CompiledPolicy:
+    def compile(self, policy: ImagePolicy) -> CompiledPolicy:
+        """The policy's strategy and filters, kept while it is the same. Raises SpecError."""
         name = policy_name(policy)
         known = self._compiled.get(name)
         if known is not None and known[0] == policy:
@@ -243,7 +235,7 @@ class Selector:
     async def _refresh(self, policy: ImagePolicy, *, turn: int | None = None, fresh: bool = False) -> Outcome:
         if self._tags is not None:
             return self._from_file(policy, self._tags)
-        self._compile(policy)
+        self.compile(policy)
         source = self.source(policy)
         self._progress(f"listing {policy.image}")
         listing = await self._listings.fetch(source, turn=turn, fresh=fresh)
@@ -260,7 +252,7 @@ class Selector:
         return await self._judge(policy, source, listing)
 
     async def _restore(self, policy: ImagePolicy) -> Outcome:
-        self._compile(policy)
+        self.compile(policy)
         source = self.source(policy)
         listing = self._listings.recent(source, policy.interval)
         if listing is None:
@@ -270,7 +262,7 @@ class Selector:
     async def _hint(self, policy: ImagePolicy, tag: str | None) -> Outcome:
         from image_updater.registry.errors import TagNotFound
 
-        self._compile(policy)
+        self.compile(policy)
         source = self.source(policy)
         listing = self._listings.known(source)
         name = policy_name(policy)
@@ -296,7 +288,7 @@ class Selector:
 
     async def _judge_fully(self, policy: ImagePolicy, source: Source, listing: Listing, *, ask: bool) -> Outcome:
         """Judge, fetch what that needs, judge again, until nothing is needed that can still be had."""
-        compiled = self._compile(policy)
+        compiled = self.compile(policy)
         name = policy_name(policy)
         before = self._answers.get(name)
         previous = before.judgement if before is not None and before.compiled is compiled else None
@@ -326,7 +318,7 @@ class Selector:
 
     def _from_file(self, policy: ImagePolicy, file: TagsFile) -> Outcome:
         """The answer of a tags file: what it does not say is not known and never will be."""
-        compiled = self._compile(policy)
+        compiled = self.compile(policy)
         answer = file.answer(parse_name(policy.image))
         facts: Mapping[str, TagFacts] = answer.facts
         if isinstance(policy.strategy, NewestPolicy) and policy.strategy.by is NewestBy.FIRST_SEEN:

@@ -5,10 +5,11 @@ and the rooms.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import TYPE_CHECKING
 
+from image_updater.git import urls
 from image_updater.kustomize import NamedRoot
 from image_updater.settings import cache_folder
 from image_updater.store import StateError, StateFailed, Store
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from image_updater.api.model import Objects
+    from image_updater.api.model import GitRepository, ImageUpdateAutomation, Kustomization, ObjectKey, Objects
     from image_updater.pipeline.mirrors import Mirrors
     from image_updater.render import Renderer
     from image_updater.settings import Settings
@@ -32,6 +33,8 @@ class Session:
     renderer: Renderer
     mirrors: Mirrors
     facts: BlobCache | None
+    templates: dict[ObjectKey, ImageUpdateAutomation] = field(default_factory=dict)
+    """The automations whose message template was tried."""
 
 
 @contextmanager
@@ -94,10 +97,16 @@ def session(settings: Settings, environment: Mapping[str, str], *, state: Path |
         yield Session(store=store, renderer=renderer, mirrors=mirrors, facts=facts)
 
 
-def named_roots(objects: Objects, roots: Sequence[str]) -> tuple[NamedRoot, ...]:
-    """The roots that objects and `--root` name."""
+def named_roots(
+    objects: Objects, roots: Sequence[str], repository: GitRepository | None = None
+) -> tuple[NamedRoot, ...]:
+    """The roots that objects and `--root` name. With `repository`: without the Kustomizations that are known to read
+    another one.
+    """
     named = [NamedRoot(path=root) for root in roots]
     for kustomization in objects.kustomizations:
+        if repository is not None and not _reads(kustomization, repository, objects):
+            continue
         overlay = {
             "namespace": kustomization.target_namespace,
             "namePrefix": kustomization.name_prefix,
@@ -114,3 +123,8 @@ def named_roots(objects: Objects, roots: Sequence[str]) -> tuple[NamedRoot, ...]
             )
         )
     return tuple(named)
+
+
+def _reads(kustomization: Kustomization, repository: GitRepository, objects: Objects) -> bool:
+    source = next((each for each in objects.repositories if each.key == kustomization.source_ref), None)
+    return source is None or source is repository or urls.normalise(source.url) == urls.normalise(repository.url)

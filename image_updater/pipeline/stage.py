@@ -203,7 +203,7 @@ async def stage(settings: Settings, environment: Mapping[str, str]) -> AsyncIter
                     return report
 
                 daemon = Daemon(
-                    files=ObjectFiles([objects]),
+                    source=ObjectFiles([objects]),
                     objects=api.load([objects]),
                     selector=selector,
                     secrets=secrets,

@@ -38,8 +38,10 @@ async def update(request: UpdateRequest) -> UpdateReport:
                 once=request.session is None,
                 named=named_roots(request.objects, request.roots),
                 anywhere=not request.objects.automations,
+                pulls=request.pulls,
             )
-            await check_templates(request.objects.automations)
+            if not request.apart:
+                await check_templates(request.objects.automations)
             if request.target is not None and not is_url(request.target):
                 return await update_path(request, line, Path(request.target))
             return await update_remote(request, line, opened.mirrors)

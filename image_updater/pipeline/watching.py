@@ -1,27 +1,48 @@
-"""The objects files of the daemon: looked at every second, read again when they change, the last good ones kept."""
+"""Where the daemon's objects come from: a source that tells each change, here files that are looked at every second.
+
+A source of files is whole or it is not: a bad edit keeps the last good reading. A cluster's is judged object by object.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from image_updater import api
 from image_updater.api.model import Objects
 from image_updater.errors import ImageUpdaterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from image_updater.api.model import ImagePolicy, ObjectKey
+
+LOOK_EVERY = 1.0
+"""Seconds between looks at the objects files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a look at the files gave: new objects, or what is wrong with them."""
+    """Objects as they are now, or what is wrong with all of them.
+
+    `policies`: the policies that may differ from the reading before, None for those that went; a source that knows them
+    spares the daemon the comparison of all.
+    """
 
     objects: Objects | None = None
     error: ImageUpdaterError | None = None
+    policies: Mapping[ObjectKey, ImagePolicy | None] | None = None
+
+
+class ObjectSource(Protocol):
+    """What the daemon's objects come from."""
+
+    async def next(self) -> Reading:
+        """The next change; waits for it as long as it takes."""
 
 
 class ObjectFiles:
@@ -32,6 +53,13 @@ class ObjectFiles:
         self._check = check
         self._stamp: object = None
         self._hash: bytes | None = None
+
+    async def next(self) -> Reading:
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            reading = await asyncio.to_thread(self.look)
+            if reading is not None:
+                return reading
 
     def look(self) -> Reading | None:
         """None when nothing changed. Blocking: a few stats, and a read when a time or a size moved."""

@@ -183,7 +183,7 @@ class Product:
         files = ObjectFiles([self.file])
         files.look()
         return Daemon(
-            files=files,
+            source=files,
             objects=self.objects,
             selector=self.selector,
             secrets=self.secrets,

@@ -14,7 +14,15 @@ from image_updater.errors import GitError, SpecError
 from image_updater.pipeline.daemon import Daemon
 from image_updater.pipeline.endpoints import parse_listen, serve
 from image_updater.pipeline.metrics import Metrics
-from image_updater.pipeline.report import CommitReport, FailureReport, Mode, SiteReport, State, UpdateReport
+from image_updater.pipeline.report import (
+    AutomationReport,
+    CommitReport,
+    FailureReport,
+    Mode,
+    SiteReport,
+    State,
+    UpdateReport,
+)
 from image_updater.pipeline.secrets import CurrentSecrets
 from image_updater.pipeline.selection import Selector
 from image_updater.pipeline.watching import ObjectFiles
@@ -106,7 +114,7 @@ async def running(
         assert reading.objects is not None
         metrics = Metrics()
         daemon = Daemon(
-            files=files,
+            source=files,
             objects=reading.objects,
             selector=selector,
             secrets=secrets,
@@ -302,7 +310,8 @@ class AnnotationLine(Line):
         site = SiteReport(
             file="a.yaml", line=1, field="image", image=IMAGE, policy=self.name, state=State.UPDATED, roots=(".",)
         )
-        return UpdateReport(sites=(site,))
+        part = AutomationReport(sites=(site,), implicit=(implicit,))
+        return UpdateReport(sites=(site,), automations={"default/fleet": part})
 
 
 async def test_a_policy_that_stands_only_in_git_is_followed_too(tmp_path: Path) -> None:

@@ -1,0 +1,227 @@
+"""Runs of the line over branches: when one is due, what came of it, and who is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from image_updater.errors import ImageUpdaterError, Waiting
+from image_updater.pipeline.outcome import policy_name
+from image_updater.pipeline.report import Mode, UpdateRequest
+from image_updater.pipeline.tasks import pause
+from image_updater.pipeline.undeployed import Undeployed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from image_updater.api.model import ImagePolicy, ObjectKey, Objects
+    from image_updater.pipeline.branches import Branch, Branches
+    from image_updater.pipeline.metrics import Metrics
+    from image_updater.pipeline.observing import Observer
+    from image_updater.pipeline.report import PullResolver, Secrets, State, UpdateReport
+    from image_updater.pipeline.scheduler import Schedule
+    from image_updater.pipeline.selection import Selector
+    from image_updater.pipeline.session import Session
+    from image_updater.pipeline.tasks import Tasks
+    from image_updater.settings import Settings
+
+log = logging.getLogger("image_updater.run")
+
+
+class Runs:
+    """One run a branch at a time; a change that comes meanwhile leads to another one."""
+
+    def __init__(
+        self,
+        *,
+        branches: Branches,
+        objects: Callable[[], Objects],
+        selector: Selector,
+        secrets: Secrets,
+        settings: Settings,
+        environment: Mapping[str, str],
+        session: Session | None,
+        metrics: Metrics,
+        observer: Observer,
+        tasks: Tasks,
+        looks: Schedule[str],
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        apply: Callable[[UpdateRequest], Awaitable[UpdateReport]],
+        busy: Callable[[Branch], bool],
+        follow: Callable[[Iterable[ImagePolicy], Iterable[str]], Awaitable[None]],
+        wake: Callable[[], None],
+        pulls: PullResolver | None = None,
+    ) -> None:
+        self._branches = branches
+        self._objects = objects
+        self._selector = selector
+        self._secrets = secrets
+        self._settings = settings
+        self._environment = environment
+        self._session = session
+        self._metrics = metrics
+        self._observer = observer
+        self._tasks = tasks
+        self._looks = looks
+        self._clock = clock
+        self._monotonic = monotonic
+        self._apply = apply
+        self._busy = busy
+        self._follow = follow
+        self._wake = wake
+        self._pulls = pulls
+        self.undeployed = Undeployed(clock)
+        self.stopping = False
+
+    def dirty(self, branch: Branch, *, routine: bool = False) -> None:
+        """Look at this branch soon; `routine`: its interval is over, nothing is known to have changed."""
+        if self.stopping:
+            branch.answer()
+            return
+        now = self._monotonic()
+        branch.window.open(now)
+        if not routine and branch.changed_at is None:
+            branch.changed_at = now
+        branch.wake.set()
+        if branch.task is None or branch.task.done():
+            branch.task = self._tasks.start(self._branch(branch), then=branch.answer)
+
+    async def run_now(self, branch: Branch) -> None:
+        """A run that begins after this call; returns at its end."""
+        ended = asyncio.get_running_loop().create_future()
+        branch.asked.append(ended)
+        self.dirty(branch, routine=True)
+        await ended
+
+    def drop(self, branch: Branch) -> None:
+        """The branch is no more: what runs for it ends by itself."""
+        branch.wake.set()
+        self._looks.drop(branch.key)
+        self.undeployed.drop(branch.key)
+
+    async def drain(self) -> None:
+        """Let pushes under way finish, as long as `--stop-timeout` says."""
+        self.stopping = True
+        pushing = [branch.task for branch in self._branches if branch.task is not None]
+        for branch in self._branches:
+            branch.wake.set()
+        if pushing:
+            _, late = await asyncio.wait(pushing, timeout=self._settings.stop_timeout)
+            for task in late:
+                log.warning("a push did not end in time and is abandoned (--stop-timeout)")
+                task.cancel()
+
+    def active(self, automation: ObjectKey) -> bool:
+        """May this automation still write? Asked again right before it would."""
+        return self._branches.of(automation) is not None
+
+    async def _branch(self, branch: Branch) -> None:
+        """Wait for the batch window, run the line, until nothing changed meanwhile."""
+        while not self.stopping and self._branches.by_key.get(branch.key) is branch:
+            branch.wake.clear()
+            wait = branch.window.wait(self._monotonic(), busy=self._busy(branch))
+            if wait is None:
+                return
+            if wait > 0 and not branch.asked:
+                await pause(branch.wake, wait)
+                continue
+            branch.window.close()
+            changed_at, branch.changed_at = branch.changed_at, None
+            asked, branch.asked = branch.asked, []
+            try:
+                await self._update(branch, changed_at)
+            finally:
+                for future in asked:
+                    if not future.done():
+                        future.set_result(None)
+
+    async def _update(self, branch: Branch, changed_at: float | None) -> None:
+        started = self._monotonic()
+        failed = True
+        report: UpdateReport | None = None
+        fault: ImageUpdaterError | None = None
+        try:
+            report = await self._apply(
+                UpdateRequest(
+                    objects=self._objects(),
+                    settings=self._settings,
+                    secrets=self._secrets,
+                    now=self._clock(),
+                    mode=Mode.PUSH,
+                    environment=self._environment,
+                    selector=self._selector,
+                    session=self._session,
+                    automations=frozenset(each.key for each in branch.automations),
+                    apart=True,
+                    active=self.active,
+                    pulls=self._pulls,
+                )
+            )
+        except ImageUpdaterError as error:
+            fault = error
+            log.error("%s: %s", branch.repository.key, error)  # noqa: TRY400 - a fault of the input or the network
+        except Exception as error:
+            fault = ImageUpdaterError(f"unexpected fault: {type(error).__name__}", remedy="the log has the traceback")
+            log.exception("%s: unexpected fault while updating", branch.repository.key)
+        else:
+            failed = await self._note(branch, report, changed_at)
+        if report is None:
+            self.undeployed.failed(branch.key, branch.names, self._selector.answers)
+        ended = self._monotonic()
+        self._metrics.update_seconds.observe(ended - started)
+        self._metrics.updates.labels("failed" if failed else "done").inc()
+        self._looks.done(branch.key, ended, failed=failed)
+        self._wake()
+        if self._branches.by_key.get(branch.key) is branch:
+            self._observer.updated(branch, report, fault)
+
+    async def _note(self, branch: Branch, report: UpdateReport, changed_at: float | None) -> bool:
+        """Log and count what an update did; True when part of it failed."""
+        for commit in report.commits:
+            labels = (commit.repository, commit.branch)
+            self._metrics.commits.labels(*labels).inc()
+            if commit.attempts > 1:
+                self._metrics.push_retries.labels(*labels).inc(commit.attempts - 1)
+            if changed_at is not None:
+                self._metrics.change_to_commit.observe(self._monotonic() - changed_at)
+            log.info(
+                "%s: %s",
+                commit.commit[:12],
+                commit.subject,
+                extra={"commit": commit.commit, "branch": commit.branch, "automation": commit.automation},
+            )
+        answers = self._selector.answers
+        waiting = {name for name, answer in answers.items() if isinstance(answer.error, Waiting)}
+        failures = [failure for failure in report.failures if failure.subject not in waiting]
+        # A policy's own failure was logged by its check; what is left is Git's.
+        ours = [failure for failure in failures if failure.subject not in answers]
+        for failure in ours:
+            log.error("%s: %s", failure.subject, failure.message, extra={"reason": failure.reason})
+        if ours:
+            self.undeployed.failed(branch.key, branch.names, answers)
+        else:
+            self.undeployed.ran(branch.key, _sites(report), answers)
+        await self._implicit(branch, report)
+        return bool(ours)
+
+    async def _implicit(self, branch: Branch, report: UpdateReport) -> None:
+        """Policies that stand only in Git are polled as long as they stand there."""
+        if any(part.error is not None for part in report.automations.values()):
+            return  # who knows what it would have found
+        found = {policy_name(policy): policy for part in report.automations.values() for policy in part.implicit}
+        before = branch.implicit
+        branch.follow(implicit=frozenset(found))
+        gone = before.difference(*(each.implicit for each in self._branches))
+        await self._follow(found.values(), gone)
+
+
+def _sites(report: UpdateReport) -> Iterator[tuple[str, State]]:
+    """The policies of the sites, as answers name them, and the sites' states."""
+    for part in report.automations.values():
+        names = {policy.key.name: policy_name(policy) for policy in part.implicit}
+        for site in part.sites:
+            if site.policy is not None:
+                yield names.get(site.policy, site.policy), site.state
