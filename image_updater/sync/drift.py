@@ -87,7 +87,7 @@ def _compare(
     here: Any, there: Any, path: tuple[Step, ...], flagged: bool
 ) -> Iterator[tuple[tuple[Step, ...], Any, Any, bool]]:
     """Leaves that differ; `flagged` = the value belongs to a flag before it in a list of arguments."""
-    if here == there and type(here) is type(there):
+    if here == there and isinstance(here, bool) == isinstance(there, bool):
         return
     if isinstance(here, dict) and isinstance(there, dict):
         for name in [*here, *(name for name in there if name not in here)]:

@@ -46,6 +46,12 @@ EDITORS: Final = frozenset({"kubectl-edit", "kubectl-patch", "kubectl-set"})
 """Hands on the cluster: what they *add* is drift too. Left alone: kubectl-rollout (a restart is no drift),
 kubectl-annotate and kubectl-label (how a person pauses us), kubectl-scale (a subresource)."""
 
+REPLICAS: Final[Mapping[str, Any]] = {"f:spec": {"f:replicas": {}}}
+"""What an autoscaler owns."""
+
+HEIR: Final = f"{MANAGER}-released"
+"""The manager that fields are left to which we set and no longer want to own."""
+
 BEFORE: Final = "before-first-apply"
 """The server's own entry for an object that had none: everything in it, whoever set it. Only what kubectl's
 last-applied annotation names is taken of it, else a bound volume's name or a controller's field would go."""
@@ -146,14 +152,16 @@ def take_over(
     *,
     resource_version: str | None = None,
     last_applied: str | None = None,
+    leave: Mapping[str, Any] | None = None,
     editors: bool = True,
     manager: str = MANAGER,
 ) -> list[Body] | None:
     """The JSON patch that makes entries of other tools ours, or None when there is nothing to take.
 
     `managers` are taken besides the known ones, applies and plain writes alike; `editors` says whether what people
-    added by hand counts as drift. `last_applied` is the text of kubectl's annotation. With `resource_version` the patch
-    fails as a Conflict when the object has moved since. It changes no field: our next apply does.
+    added by hand counts as drift. `last_applied` is the text of kubectl's annotation. `leave` (REPLICAS) is never
+    taken: what our next apply takes off an object falls back to its default. With `resource_version` the patch fails
+    as a Conflict when the object has moved since. It changes no field: our next apply does.
     """
     named = frozenset(managers)
     appliers = (APPLIERS | named) - {manager}
@@ -166,7 +174,7 @@ def take_over(
         if _is(entry, "Apply", (manager,)):
             ours = entry
         elif _is(entry, "Apply", appliers) or _is(entry, "Update", writers):
-            fields, rest = _takeable(entry, last_applied)
+            fields, rest = _takeable(entry, last_applied, leave or {})
             if fields:
                 taken = union(taken, fields)
                 model = model or entry
@@ -182,7 +190,43 @@ def take_over(
         "operation": "Apply",
         "fieldsV1": union(ours["fieldsV1"] if ours else {}, taken),
     }
-    patch: list[Body] = [{"op": "replace", "path": "/metadata/managedFields", "value": [merged, *kept]}]
+    return _patch([merged, *kept], resource_version)
+
+
+def hand_over(
+    managed_fields: Sequence[Mapping[str, Any]] | None,
+    fields: Mapping[str, Any],
+    *,
+    resource_version: str | None = None,
+    manager: str = MANAGER,
+    heir: str = HEIR,
+) -> list[Body] | None:
+    """The JSON patch that makes these fields (REPLICAS) another's before an apply without them; None when none is ours.
+
+    A field whose only owner leaves it out falls back to its default: a Deployment that an autoscaler has just got would
+    go to one replica. With an heir the value stays until somebody writes it.
+    """
+    entries = list(managed_fields or ())
+    ours = next((entry for entry in entries if _is(entry, "Apply", (manager,))), None)
+    if ours is None:
+        return None
+    rest = subtract(ours["fieldsV1"], dict(fields))
+    given = subtract(ours["fieldsV1"], rest)
+    if not given:
+        return None
+    old = next((entry for entry in entries if _is(entry, "Update", (heir,))), None)
+    inherited = {
+        **{key: value for key, value in ours.items() if key in ("apiVersion", "fieldsType", "time")},
+        "manager": heir,
+        "operation": "Update",
+        "fieldsV1": union(old["fieldsV1"] if old else {}, given),
+    }
+    others = [entry for entry in entries if entry is not ours and entry is not old]
+    return _patch([{**ours, "fieldsV1": rest}, inherited, *others], resource_version)
+
+
+def _patch(entries: list[Any], resource_version: str | None) -> list[Body]:
+    patch: list[Body] = [{"op": "replace", "path": "/metadata/managedFields", "value": entries}]
     if resource_version:
         # A `test` that fails is an invalid request (422); a stale resourceVersion is a Conflict, which says what it is.
         patch.append({"op": "replace", "path": "/metadata/resourceVersion", "value": resource_version})
@@ -198,16 +242,14 @@ def _is(entry: Mapping[str, Any], operation: str, managers: Collection[str]) -> 
     )
 
 
-def _takeable(entry: Mapping[str, Any], last_applied: str | None) -> tuple[Fields, Fields]:
+def _takeable(entry: Mapping[str, Any], last_applied: str | None, leave: Mapping[str, Any]) -> tuple[Fields, Fields]:
     """What of an entry becomes ours, and what stays the other's."""
     fields = dict(entry.get("fieldsV1") or {})
-    status = fields.pop("f:status", None)
-    rest: Fields = {} if status is None else {"f:status": status}
+    taken = subtract({name: members for name, members in fields.items() if name != "f:status"}, dict(leave))
     if entry.get("manager") == BEFORE:
         applied = _applied(last_applied)
-        taken = covered(fields, applied) if applied else {}
-        return taken, {**subtract(fields, taken), **rest}
-    return fields, rest
+        taken = covered(taken, applied) if applied else {}
+    return taken, subtract(fields, taken)
 
 
 def _applied(text: str | None) -> Any:

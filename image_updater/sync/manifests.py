@@ -118,6 +118,11 @@ def owner_labels(key: ObjectKey) -> dict[str, str]:
     return {OWNER_NAME: label_value(key.name), OWNER_NAMESPACE: label_value(key.namespace)}
 
 
+def owned_by(labels: Mapping[str, str] | None, key: ObjectKey) -> bool:
+    """Do an object's labels name this Kustomization? (The names of very long ones are cut: see `label_value`.)"""
+    return owner_labels(key).items() <= (labels or {}).items()
+
+
 def label_value(name: str) -> str:
     """A name as a label's value: itself up to 63 characters, else its first 52, `-` and 10 hex digits of its SHA-256.
 

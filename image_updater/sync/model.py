@@ -32,6 +32,8 @@ class Manifest:
     """Of the body: equal digests are equal objects."""
     where: Where | None = field(default=None, compare=False)
     """Where it was read (file and line, when they are known), with the object's name."""
+    scaled: bool = False
+    """Something in the cluster sets its `spec.replicas`: it is not in the body, and not to be taken over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
