@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """Shared by all tests of the worker: each works in a namespace of its own, and mends what it broke."""
+    """Shared by all tests of the worker: each works in a namespace of its own."""
     with control_plane(tmp_path_factory.mktemp("plane")) as running:
         yield running
 
@@ -28,7 +28,8 @@ def second_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPl
 
 @pytest.fixture
 def namespace(plane: ControlPlane) -> Iterator[str]:
-    """A fresh namespace; its deletion is not waited for."""
+    """A fresh namespace; its deletion is not waited for. Whatever broke the plane meanwhile is over with the test."""
     name = plane.namespace()
     yield name
+    plane.mend()
     plane.delete("Namespace", name)

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.parts.controlplane import ApiError
+from tests.parts import tools
+from tests.parts.controlplane import ApiError, control_plane
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.parts.controlplane import ControlPlane
 
 CRD = """
@@ -154,11 +157,9 @@ def test_objects_outlive_the_api_server(plane: ControlPlane, namespace: str) -> 
 
 def test_without_etcd_writes_hang_and_go_on_after_it(plane: ControlPlane, namespace: str) -> None:
     plane.pause_etcd()
-    try:
-        with pytest.raises(TimeoutError):
-            plane.request("POST", configmaps(namespace), {"metadata": {"name": "late"}}, timeout=0.5)
-    finally:
-        plane.resume_etcd()
+    with pytest.raises(TimeoutError):
+        plane.request("POST", configmaps(namespace), {"metadata": {"name": "late"}}, timeout=0.5)
+    plane.resume_etcd()
     plane.request("POST", configmaps(namespace), {"metadata": {"name": "later"}})
 
 
@@ -222,7 +223,15 @@ def test_requests_are_counted(plane: ControlPlane, namespace: str) -> None:
 # ------------------------------------------------------------------------------------------------- more than one
 
 
-def test_planes_share_nothing(plane: ControlPlane, second_plane: ControlPlane, namespace: str) -> None:
-    assert second_plane.url != plane.url
+def test_planes_share_nothing(
+    plane: ControlPlane, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even ports that both would like: the second takes others."""
+    wanted = iter([tools.free_port(), plane.layout.etcd, tools.free_port(), plane.layout.api])
+    free_port = tools.free_port
+    monkeypatch.setattr(tools, "free_port", lambda: next(wanted, None) or free_port())
+    with control_plane(tmp_path, nodes=2) as second:
+        assert second.folder.name == "plane-2"
+        assert [node["metadata"]["name"] for node in second.list("Node")] == ["node-0", "node-1"]
+        assert second.get("Namespace", namespace) is None
     assert plane.get("Namespace", namespace)
-    assert second_plane.get("Namespace", namespace) is None

@@ -166,7 +166,8 @@ def scheduler(layout: Layout) -> tools.Part:
 def kwok(layout: Layout) -> tools.Part:
     return tools.start(
         [
-            "kwok",
+            *_WITH_PARENT,
+            tools.binary("kwok"),
             f"--kubeconfig={layout.kubeconfig('kwok')}",
             f"--config={HERE / 'kwok.yaml'}",
             "--server-address=127.0.0.1:0",
@@ -175,6 +176,14 @@ def kwok(layout: Layout) -> tools.Part:
         environment=layout.environment,
     )
 
+
+_WITH_PARENT = (
+    "/bin/sh",
+    "-c",
+    'me=$PPID; "$@" & while kill -0 $! && kill -0 $me; do sleep 1; done 2>/dev/null; kill -9 $! 2>/dev/null',
+    "kwok",
+)
+"""Ends kwok after a killed test run; the others see to that themselves."""
 
 _CLIENT = (
     "--leader-elect=false",

@@ -143,6 +143,14 @@ class ControlPlane(Api):
     def resume_apiserver(self) -> None:
         os.killpg(self.parts["kube-apiserver"].pid, signal.SIGCONT)
 
+    def mend(self) -> None:
+        """Undo every fault above; costs nothing when there is none."""
+        self.resume_etcd()
+        if self.parts["kube-apiserver"].running:
+            self.resume_apiserver()
+        else:
+            self.start_apiserver()
+
     def expire_watches(self) -> int:
         """Make every resourceVersion so far answer 410 Gone; returns the first one that does not.
 
