@@ -196,6 +196,8 @@ def crd(kind: Kind) -> Schema:
     plural = kind.plural
     spec = schema(kind.spec)
     spec["description"] = "What is wanted."
+    status = STATUS[kind.name].schema()
+    status["description"] = "What was decided, done and found."
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -237,7 +239,7 @@ def crd(kind: Kind) -> Schema:
                                 "kind": {"type": "string"},
                                 "metadata": {"type": "object"},
                                 "spec": spec,
-                                "status": STATUS[kind.name].schema(),
+                                "status": status,
                             },
                         }
                     },
