@@ -41,9 +41,10 @@ _IMMUTABLE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _RIGHTS = re.compile(r"\b[Uu]ser \"[^\"]*\" (cannot|\(groups=)|attempting to grant RBAC permissions")
-_VALUES = re.compile(r"(Invalid value: |Unsupported value: |Duplicate value: )(\"(?:[^\"\\]|\\.)*\"|[^:]*)")
-_GOT = re.compile(r"(\bgot |Value:)[^\n]*")
-_LONG = re.compile(r"((?:Invalid|Unsupported|Duplicate) value: )(.{%d,}): ([^:\n]+)$" % MAX_VALUE, re.DOTALL)
+_SECRET = re.compile(
+    r"((?:Invalid|Unsupported|Duplicate) value: )(\"(?:[^\"\\]|\\.)*\"|.*)|(\bgot |Value:).*", re.DOTALL
+)
+_VALUE = re.compile(r"((?:Invalid|Unsupported|Duplicate) value: )(.*): ([^:\n]+)$", re.DOTALL)
 _TYPED = re.compile(r"^failed to create typed (?:patch|live) object \([^)]*\): (?:errors:)?\s*(.*)$", re.DOTALL)
 _LINE = re.compile(r"^\.?(\S+?): (.*)$")
 _STRICT = re.compile(r"(?:unknown|duplicate) field \"([^\"]+)\"")
@@ -163,11 +164,11 @@ def is_written_wrong(words: str) -> bool:
 
 def _invalid(code: int, status: Body, words: str, subject: Subject) -> InvalidObject:
     """With the field, where it is one. The causes say more than the message, and without repeating the whole object."""
-    immutable = code == 422 and _IMMUTABLE.search(words) is not None
-    found = [
-        (str(each.get("field") or ""), _LONG.sub(r"\1…: \3", _hidden(str(each.get("message") or ""), subject)))
-        for each in _causes(status)
-    ]
+    told = [(str(each.get("field") or ""), str(each.get("message") or "")) for each in _causes(status)]
+    # All of them: making the object anew mends nothing where something else is wrong as well.
+    reasons = [_VALUE.sub(r"\3", message) for _, message in told] or [words]
+    immutable = code == 422 and all(map(_IMMUTABLE.search, reasons))
+    found = [(name, _VALUE.sub(_shorter, _hidden(message, subject))) for name, message in told]
     if typed := _TYPED.match(words):
         lines = [_LINE.match(line.strip()) for line in typed[1].splitlines()]
         found = [(line[1], line[2]) for line in lines if line is not None]
@@ -186,7 +187,12 @@ def _hidden(words: str, subject: Subject) -> str:
     """Without the values of a Secret."""
     if subject.resource is None or (subject.resource.group, subject.resource.kind) != ("", "Secret"):
         return words
-    return _VALUES.sub(r"\1(hidden)", _GOT.sub(r"\1(hidden)", words))
+    return _SECRET.sub(lambda match: f"{match[1] or match[3]}(hidden)", words)
+
+
+def _shorter(match: re.Match[str]) -> str:
+    value = match[2] if len(match[2]) <= MAX_VALUE else "…"
+    return f"{match[1]}{value}: {match[3]}"
 
 
 def _forbidden(status: Body, words: str, subject: Subject) -> ImageUpdaterError:
