@@ -53,7 +53,7 @@ _READY: Final = frozenset(
         ("source.toolkit.fluxcd.io", "OCIRepository"),
     }
 )
-"""Kinds whose controller always writes Ready. Not Flux's Alert, Provider and OCI HelmRepository: they have no status."""
+"""Kinds whose controller always writes Ready. Not Flux's Alert, Provider and OCI HelmRepository: no status."""
 
 
 def health(body: Body | None, *, now: datetime, ref: Ref | None = None, before: Seen | None = None) -> Health:
