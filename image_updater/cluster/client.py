@@ -244,7 +244,7 @@ class Cluster:
             metadata_only=metadata_only,
             seconds=timeout,
         ):
-            if kind != "BOOKMARK":
+            if kind not in ("OPENED", "BOOKMARK"):
                 yield WatchEvent(Happened(kind), body)
 
     async def events(
@@ -258,7 +258,9 @@ class Cluster:
         metadata_only: bool = False,
         seconds: float = 240,
     ) -> AsyncIterator[tuple[str, Body]]:
-        """As `watch`, with the bookmarks: (type, object)."""
+        """As `watch`, with all that the server says: (type, object), bookmarks too, and first of all `OPENED`, which
+        means that it has accepted the watch.
+        """
         query = _selectors(labels, fields) | {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -275,6 +277,7 @@ class Cluster:
         )
         lines = Lines()
         async with self._transport.stream(call, user=self._user, seconds=seconds) as chunks:
+            yield "OPENED", {}
             async for chunk in chunks:
                 for line in lines.feed(chunk):
                     yield self._event(resource, line, call)
