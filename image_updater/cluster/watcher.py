@@ -36,8 +36,8 @@ class Watcher:
     """`await run()` until it is cancelled.
 
     `on_event` is called for every ADDED, MODIFIED and DELETED, also for those DELETED that only a later list finds
-    (with apiVersion, kind, name, namespace and uid alone), and for SYNCED (empty body) after each whole list. `on_state`
-    hears an error once watching does not work any more, and None as soon as it does.
+    (with apiVersion, kind, name, namespace and uid alone), and for SYNCED (empty body) after each whole list.
+    `on_state` hears an error once watching does not work any more, and None as soon as it does again.
     """
 
     def __init__(
@@ -196,7 +196,7 @@ class Watcher:
         return 0.0
 
     def _pause(self) -> float:
-        pause = min(FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
+        pause: float = min(FIRST_PAUSE * 2 ** min(self._failures, 10), LONGEST_PAUSE)
         self._failures += 1
         return pause * (0.5 + self._dice())
 
