@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "render": ("image_updater.cli.render", "Print the manifests of the roots, as the proof renders them."),
     "diff": ("image_updater.cli.diff", "Compare what two revisions render: objects and images that differ."),
     "run": ("image_updater.cli.run", "Run as a daemon that reads its objects from files."),
+    "controller": ("image_updater.cli.controller", "Run in a cluster: policies to commits, commits to the cluster."),
     "demo": ("image_updater.cli.demo", "Watch the whole loop on embedded parts; leaves nothing behind."),
     "completion": ("image_updater.cli.completion", "Print the shell completion for bash, zsh or fish."),
 }

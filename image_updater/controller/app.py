@@ -1,0 +1,208 @@
+"""The controller as a process: what it opens, who leads, what runs, and how it ends.
+
+A replica that does not lead watches our objects all the same, so that taking over costs no list. Each role has a Lease
+of its own, and each shard one of each, so that `update` and `sync` may run apart. A leader whose Lease ran out ends the
+process: what it still holds in memory was decided by somebody who is not asked any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+import socket
+import time
+import uuid
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from image_updater.api.model import LabelSelector
+from image_updater.api.selectors import parse_selector
+from image_updater.cluster import Cluster, ClusterConfig, Lease, Recorder
+from image_updater.controller.cache import Cache
+from image_updater.controller.context import Context
+from image_updater.controller.halves import Halves
+from image_updater.controller.leading import Leading
+from image_updater.controller.numbers import Numbers
+from image_updater.controller.operator import Operator
+from image_updater.controller.secrets import ClusterSecrets
+from image_updater.controller.status import StatusWriter
+from image_updater.pipeline import endpoints
+from image_updater.pipeline.metrics import Metrics
+from image_updater.pipeline.session import session
+from image_updater.settings import Role, cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from image_updater.errors import ImageUpdaterError
+    from image_updater.settings import Settings
+
+log = logging.getLogger("image_updater.controller")
+
+_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class Controller:
+    """`await run(stop)` until `stop` is set. Also what the endpoints look at."""
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+        """Raises SpecError for a selector that is none."""
+        if settings.state is None:
+            settings = replace(settings, state=cache_folder(settings, environment) / "controller.sqlite")
+        self._settings = settings
+        self._environment = environment
+        self._owned = parse_selector(settings.selector) if settings.selector is not None else LabelSelector()
+        self._roles = [role for role in (Role.UPDATE, Role.SYNC) if role in settings.roles]
+        self.metrics = Metrics()
+        self._operator: Operator | None = None
+        self._leading: Leading | None = None
+        self._halves: Halves | None = None
+        self._stopping = False
+
+    # ------------------------------------------------------------------------------------------------- endpoints
+
+    def health(self) -> tuple[bool, Mapping[str, object]]:
+        details: dict[str, object] = {
+            "status": "stopping" if self._stopping else "ok",
+            "roles": [str(role) for role in self._settings.roles],
+            "synced": self._operator is not None and self._operator.synced.is_set(),
+            "leads": [str(role) for role in self._leading.roles] if self._leading is not None else [],
+        }
+        return True, details
+
+    def ready(self) -> bool:
+        """Our objects are known, whoever leads. What registries and Git answer is no part of it: their outage must
+        not stop a rollout of ours.
+        """
+        if not self._roles:
+            return not self._stopping
+        return not self._stopping and self._operator is not None and self._operator.synced.is_set()
+
+    def metrics_text(self) -> bytes:
+        return self.metrics.text()
+
+    # ------------------------------------------------------------------------------------------------- life
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`, then let a push under way end and give the Leases back. Raises what cannot be mended."""
+        async with AsyncExitStack() as stack:
+            if self._settings.listen:
+                address = await stack.enter_async_context(endpoints.serve(self, self._settings.listen))
+                log.info("listening on %s", address)
+            if not self._roles:
+                await stop.wait()
+                return
+            config = ClusterConfig.load(kubeconfig=self._settings.kubeconfig, environment=self._environment)
+            cluster = await Cluster.connect(config)
+            stack.push_async_callback(cluster.close)
+            recorder = Recorder(cluster, instance=self._instance)
+            stack.push_async_callback(recorder.close)
+            await self._work(stop, cluster, recorder)
+
+    async def _work(self, stop: asyncio.Event, cluster: Cluster, recorder: Recorder) -> None:
+        settings = self._settings
+        assert settings.state is not None
+        settings.state.parent.mkdir(parents=True, exist_ok=True)
+        cache = Cache()
+        self._operator = operator = Operator(
+            cluster,
+            cache,
+            server=cluster.server,
+            open_session=cluster.open_session,
+            namespaces=settings.watch_namespaces,
+        )
+        self._leading = leading = Leading(
+            [(role, self._lease(cluster, role)) for role in self._roles] if settings.leader_election else [],
+            roles=self._roles,
+        )
+        status = StatusWriter(
+            cluster, cache, recorder, clock=_now, may_write=lambda: any(leading.leads(role) for role in self._roles)
+        )
+        secrets = ClusterSecrets(cluster, monotonic=time.monotonic)
+        with session(settings, self._environment) as opened:
+            context = Context(
+                cluster=cluster,
+                cache=cache,
+                status=status,
+                secrets=secrets,
+                recorder=recorder,
+                settings=settings,
+                session=opened,
+                metrics=self.metrics,
+                owned=self._owned,
+                environment=self._environment,
+                clock=_now,
+                monotonic=time.monotonic,
+                dice=random.random,
+                sleep=asyncio.sleep,
+            )
+            self.metrics.registry.register(Numbers(cluster=cluster, cache=cache, status=status, leading=leading))
+            self._halves = halves = Halves(context, leading)
+            background = {
+                asyncio.create_task(operator.run(stop), name="operator"),
+                asyncio.create_task(secrets.run(), name="secrets"),
+                asyncio.create_task(leading.run(after=operator.synced), name="leading"),
+                asyncio.create_task(halves.run(stop), name="halves"),
+            }
+            stopped = asyncio.create_task(stop.wait())
+            try:
+                done, _ = await asyncio.wait({stopped, *background}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done - {stopped}:
+                    # None of them ends by itself while nobody asked: what it raised is why we end.
+                    task.result()
+            finally:
+                self._stopping = True
+                log.info("stopping")
+                stop.set()
+                stopped.cancel()
+                await halves.close()
+                await status.close()
+                # Only now may another replica begin.
+                await leading.close()
+                for task in background:
+                    task.cancel()
+                await asyncio.gather(*background, return_exceptions=True)
+
+    # ------------------------------------------------------------------------------------------------- names
+
+    @property
+    def _instance(self) -> str:
+        return self._environment.get("POD_NAME") or socket.gethostname()
+
+    def _lease(self, cluster: Cluster, role: Role) -> Lease:
+        """One for each role and shard. A restarted process is another holder."""
+        shard = ""
+        if self._settings.selector:
+            shard = "-" + hashlib.sha256(self._settings.selector.encode()).hexdigest()[:8]
+        if self._settings.watch_namespaces:
+            scope = ",".join(sorted(self._settings.watch_namespaces))
+            shard += "-" + hashlib.sha256(scope.encode()).hexdigest()[:8]
+
+        def failed(error: ImageUpdaterError | None) -> None:
+            if error is not None:
+                log.warning("Lease of %s: %s", role, error)
+
+        return Lease(
+            cluster,
+            namespace=self._lease_namespace,
+            name=f"image-updater-{role}{shard}",
+            holder=f"{self._instance}_{uuid.uuid4()}",
+            on_error=failed,
+        )
+
+    @property
+    def _lease_namespace(self) -> str:
+        if self._settings.lease_namespace is not None:
+            return self._settings.lease_namespace
+        if namespace := self._environment.get("POD_NAMESPACE"):
+            return namespace
+        return _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.is_file() else "default"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

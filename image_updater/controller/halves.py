@@ -1,0 +1,85 @@
+"""The two halves of the controller: each works while its role's Lease is ours, and they meet in one place.
+
+A commit that the image half pushed is applied by the sync half at once: it is told, and what was pushed is in the
+mirror already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from image_updater.controller.sources import Sources
+from image_updater.controller.syncing import Syncing
+from image_updater.controller.updating import Updating
+from image_updater.pipeline.building import Builds
+from image_updater.settings import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from image_updater.controller.context import Context
+    from image_updater.controller.leading import Leading
+
+
+class Halves:
+    """`await run(stop)`; then `await close()`."""
+
+    def __init__(self, context: Context, leading: Leading) -> None:
+        self._context = context
+        self._leading = leading
+        self._updating: Updating | None = None
+        self._sources: Sources | None = None
+        self._syncing: Syncing | None = None
+        roles = context.settings.roles
+        if Role.SYNC in roles:
+            self._sources = Sources(context)
+            builds = Builds(context.session.renderer, facts=context.session.facts)
+            self._syncing = Syncing(context, self._sources, builds)
+            context.metrics.registry.register(self._syncing.metrics)
+        if Role.UPDATE in roles:
+            self._updating = Updating(
+                context,
+                leads=lambda seconds: leading.leads(Role.UPDATE, seconds),
+                pushed=self._sources.on_pushed if self._sources is not None else None,
+            )
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`, or until one of them fails: it is raised."""
+        work: list[tuple[Role, Coroutine[object, object, None]]] = []
+        if self._updating is not None:
+            work.append((Role.UPDATE, self._updating.run(stop)))
+        if self._syncing is not None and self._sources is not None:
+            work += [(Role.SYNC, self._sources.run()), (Role.SYNC, self._syncing.run())]
+        self._tasks = {asyncio.create_task(self._after(role, each), name=str(role)) for role, each in work}
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait({stopped, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()
+            await stop.wait()
+        finally:
+            stopped.cancel()
+
+    async def _after(self, role: Role, work: Coroutine[object, object, None]) -> None:
+        try:
+            await self._leading.held(role)
+        except asyncio.CancelledError:
+            work.close()
+            raise
+        await work
+
+    async def close(self) -> None:
+        """End what is under way: the image half ends its push, the sync half stops between two requests."""
+        for task in self._tasks:
+            if task.get_name() == "sync":
+                task.cancel()
+        if self._tasks:
+            # The image half bounds its own end (--stop-timeout).
+            _, late = await asyncio.wait(self._tasks, timeout=self._context.settings.stop_timeout + 5)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._syncing is not None:
+            await self._syncing.close()

@@ -1,0 +1,71 @@
+"""What Prometheus is told of the controller itself: requests to API servers, events, status writes, who leads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from image_updater.controller.cache import PLURALS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+    from image_updater.cluster import Cluster
+    from image_updater.controller.cache import Cache
+    from image_updater.controller.leading import Leading
+    from image_updater.controller.status import StatusWriter
+
+
+class Numbers(Collector):
+    """Read at each scrape; label values come from our own kinds, roles and verbs."""
+
+    def __init__(self, *, cluster: Cluster, cache: Cache, status: StatusWriter, leading: Leading) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._status = status
+        self._leading = leading
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing to check names against: they are fixed here."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        leads = GaugeMetricFamily("image_updater_leader", "1 in the roles that this replica leads in.", labels=["role"])
+        for role in self._leading.roles:
+            leads.add_metric([str(role)], 1)
+        yield leads
+        objects = GaugeMetricFamily(
+            "image_updater_objects",
+            "Our objects by kind and what their Ready condition says.",
+            labels=["kind", "ready"],
+        )
+        for kind in PLURALS:
+            counted: dict[str, int] = {}
+            for entry in list(self._cache.entries(kind).values()):
+                said = "Unknown"
+                for condition in self._status.current(entry).get("conditions") or ():
+                    if condition.get("type") == "Ready":
+                        said = str(condition.get("status"))
+                counted[said] = counted.get(said, 0) + 1
+            for said, count in counted.items():
+                objects.add_metric([kind, said], count)
+        yield objects
+        yield CounterMetricFamily(
+            "image_updater_watch_events",
+            "Events of our objects, with echoes of our own writes.",
+            value=self._cache.events,
+        )
+        yield CounterMetricFamily("image_updater_status_writes", "Status writes.", value=self._status.writes)
+        requests = CounterMetricFamily(
+            "image_updater_api_requests", "Requests to the API server, by verb and answer.", labels=["verb", "status"]
+        )
+        for (verb, status), count in self._cluster.metrics.requests.copy().items():
+            requests.add_metric([verb, str(status)], count)
+        yield requests
+        yield CounterMetricFamily(
+            "image_updater_api_throttled", "Answers 429 of the API server.", value=self._cluster.metrics.throttled
+        )
