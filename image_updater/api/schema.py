@@ -153,7 +153,8 @@ def _(kind: Struct) -> Schema:
     built = [each for each in kind.fields if not isinstance(each.type, Planned | Ignored)]
     result: Schema = {
         "type": "object",
-        "properties": {each.name: _property(each) for each in built},
+        # Where `{}` means absent, a default inside would make something of it.
+        "properties": {each.name: _property(each, defaults=not kind.optional_empty) for each in built},
         "x-kubernetes-preserve-unknown-fields": True,
     }
     required = [each.name for each in built if each.required]
@@ -169,12 +170,12 @@ def _(kind: Struct) -> Schema:
     return result
 
 
-def _property(each: Field) -> Schema:
+def _property(each: Field, *, defaults: bool) -> Schema:
     result = schema(each.type)
     text = each.doc.replace("\\|", "|")
     result["description"] = text[:1].upper() + text[1:] + "."
     default = _default(each.default)
-    if default is not None and each.shown is None and not each.required:
+    if defaults and default is not None and each.shown is None and not each.required:
         result["default"] = default
     return result
 

@@ -153,60 +153,64 @@ def test_shown_objects_are_the_same_from_the_server(served: ControlPlane, text: 
 
 NAME = ".".join(["a" * 63] * 3) + "." + "z" * 61
 
-EDGES: dict[str, list[str]] = {
-    "ImagePolicy": [
-        "{image: 'localhost:5000/a', policy: {semver: {range: '>=1.0 <2 || 3.x', prereleases: yes, loose: on}}}",
-        "{image: '[2001:db8::1]:5000/a__b/c-d.e', policy: {numerical: {}}, interval: 1s, timeout: 1h}",
-        "{image: a, policy: {numerical: {order: desc}, semver: null, digest: }, suspend: null, filterTags: null}",
-        "{image: a, policy: {alphabetical: {order: asc}}, filterTags: {pattern: ü, extract: $1, exclude: [a, b]}}",
-        "{image: a, policy: {calver: {format: YYYY.0M}}, secretRef: {}, certSecretRef: {}, proxySecretRef: {}}",
-        "{image: a, policy: {newest: {by: firstSeen}}, deny: [v1, 'sha256:"
-        + "0" * 64
-        + "'], digestReflectionPolicy: Always}",
-        "{image: a, policy: {digest: {tag: _a}}, digestReflectionPolicy: Always, provider: gcp, insecure: true}",
-        "{image: a, policy: {digest: {tag: a}}, secretRef: {name: " + NAME + "}, interval: 1000000h}",
-        "{image: a, policy: {newest: {}}, minAge: 0, platforms: [], verify: {}, windows: [], approvals: 0, after: null}",
-        "{image: a, policy: {newest: {}}, minAge: 0s, group: '', filterTags: {}, deny: [], serviceAccountName: robot}",
-        "{image: a, policy: {newest: {}}, interval: 999.9995ms, timeout: 3600.0000005s}",
-    ],
-    "GitRepository": [
-        "{url: 'git@example.com:a/b.git', ref: {}}",
-        "{url: 'file:///srv/fleet.git', ref: {branch: release-1.2, tag: null}, interval: +1h, timeout: .5h}",
-        "{url: 'ssh://git@h:22/ü', ref: {commit: " + "0" * 64 + "}, verify: {}}",
-        "{url: 'https://h/p', ref: {tag: v1/ü}, verify: {mode: TagAndHEAD, secretRef: {name: a}}, timeout: 1s}",
-    ],
-    "ImageUpdateAutomation": [
-        "{}",
-        "{sourceRef: {}, policySelector: {}, update: {}, git: {}, batch: {}, windows: []}",
-        "{sourceRef: {kind: GitRepository, name: a, namespace: default, apiVersion: x}, interval: 1s}",
-        "{policySelector: {matchLabels: {a: '', b/c: D_e}, matchExpressions: [{key: a, operator: In, values: [b, '']}, "
-        "{key: a, operator: Exists}, {key: b, operator: DoesNotExist, values: []}]}}",
-        "{update: {paths: [./, a//b/, ü], exclude: ['**/vendor/**', '*.yml'], strategy: Setters, proof: rendered, "
-        "followRefs: false, patches: true}}",
-        "{git: {commit: {author: {name: Ünï, email: a@b}, messageTemplate: '{{ x }}', messageTemplateValues: {a: '', b: c}, "
-        "signingKey: {}}, push: {branch: a/b}}}",
-        "{git: {commit: {signingKey: {secretRef: {name: a}}}, push: {pullRequest: {}}}}",
-        "{batch: {quiet: 0, max: 24h}}",
-        "{batch: {quiet: 1ns, max: 0s}}",
-        "{batch: {max: 1.5h}, suspend: yes}",
-    ],
-    "Kustomization": [
-        "{}",
-        "{path: ./, drift: off, wait: on, prune: no}",
-        "{path: a//b/, drift: 'off', deletionPolicy: Orphan, rollback: {onFailure: none}}",
-        "{drift: no, rollback: {}, commonMetadata: {labels: {a: ''}, annotations: {b/c: ''}}}",
-        "{dependsOn: [{name: a}, {name: a, namespace: default}], healthChecks: [{kind: Deployment, name: a}, "
-        "{apiVersion: apps/v1, kind: Job, name: b, namespace: default}]}",
-        "{kubeConfig: {secretRef: {name: a, key: b.c}}, serviceAccountName: robot, targetNamespace: apps}",
-        "{images: [{name: a, newName: b:5000/c, newTag: '1.10', digest: d}], patches: [{patch: 'a: b', target: {kind: X}}], "
-        "components: [../a], namePrefix: a-, nameSuffix: -b, interval: 1s, retryInterval: 1h1h, timeout: 1500ms}",
-    ],
+EDGES = {
+    "ImagePolicy": f"""
+{{image: 'localhost:5000/a', policy: {{semver: {{range: '>=1.0 <2 || 3.x', prereleases: yes, loose: on}}}}}}
+{{image: '[2001:db8::1]:5000/a__b/c-d.e', policy: {{numerical: {{}}}}, interval: 1s, timeout: 1h}}
+{{image: a, policy: {{numerical: {{order: desc}}, semver: null, digest: }}, suspend: null, filterTags: null}}
+{{image: a, policy: {{alphabetical: {{order: asc}}}}, filterTags: {{pattern: ü, extract: $1, exclude: [a, b]}}}}
+{{image: a, policy: {{calver: {{format: YYYY.0M}}}}, secretRef: {{}}, certSecretRef: {{}}, proxySecretRef: {{}}}}
+{{image: a, policy: {{newest: {{by: firstSeen}}}}, deny: [v1, 'sha256:{"0" * 64}']}}
+{{image: a, policy: {{newest: {{}}}}, deny: ['sha512:{"0" * 128}'], digestReflectionPolicy: IfNotPresent}}
+{{image: a, policy: {{digest: {{tag: _a}}}}, digestReflectionPolicy: Always, provider: gcp, insecure: true}}
+{{image: a, policy: {{digest: {{tag: a}}}}, secretRef: {{name: {NAME}}}, interval: 1000000h}}
+{{image: a, policy: {{newest: {{}}}}, minAge: 0, platforms: [], verify: {{}}, windows: [], approvals: 0}}
+{{image: a, policy: {{newest: {{}}}}, minAge: 0s, group: '', after: null, filterTags: {{}}, deny: []}}
+{{image: a, policy: {{newest: {{}}}}, interval: 999.9995ms, timeout: 3600.0000005s, serviceAccountName: robot}}
+""",
+    "GitRepository": f"""
+{{url: 'git@example.com:a/b.git', ref: {{}}}}
+{{url: 'file:///srv/fleet.git', ref: {{branch: release-1.2, tag: null}}, interval: +1h, timeout: .5h}}
+{{url: 'ssh://git@h:22/ü', ref: {{commit: '{"0" * 64}'}}, verify: {{}}}}
+{{url: 'https://h/p', ref: {{tag: v1/ü}}, verify: {{mode: TagAndHEAD, secretRef: {{name: a}}}}, timeout: 1s}}
+""",
+    "ImageUpdateAutomation": """
+{}
+{sourceRef: {}, policySelector: {}, update: {}, git: {}, batch: {}, windows: []}
+{sourceRef: {kind: GitRepository, name: a, namespace: default, apiVersion: x}, interval: 1s}
+{policySelector: {matchLabels: {a: '', b/c: D_e}, matchExpressions: [{key: a, operator: In, values: [b, '']}]}}
+{policySelector: {matchExpressions: [{key: a, operator: Exists}, {key: b, operator: DoesNotExist, values: []}]}}
+{update: {paths: [./, a//b/, ü], exclude: ['**/vendor/**', '*.yml'], strategy: Setters, proof: rendered}}
+{update: {followRefs: false, patches: true}, git: {push: {branch: a/b}}}
+{git: {commit: {author: {name: Ünï, email: a@b}, messageTemplate: '{{ x }}', messageTemplateValues: {a: '', b: c}}}}
+{git: {commit: {signingKey: {secretRef: {name: a}}}, push: {pullRequest: {}}}}
+{git: {commit: {signingKey: {}}}}
+{batch: {quiet: 0, max: 24h}}
+{batch: {quiet: 1ns, max: 0s}}
+{batch: {max: 1.5h}, suspend: yes}
+""",
+    "Kustomization": """
+{}
+{path: ./, drift: off, wait: on, prune: no}
+{path: a//b/, drift: 'off', deletionPolicy: Orphan, rollback: {onFailure: none}}
+{drift: no, rollback: {}, commonMetadata: {labels: {a: ''}, annotations: {b/c: ''}}}
+{dependsOn: [{name: a}, {name: a, namespace: default}], healthChecks: [{kind: Deployment, name: a}]}
+{healthChecks: [{apiVersion: apps/v1, kind: Job, name: b, namespace: default}]}
+{kubeConfig: {secretRef: {name: a, key: b.c}}, serviceAccountName: robot, targetNamespace: apps}
+{images: [{name: a, newName: b:5000/c, newTag: '1.10', digest: d}], namePrefix: a-, nameSuffix: -b}
+{patches: [{patch: 'a: b', target: {kind: X}}, {patch: c}], components: [../a]}
+{interval: 1s, retryInterval: 1h1h, timeout: 1500ms}
+""",
 }
 
 
 @pytest.mark.parametrize(
     ("kind", "spec"),
-    [pytest.param(kind, spec, id=f"{kind}-{i}") for kind in EDGES for i, spec in enumerate(EDGES[kind])],
+    [
+        pytest.param(kind, spec, id=f"{kind}-{i}")
+        for kind in EDGES
+        for i, spec in enumerate(EDGES[kind].strip().splitlines())
+    ],
 )
 def test_what_the_parser_takes_the_server_takes(served: ControlPlane, kind: str, spec: str) -> None:
     agree(
