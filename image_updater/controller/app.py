@@ -8,6 +8,7 @@ process: what it still holds in memory was decided by somebody who is not asked 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import random
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from image_updater.settings import Settings
 
 log = logging.getLogger("image_updater.controller")
+
+EVENTS_GRACE: Final = 2.0
+"""Seconds that Events under way get when the process ends."""
 
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -101,7 +105,6 @@ class Controller:
             cluster = await Cluster.connect(config)
             stack.push_async_callback(cluster.close)
             recorder = Recorder(cluster, instance=self._instance)
-            stack.push_async_callback(recorder.close)
             await self._work(stop, cluster, recorder)
 
     async def _work(self, stop: asyncio.Event, cluster: Cluster, recorder: Recorder) -> None:
@@ -146,6 +149,7 @@ class Controller:
             background = {
                 asyncio.create_task(operator.run(stop), name="operator"),
                 asyncio.create_task(secrets.run(), name="secrets"),
+                asyncio.create_task(recorder.run(), name="events"),
                 asyncio.create_task(leading.run(after=operator.synced), name="leading"),
                 asyncio.create_task(halves.run(stop), name="halves"),
             }
@@ -162,6 +166,8 @@ class Controller:
                 stopped.cancel()
                 await halves.close()
                 await status.close()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(recorder.drain(), EVENTS_GRACE)
                 # Only now may another replica begin.
                 await leading.close()
                 for task in background:

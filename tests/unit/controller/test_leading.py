@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from image_updater.controller.leading import Leading, LeadershipLost
+from image_updater.controller.leading import LeadershipLost, Leading
 from image_updater.settings import Role
 
 if TYPE_CHECKING:
