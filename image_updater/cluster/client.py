@@ -14,53 +14,32 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from image_updater import __version__
+from image_updater.cluster import calls
 from image_updater.cluster.discovery import Discovery
-from image_updater.cluster.errors import ClusterError, Gone, InvalidObject
+from image_updater.cluster.errors import ClusterError, Gone
 from image_updater.cluster.lines import Lines
-from image_updater.cluster.model import Happened, Resource, WatchEvent
-from image_updater.cluster.refusals import Subject, kind_is_gone, refusal
-from image_updater.cluster.transport import Answer, AnswerTooLarge, Call, Metrics, Transport, dumps, open_transport
+from image_updater.cluster.model import Happened, WatchEvent
+from image_updater.cluster.refusals import kind_is_gone, refusal
+from image_updater.cluster.transport import Answer, AnswerTooLarge, Metrics, Transport, open_transport
+from image_updater.errors import Where
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     import aiohttp
 
     from image_updater.cluster.config import ClusterConfig
-    from image_updater.cluster.model import Body
+    from image_updater.cluster.model import Body, Resource
 
     Bodies: TypeAlias = list[Body]
 
 MANAGER = "image-updater"
 """Our field manager (sync/model.py says the same of the objects that the sync applies)."""
 
-JSON = "application/json"
-_PARTIAL = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-_PARTIAL_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_PATCHES = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
-_APPLY = "application/apply-patch+yaml"
+CHUNK = 500
+"""Objects of one page of a list."""
 _RESTARTS = 3
 """Of a list whose continue token expired between two pages."""
-
-ACCESS_REVIEW = Resource(
-    group="authorization.k8s.io",
-    version="v1",
-    kind="SelfSubjectAccessReview",
-    plural="selfsubjectaccessreviews",
-    namespaced=False,
-)
-SUBJECT_REVIEW = Resource(
-    group="authorization.k8s.io",
-    version="v1",
-    kind="SubjectAccessReview",
-    plural="subjectaccessreviews",
-    namespaced=False,
-)
-SERVICE_ACCOUNTS = Resource(group="", version="v1", kind="ServiceAccount", plural="serviceaccounts", namespaced=True)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Cluster:
@@ -81,7 +60,7 @@ class Cluster:
         *,
         user_agent: str = f"image-updater/{__version__}",
         concurrency: int = 32,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         dice: Callable[[], float] = random.random,
@@ -99,7 +78,16 @@ class Cluster:
             sleep=sleep,
             dice=dice,
         )
-        return cls(transport, Discovery(_Asking(transport), monotonic=monotonic))
+
+        async def ask(path: str, accept: str) -> Body:
+            # As our own account, whoever wants to know: it is the same for all.
+            call = calls.discovery(path, accept)
+            answer = await transport.send(call)
+            if answer.status >= 400:
+                raise refusal(answer.status, answer.body, call.subject)
+            return _parse(answer, call)
+
+        return cls(transport, Discovery(ask, monotonic=monotonic))
 
     async def close(self) -> None:
         """Closes the connections of all accounts."""
@@ -145,14 +133,8 @@ class Cluster:
         self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False
     ) -> Body | None:
         """None: there is no such object. Raises KindUnknown when no server serves the kind any more."""
-        call = Call(
-            method="GET",
-            path=_path(resource, namespace, name),
-            subject=Subject(verb="get", resource=resource, namespace=namespace, name=name, user=self._user),
-            verb="get",
-            accept=_PARTIAL if metadata_only else JSON,
-        )
-        answer = await self._transport.send(call, user=self._user)
+        call = calls.get(resource, namespace, name, user=self._user, metadata_only=metadata_only)
+        answer = await self._transport.send(call)
         if answer.status == 404 and not kind_is_gone(answer.status, answer.body):
             return None
         return _named(resource, self._parsed(answer, call))
@@ -164,7 +146,7 @@ class Cluster:
         *,
         labels: str | None = None,
         fields: str | None = None,
-        chunk: int = 500,
+        chunk: int = CHUNK,
         metadata_only: bool = False,
     ) -> tuple[Bodies, str]:
         """All objects, as they were at the returned resourceVersion. `labels` and `fields` are selectors."""
@@ -180,7 +162,7 @@ class Cluster:
             except Gone:
                 continue
             return found, version
-        raise Gone("the list changed too fast to be read", where=Subject(verb="list", resource=resource).where)
+        raise Gone("the list changed too fast to be read", where=Where(object=resource.plural))
 
     async def pages(
         self,
@@ -189,26 +171,26 @@ class Cluster:
         *,
         labels: str | None = None,
         fields: str | None = None,
-        chunk: int = 500,
+        chunk: int = CHUNK,
         metadata_only: bool = False,
     ) -> AsyncIterator[tuple[Bodies, str]]:
         """The same page by page, for lists that need not be in memory at once. Raises Gone between two pages when the
         server has forgotten the state of the first: begin anew.
         """
-        query = _selectors(labels, fields)
+        selectors = {"labelSelector": labels, "fieldSelector": fields}
         following = ""
         while True:
-            page_query = {**query, "limit": str(chunk)} | ({"continue": following} if following else {})
-            call = Call(
-                method="GET",
-                path=_path(resource, namespace),
-                subject=Subject(verb="list", resource=resource, namespace=namespace, user=self._user),
-                verb="list",
-                query=page_query,
-                accept=_PARTIAL_LIST if metadata_only else JSON,
+            call = calls.page(
+                resource,
+                namespace,
+                selectors,
+                limit=chunk,
+                following=following,
+                user=self._user,
+                metadata_only=metadata_only,
             )
             try:
-                body = self._parsed(await self._transport.send(call, user=self._user), call)
+                body = self._parsed(await self._transport.send(call), call)
             except AnswerTooLarge:
                 if chunk <= 1:
                     raise
@@ -261,36 +243,31 @@ class Cluster:
         """As `watch`, with all that the server says: (type, object), bookmarks too, and first of all `OPENED`, which
         means that it has accepted the watch.
         """
-        query = _selectors(labels, fields) | {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": resource_version,
-            "timeoutSeconds": str(max(1, round(seconds))),
-        }
-        call = Call(
-            method="GET",
-            path=_path(resource, namespace),
-            subject=Subject(verb="watch", resource=resource, namespace=namespace, user=self._user),
-            verb="watch",
-            query=query,
-            accept=_PARTIAL if metadata_only else JSON,
+        call = calls.watch(
+            resource,
+            namespace,
+            {"labelSelector": labels, "fieldSelector": fields},
+            resource_version=resource_version,
+            seconds=seconds,
+            user=self._user,
+            metadata_only=metadata_only,
         )
         lines = Lines()
-        async with self._transport.stream(call, user=self._user, seconds=seconds) as chunks:
+        async with self._transport.stream(call, seconds=seconds) as chunks:
             yield "OPENED", {}
             async for chunk in chunks:
                 for line in lines.feed(chunk):
                     yield self._event(resource, line, call)
 
-    def _event(self, resource: Resource, line: bytes, call: Call) -> tuple[str, Body]:
+    def _event(self, resource: Resource, line: bytes, call: calls.Call) -> tuple[str, Body]:
         try:
             event = json.loads(line)
-            kind, body = event["type"], event["object"]
+            kind, body = str(event["type"]), event["object"]
         except (ValueError, KeyError, TypeError):
             raise ClusterError("an event of the watch is no JSON", where=call.subject.where) from None
         if kind == "ERROR":
-            raise refusal(int(body.get("code") or 500), dumps(body), call.subject)
-        return str(kind), _named(resource, body)
+            raise refusal(int(body.get("code") or 500), calls.dumps(body), call.subject)
+        return kind, _named(resource, body)
 
     # ------------------------------------------------------------------------------------------- writing
 
@@ -310,23 +287,17 @@ class Cluster:
         Raises InvalidObject or Immutable with the field, Conflict (only without `force`) with the other managers,
         NamespaceMissing, Forbidden, KindUnknown.
         """
-        metadata = body["metadata"]
-        query = {
-            "fieldManager": manager,
-            "force": "true" if force else "false",
-            "fieldValidation": "Strict" if strict else "Ignore",
-        }
-        return await self._write(
-            "PATCH",
-            "apply",
+        call = calls.apply(
             resource,
-            metadata.get("namespace"),
-            metadata["name"],
             body,
+            manager=manager,
+            force=force,
+            strict=strict,
+            dry_run=dry_run,
             subresource=subresource,
-            query=query | ({"dryRun": "All"} if dry_run else {}),
-            content_type=_APPLY,
+            user=self._user,
         )
+        return self._parsed(await self._transport.send(call), call)
 
     async def patch(
         self,
@@ -340,20 +311,19 @@ class Cluster:
         manager: str | None = None,
         dry_run: bool = False,
     ) -> Body:
-        """Raises ObjectNotFound, and Conflict where the patch names a resourceVersion that is not the current one."""
-        query = {"fieldManager": manager or MANAGER} | ({"dryRun": "All"} if dry_run else {})
-        return await self._write(
-            "PATCH",
-            "patch",
+        """Raises ObjectNotFound; Conflict where a resourceVersion in it, or a `test` of a JSON patch, does not hold."""
+        call = calls.patch(
             resource,
             namespace,
             name,
             patch,
+            kind=type,
+            manager=manager or MANAGER,
+            dry_run=dry_run,
             subresource=subresource,
-            query=query,
-            content_type=_PATCHES[type],
-            repeatable=type == "merge",
+            user=self._user,
         )
+        return self._parsed(await self._transport.send(call), call)
 
     async def create(
         self,
@@ -366,41 +336,23 @@ class Cluster:
         dry_run: bool = False,
     ) -> Body:
         """Raises Conflict when it is there already. With a subresource, `body.metadata.name` names the object."""
-        metadata = body.get("metadata") or {}
-        query = {"fieldManager": manager or MANAGER} | ({"dryRun": "All"} if dry_run else {})
-        return await self._write(
-            "POST",
-            "create",
+        call = calls.create(
             resource,
-            namespace or metadata.get("namespace"),
-            metadata.get("name") or "",
             body,
+            namespace=namespace,
             subresource=subresource,
-            query=query,
-            repeatable=False,
+            manager=manager or MANAGER,
+            dry_run=dry_run,
+            user=self._user,
         )
+        return self._parsed(await self._transport.send(call), call)
 
     async def replace(
-        self,
-        resource: Resource,
-        body: Body,
-        *,
-        subresource: str | None = None,
-        manager: str | None = None,
+        self, resource: Resource, body: Body, *, subresource: str | None = None, manager: str | None = None
     ) -> Body:
         """Raises Conflict when `metadata.resourceVersion` is given and not the current one, ObjectNotFound."""
-        metadata = body["metadata"]
-        return await self._write(
-            "PUT",
-            "update",
-            resource,
-            metadata.get("namespace"),
-            metadata["name"],
-            body,
-            subresource=subresource,
-            query={"fieldManager": manager or MANAGER},
-            repeatable=False,
-        )
+        call = calls.replace(resource, body, manager=manager or MANAGER, subresource=subresource, user=self._user)
+        return self._parsed(await self._transport.send(call), call)
 
     async def delete(
         self,
@@ -410,62 +362,25 @@ class Cluster:
         *,
         uid: str | None = None,
         resource_version: str | None = None,
-        propagation: Literal["Background", "Foreground", "Orphan"] = "Background",
+        propagation: calls.Propagation = "Background",
         dry_run: bool = False,
     ) -> bool:
         """False: it was gone. With `uid` (and resource_version) only that very object goes; Conflict for another."""
-        options: Body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        conditions = {"uid": uid, "resourceVersion": resource_version}
-        if any(conditions.values()):
-            options["preconditions"] = {key: value for key, value in conditions.items() if value}
-        call = Call(
-            method="DELETE",
-            path=_path(resource, namespace, name),
-            subject=Subject(verb="delete", resource=resource, namespace=namespace, name=name, user=self._user),
-            verb="delete",
-            query={"dryRun": "All"} if dry_run else {},
-            body=dumps(options),
+        call = calls.delete(
+            resource,
+            namespace,
+            name,
+            uid=uid,
+            resource_version=resource_version,
+            propagation=propagation,
+            dry_run=dry_run,
+            user=self._user,
         )
-        answer = await self._transport.send(call, user=self._user)
+        answer = await self._transport.send(call)
         if answer.status == 404 and not kind_is_gone(answer.status, answer.body):
             return False
         self._parsed(answer, call)
         return True
-
-    async def _write(
-        self,
-        method: str,
-        verb: str,
-        resource: Resource,
-        namespace: str | None,
-        name: str,
-        body: Body | Bodies,
-        *,
-        query: Mapping[str, str],
-        subresource: str | None = None,
-        content_type: str = JSON,
-        repeatable: bool = True,
-    ) -> Body:
-        # The collection, except for what is created under an object (`serviceaccounts/x/token`).
-        target = name if method != "POST" or subresource else None
-        call = Call(
-            method=method,
-            path=_path(resource, namespace, target, subresource),
-            subject=Subject(
-                verb="patch" if verb == "apply" else verb,
-                resource=resource,
-                namespace=namespace if resource.namespaced else None,
-                name=name or None,
-                subresource=subresource,
-                user=self._user,
-            ),
-            verb=verb,
-            query=query,
-            body=dumps(body),
-            content_type=content_type,
-            repeatable=repeatable,
-        )
-        return self._parsed(await self._transport.send(call, user=self._user), call)
 
     # ------------------------------------------------------------------------------------------- accounts
 
@@ -480,49 +395,19 @@ class Cluster:
         user: str | None = None,
     ) -> bool:
         """Whether this account (or `user`, which needs rights on SubjectAccessReviews) may do that."""
-        attributes = {
-            "verb": verb,
-            "group": resource.group,
-            "version": resource.version,
-            "resource": resource.plural,
-            "subresource": subresource,
-            "namespace": namespace if resource.namespaced else None,
-            "name": name,
-        }
-        spec: Body = {"resourceAttributes": {key: value for key, value in attributes.items() if value}}
-        review = ACCESS_REVIEW
-        if user is not None:
-            review = SUBJECT_REVIEW
-            spec |= {"user": user, "groups": groups_of(user)}
-        answer = await self._write(
-            "POST",
-            "create",
-            review,
-            None,
-            "",
-            {"apiVersion": review.api_version, "kind": review.kind, "spec": spec},
-            query={},
-        )
+        call = calls.review(verb, resource, namespace, name, subresource, of=user, user=self._user)
+        answer = self._parsed(await self._transport.send(call), call)
         return bool((answer.get("status") or {}).get("allowed"))
 
     async def service_account_token(
         self, namespace: str, name: str, *, audiences: Sequence[str] = (), seconds: int = 3600
     ) -> str:
         """A fresh token (TokenRequest), valid for about `seconds`. Raises ObjectNotFound, Forbidden."""
-        spec: Body = {"expirationSeconds": seconds} | ({"audiences": list(audiences)} if audiences else {})
-        answer = await self._write(
-            "POST",
-            "create",
-            SERVICE_ACCOUNTS,
-            namespace,
-            name,
-            {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec},
-            query={},
-            subresource="token",
-        )
+        call = calls.token(namespace, name, [*audiences], seconds, user=self._user)
+        answer = self._parsed(await self._transport.send(call), call)
         return str(answer["status"]["token"])
 
-    def _parsed(self, answer: Answer, call: Call) -> Body:
+    def _parsed(self, answer: Answer, call: calls.Call) -> Body:
         if answer.status >= 400:
             if kind_is_gone(answer.status, answer.body):
                 self._discovery.doubt()
@@ -530,21 +415,7 @@ class Cluster:
         return _parse(answer, call)
 
 
-class _Asking:
-    """`get(path, accept)` for discovery, as our own account."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    async def __call__(self, path: str, accept: str) -> Body:
-        call = Call(method="GET", path=path, subject=Subject(verb="get", path=path), verb="discovery", accept=accept)
-        answer = await self._transport.send(call)
-        if answer.status >= 400:
-            raise refusal(answer.status, answer.body, call.subject)
-        return _parse(answer, call)
-
-
-def _parse(answer: Answer, call: Call) -> Body:
+def _parse(answer: Answer, call: calls.Call) -> Body:
     try:
         body = json.loads(answer.body)
     except ValueError:
@@ -552,30 +423,6 @@ def _parse(answer: Answer, call: Call) -> Body:
     if not isinstance(body, dict):
         raise ClusterError("the answer is no JSON object: is this an API server?", where=call.subject.where)
     return body
-
-
-def groups_of(user: str) -> list[str]:
-    """The groups that the server itself gives to a user it knows by name only."""
-    groups = ["system:authenticated"]
-    parts = user.split(":")
-    if len(parts) == 4 and parts[:2] == ["system", "serviceaccount"]:
-        groups += ["system:serviceaccounts", f"system:serviceaccounts:{parts[2]}"]
-    return groups
-
-
-def _path(resource: Resource, namespace: str | None, name: str | None = None, subresource: str | None = None) -> str:
-    """Raises InvalidObject for what would lead to another path (API server: `path.IsValidPathSegmentName`)."""
-    for part in (namespace, name):
-        if part is not None and (part in (".", "..") or "/" in part or "%" in part):
-            raise InvalidObject(
-                f"{part[:100]!r} is no name of an object", where=Subject(verb="", resource=resource).where
-            )
-    return resource.path(namespace, name, subresource)
-
-
-def _selectors(labels: str | None, fields: str | None) -> dict[str, str]:
-    given = {"labelSelector": labels, "fieldSelector": fields}
-    return {key: value for key, value in given.items() if value}
 
 
 def _named(resource: Resource, body: Body) -> Body:

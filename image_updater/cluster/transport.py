@@ -7,7 +7,6 @@ here and nowhere else; neither headers nor query strings are ever in them.
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import ssl
 from collections import Counter
@@ -25,19 +24,18 @@ from image_updater.cluster.errors import ClusterError, ClusterUnavailable
 from image_updater.cluster.refusals import is_written_wrong, parse_status, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from datetime import datetime
 
+    from image_updater.cluster.calls import Call
     from image_updater.cluster.config import ClusterConfig
-    from image_updater.cluster.refusals import Subject
     from image_updater.errors import ImageUpdaterError
 
 CONNECT = 5.0
 TOTAL = 30.0
 """Seconds of one try, body and all."""
-TRIES = 4
 PATIENCE = 10.0
-"""Seconds that one call spends at most on waiting between its tries."""
+"""Seconds from the first try within which another one may begin."""
 FIRST_PAUSE = 0.25
 SILENCE = 90.0
 """Seconds without a byte after which a watch is taken for dead: servers send a bookmark about every minute."""
@@ -61,22 +59,6 @@ class Metrics:
     seconds: float = 0.0
     """Time spent in requests, watches apart; `requests` has the count."""
     retries: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """One request. `repeatable`: sending it twice does what sending it once does."""
-
-    method: str
-    path: str
-    subject: Subject
-    verb: str
-    query: Mapping[str, str] = field(default_factory=dict)
-    accept: str = "application/json"
-    body: bytes | None = None
-    content_type: str = "application/json"
-    repeatable: bool = True
-    tries: int = TRIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,24 +108,26 @@ class Transport:
         made = tls.context(self.config, self._login_now) if self._base.scheme == "https" else True
         return _session(self.config, made, self._session.headers.get("User-Agent", ""), [trace, *traces])
 
-    async def send(self, call: Call, *, user: str | None = None) -> Answer:
+    async def send(self, call: Call) -> Answer:
         """The answer, also one that is an error (>= 400) that no further try can mend.
 
         Raises ClusterUnavailable when none came, AccessDenied when there is no login.
         """
-        waited, attempt, renew = 0.0, 0, False
+        began, attempt, renewed = self.monotonic(), 0, False
+        renew = False
         while True:
             attempt += 1
             error: ClusterError | None = None
             try:
-                answer, pause = await self._exchange(call, user, renew)
+                answer, pause = await self._exchange(call, renew)
             except _NotSent as failed:
                 error, pause, again = failed.error, None, True
             except _Cut as failed:
                 error, pause, again = failed.error, None, call.repeatable
             else:
-                if answer.status == 401 and not renew:
-                    renew = True
+                renew = answer.status == 401 and not renewed
+                if renew:
+                    renewed = True
                     attempt -= 1
                     continue
                 # A 429 comes before anything is done; a 5xx may come behind it.
@@ -152,8 +136,7 @@ class Transport:
                 wait = FIRST_PAUSE * 2 ** (attempt - 1) * (0.5 + self.dice())
                 if pause is not None:
                     wait = pause + wait * 0.5
-                if waited + wait <= PATIENCE:
-                    waited += wait
+                if self.monotonic() - began + wait <= PATIENCE:
                     self.metrics.retries += 1
                     await self.sleep(wait)
                     continue
@@ -164,13 +147,11 @@ class Transport:
             return answer
 
     @asynccontextmanager
-    async def stream(
-        self, call: Call, *, user: str | None = None, seconds: float
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream(self, call: Call, *, seconds: float) -> AsyncIterator[AsyncIterator[bytes]]:
         """The chunks of an answer that goes on for up to `seconds`. Raises as `send` does, refusals too; no retries."""
         limits = aiohttp.ClientTimeout(total=seconds + TOTAL, sock_connect=CONNECT, sock_read=SILENCE)
         for renew in (False, True):
-            arguments = await self._arguments(call, user, renew)
+            arguments = await self._arguments(call, renew)
             try:
                 response = await self._session.request(**arguments, timeout=limits)
             except (aiohttp.ClientError, OSError, TimeoutError) as exc:
@@ -203,9 +184,9 @@ class Transport:
     def _until(self, pause: float | None) -> datetime | None:
         return self.clock() + timedelta(seconds=pause) if pause is not None else None
 
-    async def _exchange(self, call: Call, user: str | None, renew: bool) -> tuple[Answer, float | None]:
+    async def _exchange(self, call: Call, renew: bool) -> tuple[Answer, float | None]:
         limits = aiohttp.ClientTimeout(total=TOTAL, sock_connect=CONNECT)
-        arguments = await self._arguments(call, user, renew)
+        arguments = await self._arguments(call, renew)
         async with self._limit:
             started = self.monotonic()
             status: int | str = "error"
@@ -222,13 +203,13 @@ class Transport:
                 self.metrics.seconds += self.monotonic() - started
                 self._count(call.verb, status)
 
-    async def _arguments(self, call: Call, user: str | None, renew: bool) -> dict[str, Any]:
+    async def _arguments(self, call: Call, renew: bool) -> dict[str, Any]:
         login = await self.config.credentials.login(renew=renew)
         headers = {"Accept": call.accept}
         if login.authorization is not None:
             headers["Authorization"] = login.authorization
-        if user is not None:
-            headers["Impersonate-User"] = user
+        if call.subject.user is not None:
+            headers["Impersonate-User"] = call.subject.user
         if call.body is not None:
             headers["Content-Type"] = call.content_type
         url = URL.build(
@@ -273,8 +254,6 @@ class Transport:
         server = self._base.authority
         where = call.subject.where
         cause = exc.__cause__ or exc
-        if isinstance(exc, AnswerTooLarge):
-            return exc
         if isinstance(exc, TimeoutError):
             what = "no complete answer in time"
         elif isinstance(exc, aiohttp.ClientConnectorCertificateError):
@@ -398,8 +377,3 @@ def _keep_alive(response: aiohttp.ClientResponse) -> None:
     for name, value in (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):
             raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def dumps(body: object) -> bytes:
-    """Compact JSON."""
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
