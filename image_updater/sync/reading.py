@@ -44,6 +44,8 @@ _WORDS: Final[dict[str, Any]] = {
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
 _INTEGER: Final = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]*|[1-9][0-9]*)\Z")
 _NUMERIC_START: Final = frozenset("+-.0123456789")
+_SURROGATES: Final = re.compile(rb"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+"""JSON may write a character beyond 16 bits as two escapes; YAML knows no such pairs."""
 _EXACT: Final = 1e21
 """Below it Go writes a whole float64 without an exponent, and so as an integer."""
 
@@ -62,10 +64,17 @@ class _Alien(Exception):
 
 def read(data: bytes, *, file: str | None = None) -> list[Document]:
     """All documents of a stream, empty ones left out. Raises DocumentError with the line."""
+    if data.lstrip()[:1] == b"{":
+        data = _SURROGATES.sub(_joined, data)
     try:
         return _Reader(data, file).documents()
     except yaml.YAMLError as exc:
         raise _translate(exc, data, file) from exc
+
+
+def _joined(match: re.Match[bytes]) -> bytes:
+    high, low = int(match[2], 16), int(match[3], 16)
+    return match[1] + chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00)).encode()
 
 
 def resolve(text: str) -> Any:
