@@ -130,6 +130,7 @@ async def serve(files: tuple[str, ...], settings: Settings) -> int:
                 tags_seen=lambda: selector.tags_seen,
                 facts_fetched=lambda: selector.fetched,
                 states=daemon.states,
+                undeployed=daemon.undeployed,
             )
             async with AsyncExitStack() as stack:
                 if settings.listen:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random as _random
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -112,6 +113,7 @@ class WriterQueue:
     `base`: plan on this branch and rebuild `branch` from it (leased; stops when `ours` says that a commit on it is a
     person's).
     `may_push`: asked before each push; False ends the work with NotLeader.
+    `guard`: held around each push (a Lease of the branch); what it gives must be True, too.
     """
 
     def __init__(
@@ -122,6 +124,7 @@ class WriterQueue:
         base: str | None = None,
         ours: Callable[[CommitInfo], bool] | None = None,
         may_push: Callable[[], bool] = lambda: True,
+        guard: Callable[[], AbstractAsyncContextManager[bool]] = lambda: nullcontext(True),
         limits: Limits | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -133,6 +136,7 @@ class WriterQueue:
         self.base = base if base != branch else None
         self._ours = ours or _has_trailer
         self._may_push = may_push
+        self._guard = guard
         self._limits = limits or Limits()
         self._now = now
         self._sleep = sleep
@@ -302,13 +306,14 @@ class WriterQueue:
             for item, _ in written:
                 self._done(item, Outcome(commit=previous.commit, attempts=number, history=tuple(history)))
             return None
-        if not self._may_push():
-            raise NotLeader("another instance leads now: nothing was pushed", remedy="the leader does it")
         try:
-            self.pushes += 1
-            await self.mirror.push(
-                tip.commit, self.branch, expected=expected, access=access, force=self.base is not None
-            )
+            async with self._guard() as ours:
+                if not ours or not self._may_push():
+                    raise NotLeader("another instance writes here now: nothing was pushed", remedy="that one does it")
+                self.pushes += 1
+                await self.mirror.push(
+                    tip.commit, self.branch, expected=expected, access=access, force=self.base is not None
+                )
         except PushRaced:
             if guess is None:
                 raise

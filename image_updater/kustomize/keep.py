@@ -19,6 +19,7 @@ from image_updater.kustomize.model import (
     Part,
     Problem,
     Provenance,
+    Pulls,
     Root,
     RootKind,
     ScalarRef,
@@ -30,7 +31,7 @@ from image_updater.kustomize.model import (
 if TYPE_CHECKING:
     from image_updater.kustomize.facts import FactCache
 
-_CLASSES: tuple[type[Any], ...] = (ScalarRef, MappingRef, Marker, ObjectId, Use, Site, Root, Problem, Provenance)
+_CLASSES: tuple[type[Any], ...] = (ScalarRef, MappingRef, Marker, ObjectId, Pulls, Use, Site, Root, Problem, Provenance)
 _NAMES = {cls: tuple(field.name for field in fields(cls)) for cls in _CLASSES}
 _NUMBERS = {cls: i for i, cls in enumerate(_CLASSES)}
 _ENUMS: tuple[type[StrEnum], ...] = (Part, SiteKind, RootKind)

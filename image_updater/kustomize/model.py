@@ -146,6 +146,14 @@ class ObjectId:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pulls:
+    """How a workload's pods get at their images: names in the namespace of the rendered object."""
+
+    secrets: tuple[str, ...] = ()
+    account: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
     """One image of one rendered object of one root, set last by the site that holds this use."""
 
@@ -170,6 +178,8 @@ class Use:
     would have no effect."""
     seen_by_images: bool = True
     """Kustomize's image transformer looks at this field (false for Helm values): an inserted entry can reach it."""
+    pulls: Pulls | None = None
+    """Of the pod around it, where the object has annotations of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

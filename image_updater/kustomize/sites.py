@@ -15,6 +15,7 @@ from image_updater.kustomize.model import (
     Part,
     Path,
     Problem,
+    Pulls,
     ScalarRef,
     Site,
     SiteKind,
@@ -31,6 +32,7 @@ from image_updater.kustomize.values import (
     Text,
     Value,
     at,
+    list_at,
     map_at,
     part_of,
     pieces,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 _SEVERAL = "the tag is put together from several values"
 _SHARED = "it has an anchor inside a text of values: what else uses it is not seen"
 _LOCAL = "config.kubernetes.io/local-config"
+_POD_LISTS = ("containers", "initContainers", "ephemeralContainers", "volumes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -251,12 +254,24 @@ def _object_rows(obj: Obj, build: Build, root: str, writers: Writers, inline: In
                     entry=mark.entry.id if mark is not None and mark.entry is not None else None,
                     overwritten=mark is not None and mark.after is not value,
                     seen_by_images=slot.runs > 0,
+                    pulls=_pulls(obj, slot.path) if annotations else None,
                 ),
             )
         )
     known = {slot.path for slot in slots}
     for release in releases_:
         _helm_rows(release, known, identity, annotations, root, result)
+
+
+def _pulls(obj: Obj, path: Path) -> Pulls | None:
+    """What the pod around an image says of pulling it."""
+    depth = next((i for i, step in enumerate(path) if step in _POD_LISTS), None)
+    pod = at(obj.tree, *path[:depth]) if depth is not None else None
+    if not isinstance(pod, Map):
+        return None
+    names = [text_at(each, "name") for each in list_at(pod, "imagePullSecrets")]
+    account = text_at(pod, "serviceAccountName") or text_at(pod, "serviceAccount")
+    return Pulls(secrets=tuple(name for name in names if name), account=account or None)
 
 
 def _release(obj: Obj, path: Path, build: Build, inline: Inline) -> _Release | None:

@@ -26,7 +26,7 @@ from image_updater.api.model import (
 from image_updater.errors import SpecError
 from image_updater.images import parse_name
 from image_updater.images.names import split
-from image_updater.kustomize.model import ObjectId, Part, SiteKind, Use
+from image_updater.kustomize.model import ObjectId, Part, Pulls, SiteKind, Use
 from image_updater.policy import compile as compile_policy
 
 if TYPE_CHECKING:
@@ -245,9 +245,10 @@ class _Resolver:
             pattern = use.annotations.get(f"{PREFIX}filter.{use.container}")
         if pattern is None:
             pattern = use.annotations.get(f"{PREFIX}filter")
-        return self.implicit(where, image, text, parsed, pattern, rank)
+        return self.implicit(where, use, text, parsed, pattern, rank)
 
-    def implicit(self, where: str, image: str, text: str, strategy: Strategy, pattern: str | None, rank: Rank) -> Claim:
+    def implicit(self, where: str, use: Use, text: str, strategy: Strategy, pattern: str | None, rank: Rank) -> Claim:
+        image = split(use.value)[0]
         name = canonical(image)
         if name is None:
             return Claim(refusal=f"{where}: {image!r} is not an image name", rank=rank)
@@ -277,7 +278,19 @@ class _Resolver:
                 wrong = exc.message.removeprefix(f"ImagePolicy {policy.key}: ")
                 return Claim(refusal=f"{where}: {wrong}" + (f" ({exc.remedy})" if exc.remedy else ""), rank=rank)
             self.used[key] = policy
+        if len(self.by_image.get(name, ())) != 1:
+            self.used[key] = self.pulling(self.used[key], use)
         return Claim(policy=key, rank=rank)
+
+    def pulling(self, policy: ImagePolicy, use: Use) -> ImagePolicy:
+        """The policy, with what the workload has for pulling its images: one policy serves all workloads that say the
+        same, so it may ask as any of them.
+        """
+        namespace = use.object.namespace or self.namespace
+        pulls = use.pulls or Pulls()
+        secrets = (*policy.pull_secrets, *(ObjectKey(namespace, name) for name in pulls.secrets))
+        accounts = (*policy.pull_accounts, ObjectKey(namespace, pulls.account or "default"))
+        return replace(policy, pull_secrets=tuple(dict.fromkeys(secrets)), pull_accounts=tuple(dict.fromkeys(accounts)))
 
 
 @lru_cache(maxsize=65536)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from image_updater.errors import SpecError
+from image_updater.errors import ImageUpdaterError, SpecError
 from image_updater.images import parse_name
 from image_updater.pipeline.outcome import policy_name
 
@@ -85,7 +85,7 @@ class Following:
         for policy in policies:
             name = policy_name(policy)
             known = self._specs.get(name)
-            if known is policy:
+            if known is policy or known == policy:
                 continue
             if policy.suspend:
                 self.drop([name])
@@ -133,7 +133,7 @@ class Following:
             return None
         try:
             return self._selector.source(policy).key
-        except SpecError:
+        except ImageUpdaterError:
             return parse_name(policy.image).canonical, f"?{name}"
 
     def _age(self, outcome: Outcome) -> float | None:

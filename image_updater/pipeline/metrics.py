@@ -81,9 +81,10 @@ class Metrics:
         tags_seen: Callable[[], int],
         facts_fetched: Callable[[], int],
         states: Callable[[], Mapping[str, int]],
+        undeployed: Callable[[], tuple[int, float]] = lambda: (0, 0.0),
     ) -> None:
         """Numbers that others keep, read at each scrape."""
-        self.registry.register(_Numbers(registry, tags_seen, facts_fetched, states))
+        self.registry.register(_Numbers(registry, tags_seen, facts_fetched, states, undeployed))
 
     def text(self) -> bytes:
         """The exposition format. Blocking for some milliseconds: call it in a thread."""
@@ -97,7 +98,9 @@ class _Numbers(Collector):
         tags_seen: Callable[[], int],
         facts_fetched: Callable[[], int],
         states: Callable[[], Mapping[str, int]],
+        undeployed: Callable[[], tuple[int, float]],
     ) -> None:
+        self._undeployed = undeployed
         self._registry = registry
         self._tags_seen = tags_seen
         self._facts_fetched = facts_fetched
@@ -118,6 +121,17 @@ class _Numbers(Collector):
         for state, count in self._states().items():
             policies.add_metric([state], count)
         yield policies
+        count, age = self._undeployed()
+        yield GaugeMetricFamily(
+            "image_updater_undeployed_tags",
+            "Chosen tags that Git does not hold (held, refused, not pushed).",
+            value=count,
+        )
+        yield GaugeMetricFamily(
+            "image_updater_undeployed_tag_age_seconds",
+            "How long the oldest of the chosen tags that Git does not hold has been missing there; 0 without any.",
+            value=age,
+        )
         if self._registry is None:
             return
         requests = CounterMetricFamily(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from image_updater.forge.tokens import Tokens
 from image_updater.git import Mirror, WriterQueue, urls
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from image_updater.git import GitAccess
@@ -20,10 +22,22 @@ class Mirrors:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._may_push: Callable[[], bool] = lambda: True
+        self._guard: Callable[[str], AbstractAsyncContextManager[bool]] = lambda _: nullcontext(True)
         self._mirrors: dict[str, Mirror] = {}
         self._queues: dict[tuple[str, str, str], WriterQueue] = {}
         self._lock = asyncio.Lock()
         self._tokens = Tokens()
+
+    def fence(
+        self,
+        *,
+        may_push: Callable[[], bool] | None = None,
+        guard: Callable[[str], AbstractAsyncContextManager[bool]] | None = None,
+    ) -> None:
+        """From now on ask this before each push, and hold that (by repository and branch) around it."""
+        self._may_push = may_push or self._may_push
+        self._guard = guard or self._guard
 
     async def open(self, url: str, access: GitAccess) -> Mirror:
         """The mirror of this URL for this identity, with the credentials given last (tokens are renewed)."""
@@ -53,7 +67,10 @@ class Mirrors:
         key = (str(mirror.folder), branch, base)
         queue = self._queues.get(key)
         if queue is None:
-            queue = self._queues[key] = WriterQueue(mirror, branch, base=base)
+            place = f"{mirror.key}#{branch}"
+            queue = self._queues[key] = WriterQueue(
+                mirror, branch, base=base, may_push=lambda: self._may_push(), guard=lambda: self._guard(place)
+            )
         return queue
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from image_updater import policy as policies_room
 from image_updater.api import SpecErrors, check_references
 from image_updater.api.model import DigestPolicy, DigestReflection, NewestBy, NewestPolicy
-from image_updater.errors import ImageUpdaterError, SpecError, Waiting, Where
+from image_updater.errors import AccessDenied, ImageUpdaterError, SpecError, Waiting, Where
 from image_updater.images import parse_name
 from image_updater.pipeline.facts import FactBook
 from image_updater.pipeline.listing import Listing, Listings, Source
@@ -24,7 +24,7 @@ from image_updater.pipeline.secrets import CurrentSecrets
 from image_updater.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy, Objects
@@ -51,8 +51,11 @@ class Selector:
         durable: bool = False,
         at_once: int = 64,
         progress: Progress = silent,
+        renew: Callable[[ImagePolicy], Awaitable[bool]] | None = None,
     ) -> None:
-        """`durable`: the store outlives the process (`firstSeen` needs it). `at_once`: policies looked at together."""
+        """`durable`: the store outlives the process (`firstSeen` needs it). `at_once`: policies looked at together.
+        `renew` reads a policy's Secrets anew after its login was refused; True: they are other ones, ask once more.
+        """
         self._at_once = at_once
         self._store = store
         self._secrets = secrets
@@ -61,6 +64,7 @@ class Selector:
         self._tags = tags
         self._durable = durable
         self._progress = progress
+        self._renew = renew
         self._listings = Listings(registry, store, clock)
         self._book = FactBook(registry, store)
         self._compiled: dict[str, tuple[ImagePolicy, CompiledPolicy]] = {}
@@ -187,17 +191,43 @@ class Selector:
 
     # ------------------------------------------------------------------------------------------------- one policy
 
-    async def _each(self, policies: Iterable[ImagePolicy], ask: Callable[[ImagePolicy], object]) -> dict[str, Outcome]:
+    async def _asked(self, policy: ImagePolicy, ask: Callable[[ImagePolicy], Awaitable[Outcome]]) -> Outcome:
+        """With Secrets that are read anew, once, when the login is refused."""
+        try:
+            outcome = await ask(policy)
+        except AccessDenied:
+            if self._renew is None or not await self._renew(policy):
+                raise
+            return await ask(policy)
+        if isinstance(outcome.error, AccessDenied) and self._renew is not None and await self._renew(policy):
+            return await ask(policy)
+        return outcome
+
+    def _noted(self, policy: ImagePolicy, error: ImageUpdaterError) -> ImageUpdaterError:
+        """A refusal, with what is known of logins that were not used."""
+        if not isinstance(error, AccessDenied):
+            return error
+        try:
+            notes = self.source(policy).access.notes
+        except ImageUpdaterError:
+            return error
+        if not notes:
+            return error
+        remedy = "; ".join(part for part in (error.remedy, *notes) if part)
+        return type(error)(error.message, where=error.where, remedy=remedy)
+
+    async def _each(
+        self, policies: Iterable[ImagePolicy], ask: Callable[[ImagePolicy], Awaitable[Outcome]]
+    ) -> dict[str, Outcome]:
         gate = asyncio.Semaphore(self._at_once)
         unique = {policy_name(policy): policy for policy in policies}
 
         async def one(name: str, policy: ImagePolicy) -> tuple[str, Outcome]:
             async with gate:
                 try:
-                    outcome = await ask(policy)  # type: ignore[misc]
+                    outcome = await self._asked(policy, ask)
                 except ImageUpdaterError as error:
-                    outcome = await self._failed(policy, error)
-                assert isinstance(outcome, Outcome)
+                    outcome = await self._failed(policy, self._noted(policy, error))
                 self._answers[name] = outcome
                 return name, outcome
 
@@ -368,7 +398,10 @@ class Selector:
         name = policy_name(policy)
         before = self._answers.get(name)
         if before is None or before.spec != policy:
-            before = await self._stored(policy) if not isinstance(error, SpecError) else None
+            try:
+                before = await self._stored(policy) if not isinstance(error, SpecError) else None
+            except ImageUpdaterError:
+                before = None  # its Secret is not to be had: that is the error, most likely
         if before is None:
             return Outcome(policy=name, spec=policy, reason=str(error), error=error)
         reason = str(error)

@@ -1,8 +1,10 @@
 """Who asks a registry, and how: the `Access` of a policy, from its Secrets, its provider and the environment.
 
-Without a `secretRef` the user's own docker config is read (`$DOCKER_CONFIG/config.json`, `~/.docker/config.json`,
-`$REGISTRY_AUTH_FILE`, podman's `auth.json`), with its credential helpers. With one, only the Secret counts.
-A `provider` is asked where no entry of a Secret serves the registry.
+With a `secretRef`, only that Secret counts. Without one, the policy's pull secrets are asked (a service account's, or a
+workload's own): the entry that fits the repository best wins, as in the kubelet, and one that is missing or broken is
+noted and passed over. Then comes the user's own docker config (`$DOCKER_CONFIG/config.json`, `~/.docker/config.json`,
+`$REGISTRY_AUTH_FILE`, podman's `auth.json`), with its credential helpers; the controller hands in an environment that
+names none. A `provider` is asked where no entry of a Secret serves the registry.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from cryptography import x509
 
 from image_updater.api.model import ImagePolicy, ObjectKey, Provider, Secret
-from image_updater.errors import SpecError, Where
+from image_updater.errors import ImageUpdaterError, SpecError, Where
 from image_updater.images import ImageName, parse_name
-from image_updater.registry.dockerconfig import Credentials, DockerConfig, load, split_host
+from image_updater.registry.dockerconfig import Credentials, DockerConfig, Rank, load, split_host
 from image_updater.registry.http import Wire
 
 _CONFIG_KEYS = (".dockerconfigjson", ".dockercfg", "config.json")
+_PULL_KEYS = _CONFIG_KEYS[:2]
+"""A pull secret has no other form: a workload may name any Secret, and a login without a host could be sent to any."""
 _MAX_CONFIG = 1 << 20
 _METADATA = frozenset({"metadata.google.internal", "fd00:ec2::23", "fd00:ec2::254"})
 
@@ -88,6 +92,12 @@ class Proxies:
         return False
 
 
+class SecretNotFound(SpecError):
+    """A Secret that an object names is not there (yet)."""
+
+    reason = "SecretNotFound"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """Who asks and how. `identity` is a stable hash of where the credentials come from and whose they are, and of what
@@ -107,6 +117,8 @@ class Access:
     proxies: Proxies = field(default_factory=Proxies, compare=False)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """For credential helpers and cloud logins only."""
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    """Why some login is not used: told where the registry says no."""
 
     def wire(self, url: str) -> Wire:
         proxy = self.proxies.for_url(url) if self.proxies else None
@@ -124,7 +136,7 @@ def access_for(
     """The access of a policy. Raises SpecError for a Secret that is missing, or does not hold what it should."""
     image = parse_name(policy.image)
     find = functools.partial(_secret, policy, secrets)
-    who, config = _login(policy, image, find, environment)
+    who, config, notes = _login(policy, image, find, secrets, environment)
     tls = find("spec.certSecretRef", policy.cert_secret_ref) if policy.cert_secret_ref else None
     ca, certificate, key = _certificates(tls, _where(policy, "spec.certSecretRef")) if tls else (None, None, None)
     if policy.proxy_secret_ref:
@@ -142,6 +154,7 @@ def access_for(
         key=key,
         proxies=proxies,
         environment=environment,
+        notes=notes,
     )
 
 
@@ -149,16 +162,20 @@ def _login(
     policy: ImagePolicy,
     image: ImageName,
     find: Callable[[str, str], Secret],
+    secrets: Callable[[ObjectKey], Secret | None],
     environment: Mapping[str, str],
-) -> tuple[object, DockerConfig]:
-    """What stands for the asker in the identity, and the logins themselves."""
+) -> tuple[object, DockerConfig, tuple[str, ...]]:
+    """What stands for the asker in the identity, the logins themselves, and what is to be said of them."""
     cloud = _cloud_identity(policy.provider, environment)
     if policy.secret_ref is None:
+        pulled, notes = _pull_login(policy, image, secrets)
+        if pulled is not None:
+            return [*pulled[0], cloud], pulled[1], notes
         config = DockerConfig() if policy.provider is not Provider.GENERIC else local_config(environment)
         entry = config.find(image.registry, image.repository)
         helper = config.helper(image.registry)
         who = ["docker", entry[0], entry[1].username] if entry else ["helper", *helper] if helper else "anonymous"
-        return cloud or who, config
+        return cloud or who, config, notes
     secret = find("spec.secretRef", policy.secret_ref)
     where = _where(policy, "spec.secretRef")
     name = f"Secret {secret.meta.key}"
@@ -171,7 +188,34 @@ def _login(
             where=where,
             remedy="add one, or drop secretRef",
         )
-    return ["secret", str(secret.meta.key), entry[1].username if entry else "", cloud], config
+    return ["secret", str(secret.meta.key), entry[1].username if entry else "", cloud], config, ()
+
+
+def _pull_login(
+    policy: ImagePolicy, image: ImageName, secrets: Callable[[ObjectKey], Secret | None]
+) -> tuple[tuple[list[str], DockerConfig] | None, tuple[str, ...]]:
+    """The pull secret whose entry fits the repository best (the first of equals), and what is wrong with others."""
+    notes = [policy.pull_note] if policy.pull_note else []
+    best: tuple[Rank, list[str], DockerConfig] | None = None
+    for key in policy.pull_secrets:
+        try:
+            config = _pull_config(key, secrets(key))
+        except ImageUpdaterError as error:
+            notes.append(f"pull secret {key} is not used: {error.message}")
+            continue
+        entry = config.best(image.registry, image.repository)
+        if entry is not None and (best is None or entry[0] > best[0]):
+            best = (entry[0], ["secret", str(key), entry[2].username], config)
+    return ((best[1], best[2]) if best is not None else None), tuple(notes)
+
+
+def _pull_config(key: ObjectKey, secret: Secret | None) -> DockerConfig:
+    if secret is None:
+        raise SecretNotFound(f"there is no Secret {key}")
+    for name in _PULL_KEYS:
+        if name in secret.data:
+            return load(secret.data[name], where=Where(object=f"Secret {key}"))
+    raise SpecError("it has no .dockerconfigjson")
 
 
 def _secret_config(secret: Secret, image: ImageName, where: Where, name: str) -> DockerConfig:
@@ -303,7 +347,7 @@ def _secret(policy: ImagePolicy, secrets: Callable[[ObjectKey], Secret | None], 
     key = ObjectKey(policy.key.namespace, name)
     secret = secrets(key)
     if secret is None:
-        raise SpecError(
+        raise SecretNotFound(
             f"Secret {key} does not exist", where=_where(policy, field_), remedy="create it, or correct the name"
         )
     return secret

@@ -24,6 +24,9 @@ _API = ("/v1", "/v2")
 
 _MAKE = "make it with `docker login`"
 
+Rank = tuple[int, bool, bool]
+"""How closely an entry fits: length of its path, whether it has no wildcard, whether it has a port."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
@@ -104,15 +107,20 @@ class DockerConfig:
         """The entry for a repository: `host` may carry a port. Longest path first, then the exact host before a
         wildcard.
         """
+        best = self.best(host, repository)
+        return (best[1], best[2]) if best else None
+
+    def best(self, host: str, repository: str) -> tuple[Rank, str, Credentials] | None:
+        """The entry for a repository, and how closely it fits: the greatest of several configs wins."""
         name, port = split_host(host)
-        best: tuple[tuple[int, bool, bool], str, Credentials] | None = None
+        best: tuple[Rank, str, Credentials] | None = None
         for key, credentials in self.auths.items():
             place = Place.of(key)
             if place.matches(name, port, repository):
                 rank = (len(place.path), "*" not in place.host, place.port is not None)
                 if best is None or rank > best[0]:
                     best = (rank, key, credentials)
-        return (best[1], best[2]) if best else None
+        return best
 
     def helper(self, host: str) -> tuple[str, str] | None:
         """The credential helper for a host and the server URL that it is asked for."""
