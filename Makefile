@@ -26,7 +26,7 @@ bench:  ## the budgets with measured figures (ARGS='hint --notes', ARGS=--save)
 	@.ci/bench.sh $(ARGS)
 
 generate:  ## write the generated files anew
-	@.ci/venv.sh dev && $(VENV)/bin/python docs/generate.py
+	@.ci/venv.sh dev && $(VENV)/bin/python docs/generate.py && $(VENV)/bin/python charts/generate.py
 
 tools:  ## programs and packages for the integration suites
 	@.ci/venv.sh dev && .ci/apt.sh && .ci/tools.sh

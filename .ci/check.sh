@@ -23,4 +23,5 @@ run "ruff format" "$B/ruff" format --check -q .
 run "mypy" "$B/mypy"
 run "import contracts" "$B/lint-imports" --no-logo
 run "generated files" "$B/python" docs/generate.py --check
+run "generated chart" "$B/python" charts/generate.py --check
 exit $status

@@ -335,7 +335,9 @@ def test_its_images_are_moved_below_its_path_alone() -> None:
 
 def test_its_account_has_the_rights_that_the_values_say_and_where_they_say() -> None:
     bindings = [
-        each for each in of_kind(rendered("repository"), "RoleBinding") if each["metadata"]["name"] == "default-fleet"
+        each
+        for each in of_kind(rendered("repository"), "RoleBinding")
+        if each["metadata"]["name"] == "default-fleet-edit"
     ]
     assert {each["metadata"]["namespace"] for each in bindings} == {"default", "kube-public"}
     assert {each["roleRef"]["name"] for each in bindings} == {"edit"}
@@ -358,8 +360,6 @@ def test_its_objects_outlive_the_release() -> None:
         "Kustomization": 1,
         "ImageUpdateAutomation": 1,
         "ImagePolicy": 1,
-        "ServiceAccount": 1,
-        "RoleBinding": 2,
     }
 
 
