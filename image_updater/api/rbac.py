@@ -192,22 +192,22 @@ RULES: Final[tuple[Rule, ...]] = (
 """In the order of the reference page."""
 
 
-def chosen(roles: Collection[str], place: Place, *, watch_groups: Iterable[str] = ()) -> tuple[Rule, ...]:
-    """The rules of these roles in this place.
+def chosen(roles: Collection[str], *places: Place, watch_groups: Iterable[str] = ()) -> tuple[Rule, ...]:
+    """The rules of these roles in these places.
 
     `watch_groups` are API groups of custom kinds that Git sets and whose drift is to be seen at once; without a right
     to watch them it is seen at the interval.
     """
     wanted = {Role(each) for each in roles}
-    found = [rule for rule in RULES if rule.place is place and rule.roles & wanted]
-    if place is Place.WATCHED and Role.SYNC in wanted:
+    found = [rule for rule in RULES if rule.place in places and rule.roles & wanted]
+    if Place.WATCHED in places and Role.SYNC in wanted:
         found += [
             Rule(
                 groups=(group,),
                 resources=("*",),
                 verbs=_READ,
                 roles=_SYNC,
-                place=place,
+                place=Place.WATCHED,
                 why="asked for: drift of these kinds is seen at once",
             )
             for group in watch_groups
@@ -215,9 +215,9 @@ def chosen(roles: Collection[str], place: Place, *, watch_groups: Iterable[str] 
     return tuple(found)
 
 
-def rules(roles: Collection[str], place: Place, *, watch_groups: Iterable[str] = ()) -> list[dict[str, Any]]:
+def rules(roles: Collection[str], *places: Place, watch_groups: Iterable[str] = ()) -> list[dict[str, Any]]:
     """`chosen` as JSON."""
-    return [rule.json() for rule in chosen(roles, place, watch_groups=watch_groups)]
+    return [rule.json() for rule in chosen(roles, *places, watch_groups=watch_groups)]
 
 
 VIEW: Final[tuple[dict[str, Any], ...]] = ({"apiGroups": [GROUP], "resources": list(_OURS), "verbs": list(_READ)},)

@@ -399,6 +399,7 @@ KUSTOMIZATION_STATUS: Final = Record(
                         ),
                         "ConfigMaps that hold the entries when there are too many for one object",
                     ),
+                    At("count", Count(), "how many entries the ConfigMaps hold"),
                 )
             ),
             "every object that is, or may be, applied: what prune may delete",

@@ -28,6 +28,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("image_updater.cli.diff", "Compare what two revisions render: objects and images that differ."),
     "run": ("image_updater.cli.run", "Run as a daemon that reads its objects from files."),
     "controller": ("image_updater.cli.controller", "Run in a cluster: policies to commits, commits to the cluster."),
+    "crds": ("image_updater.cli.crds", "Print the custom resource definitions, for kubectl."),
+    "install": ("image_updater.cli.install", "Print all that runs the controller in a cluster, for kubectl."),
     "demo": ("image_updater.cli.demo", "Watch the whole loop on embedded parts; leaves nothing behind."),
     "completion": ("image_updater.cli.completion", "Print the shell completion for bash, zsh or fish."),
 }
