@@ -8,7 +8,6 @@ process: what it still holds in memory was decided by somebody who is not asked 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import random
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
     from image_updater.settings import Settings
 
 log = logging.getLogger("image_updater.controller")
-
-EVENTS_GRACE: Final = 2.0
-"""Seconds that Events under way get when the process ends."""
 
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -166,8 +162,7 @@ class Controller:
                 stopped.cancel()
                 await halves.close()
                 await status.close()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(recorder.drain(), EVENTS_GRACE)
+                await recorder.drain()
                 # Only now may another replica begin.
                 await leading.close()
                 for task in background:
