@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from image_updater.api.model import Objects
 from image_updater.errors import ImageUpdaterError, Where
-from image_updater.kustomize import MemoryCache
+from image_updater.kustomize import MemoryCache, RootKind
 from image_updater.kustomize.single import NamedRoots
 from image_updater.pipeline.session import named_roots
+from image_updater.render import plain
 from image_updater.render.errors import BuildFailed
 
 if TYPE_CHECKING:
@@ -66,10 +67,12 @@ class Builds:
             raise answer
         return answer
 
-    async def build(self, plan: Plan) -> bytes:
-        """The manifests, as YAML documents. Raises RenderError (its leaves say why), DocumentError, with file and line
-        where they are known.
+    async def build(self, plan: Plan) -> bytes | tuple[tuple[str, bytes], ...]:
+        """The manifests: one stream of documents, or for plain ones the files with their names. Raises RenderError (its
+        leaves say why) and DocumentError, with file and line where they are known.
         """
+        if plan.root.kind is RootKind.PLAIN:
+            return await asyncio.to_thread(plain.manifests, plan.tree, plan.root)
         try:
             return await self._renderer.build(plan.tree, plan.root)
         except BuildFailed as exc:

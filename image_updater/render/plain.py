@@ -7,6 +7,7 @@ problems; here they are left out.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from image_updater.documents import decode, parse
@@ -25,6 +26,7 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _KEPT = MemoryCache(32 * 1024**2)
 """Objects of files by blob id, joined by what no YAML may hold."""
 _BETWEEN = "\0"
+_VISIBLE = re.compile(r"[^\r\n]")
 
 
 def concatenate(tree: Tree, root: Root) -> bytes:
@@ -36,6 +38,28 @@ def concatenate(tree: Tree, root: Root) -> bytes:
         if entry is not None and entry.kind is EntryKind.FILE and path.endswith(_SUFFIXES):
             parts.extend(_objects_of(entry.oid, tree, path))
     return "".join(_joined(parts)).encode()
+
+
+def manifests(tree: Tree, root: Root) -> tuple[tuple[str, bytes], ...]:
+    """The files of a plain root with their objects at their own lines; what is no object is blank."""
+    files = tree.files()
+    found = []
+    for path in sorted(root.closure):
+        entry = files.get(path)
+        if entry is not None and entry.kind is EntryKind.FILE and path.endswith(_SUFFIXES):
+            found.append((path, _blanked(tree.read(path))))
+    return tuple(found)
+
+
+def _blanked(data: bytes) -> bytes:
+    """Raises DocumentError."""
+    text = decode(data)
+    pieces, at = [], 0
+    for document in parse(text):
+        if document.root is not None and not _is_object(document.root):
+            pieces += [text[at : document.start], _VISIBLE.sub(" ", text[document.start : document.end])]
+            at = document.end
+    return "".join([*pieces, text[at:]]).encode()
 
 
 def _joined(parts: list[str]) -> Iterator[str]:

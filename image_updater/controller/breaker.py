@@ -1,0 +1,50 @@
+"""Two writers that undo each other's work: after some rounds we stop, and say who the other one is. Pure.
+
+Counted are our own corrections of one field of one object. What changes what we want (a commit, the Kustomization's
+spec) or somebody who asks for it begins the count anew.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from image_updater.errors import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from image_updater.cluster.model import Ref
+
+LIMIT: Final = 5
+WITHIN: Final = 600.0
+"""More than LIMIT corrections of a field in so many seconds are a fight."""
+
+
+class FieldConflict(Terminal):
+    """A field is set by us and by somebody else, again and again."""
+
+    reason = "Conflict"
+
+
+class Breaker:
+    """Of one Kustomization. `tripped` is the object and field that it tripped on."""
+
+    def __init__(self) -> None:
+        self._times: dict[tuple[Ref, str], deque[float]] = {}
+        self.tripped: tuple[Ref, str] | None = None
+
+    def corrected(self, ref: Ref, fields: Iterable[str], now: float) -> bool:
+        """We have set these fields again. True: once too often."""
+        for field in fields or ("",):
+            times = self._times.setdefault((ref, field), deque())
+            times.append(now)
+            while times and now - times[0] > WITHIN:
+                times.popleft()
+            if len(times) > LIMIT and self.tripped is None:
+                self.tripped = (ref, field)
+        return self.tripped is not None
+
+    def reset(self) -> None:
+        self._times.clear()
+        self.tripped = None

@@ -1,0 +1,130 @@
+"""What a Kustomization's status says: of a sync, of the health behind it, of what keeps it from either. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from image_updater.controller.status import Ready
+from image_updater.errors import ImageUpdaterError, Terminal, Waiting
+from image_updater.sync.inventory import object_id
+from image_updater.sync.model import Action, Condition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from image_updater.cluster.model import Ref
+    from image_updater.sync.model import Done, Health, SyncReport
+
+APPLIED: Final = "ReconciliationSucceeded"
+PROGRESSING: Final = "Progressing"
+UNHEALTHY: Final = "HealthCheckFailed"
+APPLY_FAILED: Final = "ApplyFailed"
+PRUNE_FAILED: Final = "PruneFailed"
+_SHOWN: Final = 3
+"""Errors, or objects, that a message names; the rest is counted."""
+_LISTED: Final = 50
+
+
+def applied(revision: str, objects: int, report: SyncReport) -> Ready:
+    """Everything is as Git says, or left to somebody on purpose."""
+    message = f"{revision} is applied: {_count(objects, 'object')}"
+    drifted = [done.ref for done in report.done if done.action is Action.DRIFTED]
+    skipped = [done.ref for done in report.done if done.action is Action.SKIPPED]
+    if drifted:
+        message += f"; {_names(drifted)} differ in the cluster and are left so (drift: warn)"
+    if skipped:
+        message += f"; {_names(skipped)} are left alone because their annotations say so"
+    if report.held:
+        message += f"; {_names(report.held)} left this path and wait for another Kustomization to take them over"
+    return Ready(state=True, reason=APPLIED, message=message)
+
+
+def failed(revision: str, report: SyncReport, wanted: Iterable[Ref]) -> Ready:
+    """Something could not be applied or deleted."""
+    refs = set(wanted)
+    broken = [done for done in report.done if done.action is Action.FAILED]
+    pruning = bool(broken) and all(done.ref not in refs for done in broken)
+    reasons = {error.reason for error in report.errors}
+    reason = PRUNE_FAILED if pruning else reasons.pop() if len(reasons) == 1 else APPLY_FAILED
+    texts = list(dict.fromkeys(str(error) for error in report.errors))
+    message = "; ".join(texts[:_SHOWN])
+    if len(texts) > _SHOWN:
+        message += f"; and {len(texts) - _SHOWN} more"
+    stalled = all(isinstance(error, Terminal) for error in report.errors)
+    return Ready(state=False, reason=reason, message=f"{revision}: {message}", stalled=stalled, reconciling=not stalled)
+
+
+def kept_off(error: ImageUpdaterError) -> Ready:
+    """It was not applied at all; who waits is not failed."""
+    if isinstance(error, Waiting):
+        return Ready(state=False, reason=error.reason, message=str(error), reconciling=True)
+    return Ready.of(error)
+
+
+def progressing(message: str) -> Ready:
+    return Ready(state=None, reason=PROGRESSING, message=message, reconciling=True)
+
+
+def judged(good: Ready, revision: str, healths: Sequence[Health], seconds: float) -> Ready:
+    """After the wait: `good`, or who is not healthy."""
+    bad = [health for health in healths if health.condition is not Condition.CURRENT]
+    if not bad:
+        return good
+    failed = [health for health in bad if health.condition is Condition.FAILED]
+    shown = failed or bad
+    words = [f"{each.ref}: {each.message or each.condition}" for each in shown[:_SHOWN]]
+    more = f"; and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    lead = "not healthy" if failed else f"not healthy after {seconds:g} s"
+    message = f"{revision} is applied, {lead}: {'; '.join(words)}{more}"
+    return Ready(state=False, reason=UNHEALTHY, message=message, reconciling=True)
+
+
+def health_fields(healths: Sequence[Health]) -> dict[str, Any]:
+    """For status: who is not healthy, and how many are what."""
+    bad = [health for health in healths if health.condition is not Condition.CURRENT]
+    counts = Counter(str(health.condition) for health in healths)
+    return {
+        "unhealthy": [
+            {"id": object_id(each.ref), "status": str(each.condition), "message": each.message or None}
+            for each in bad[:_LISTED]
+        ]
+        or None,
+        "healthCounts": dict(sorted(counts.items())) or None,
+    }
+
+
+def report_fields(done: Iterable[Done]) -> dict[str, Any]:
+    """For status: what differs and is left so, and what failed."""
+    drift, broken = [], []
+    for each in done:
+        if each.action is Action.DRIFTED:
+            drift.append({"id": object_id(each.ref), "fields": list(each.fields)})
+        elif each.action is Action.FAILED:
+            reason = each.error.message if each.error is not None else each.reason
+            broken.append({"id": object_id(each.ref), "reason": reason})
+    return {"drift": drift[:_LISTED] or None, "failed": broken[:_LISTED] or None}
+
+
+def standing(status: Mapping[str, Any]) -> Ready | None:
+    """What the conditions of a status say; None: there is no Ready condition yet."""
+    conditions = {str(each.get("type")): each for each in status.get("conditions") or ()}
+    ready = conditions.get("Ready")
+    if ready is None:
+        return None
+    return Ready(
+        state={"True": True, "False": False}.get(str(ready.get("status"))),
+        reason=str(ready.get("reason")),
+        message=str(ready.get("message")),
+        stalled="Stalled" in conditions,
+        reconciling="Reconciling" in conditions,
+    )
+
+
+def _names(refs: Sequence[Ref]) -> str:
+    shown = ", ".join(str(ref) for ref in refs[:_SHOWN])
+    return shown if len(refs) <= _SHOWN else f"{shown} and {len(refs) - _SHOWN} more"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,58 @@
+"""What the cluster held after our applies, kept over restarts: then equal objects are not sent again.
+
+A cache only. Its entries are compared with what the watches show before they are believed (sync/watches.py), so an old
+one costs requests and never hides a difference.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Protocol
+
+from image_updater.cluster.model import Ref
+from image_updater.sync.model import Applied
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Kept(Protocol):
+    """A space of the store."""
+
+    def get(self, key: str) -> bytes | None: ...
+
+    def put(self, key: str, data: bytes) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class Remembering:
+    """By the uid of the Kustomization. Blocking."""
+
+    def __init__(self, kept: Kept | None) -> None:
+        self._kept = kept
+
+    def load(self, uid: str) -> dict[Ref, Applied]:
+        data = self._kept.get(uid) if self._kept is not None else None
+        if data is None:
+            return {}
+        try:
+            return {
+                Ref(group, kind, namespace, name): Applied(digest=digest, uid=object_uid, fields=fields)
+                for group, kind, namespace, name, digest, object_uid, fields in json.loads(data)
+            }
+        except (ValueError, TypeError):
+            return {}  # of another version
+
+    def save(self, uid: str, known: Mapping[Ref, Applied]) -> None:
+        if self._kept is None:
+            return
+        rows = [
+            [ref.group, ref.kind, ref.namespace, ref.name, each.digest, each.uid, each.fields]
+            for ref, each in known.items()
+        ]
+        self._kept.put(uid, json.dumps(rows, separators=(",", ":")).encode())
+
+    def flush(self) -> None:
+        if self._kept is not None:
+            self._kept.flush()
