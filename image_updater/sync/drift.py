@@ -60,16 +60,20 @@ class _Absent:
 _ABSENT: Final = _Absent()
 
 
-def difference(live: Body, wanted: Body) -> tuple[str, ...]:
+def difference(live: Body, wanted: Body, applied: Body | None = None) -> tuple[str, ...]:
     """Paths whose live value is not the wanted one: `spec.template.spec.containers[name=web].image: a:1 → a:2`.
 
-    Status and what the server keeps in metadata are left out. At most LIMIT paths, then one line with the number of
-    the others.
+    Status and what the server keeps in metadata are left out. With `applied`, the manifest, so is what a controller
+    may have written between the two reads: values that are on both sides and not in Git. At most LIMIT paths, then one
+    line with the number of the others.
     """
     secret = "Secret" in (live.get("kind"), wanted.get("kind"))
     lines: list[str] = []
     count = 0
     for path, here, there, flagged in _compare(_reduced(live), _reduced(wanted), (), False):
+        both = not isinstance(here, _Absent) and not isinstance(there, _Absent)
+        if applied is not None and both and not _has(applied, path):
+            continue
         count += 1
         if count <= LIMIT:
             hide = flagged or (secret and path[:1] != ("metadata",)) or _is_secret(path)
@@ -112,6 +116,19 @@ def _compare_lists(
     left_by, right_by = ({item[key]: item for item in items} for items in (here, there))
     for value in [*left_by, *(value for value in right_by if value not in left_by)]:
         yield from _compare(left_by.get(value, _ABSENT), right_by.get(value, _ABSENT), (*path, (key, value)), False)
+
+
+def _has(value: Any, path: tuple[Step, ...]) -> bool:
+    for step in path:
+        if isinstance(step, tuple):
+            key, wanted = step
+            items = value if isinstance(value, list) else []
+            value = next((item for item in items if isinstance(item, dict) and item.get(key) == wanted), _ABSENT)
+        elif isinstance(step, int):
+            value = value[step] if isinstance(value, list) and step < len(value) else _ABSENT
+        else:
+            value = value.get(step, _ABSENT) if isinstance(value, dict) else _ABSENT
+    return not isinstance(value, _Absent)
 
 
 def _key(here: list[Any], there: list[Any]) -> str | None:
