@@ -11,7 +11,9 @@ import importlib.util
 import pkgutil
 import re
 import sys
+import textwrap
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,20 +26,23 @@ from image_updater.api.durations import format_duration
 from image_updater.api.fields import ListOf, MapOf, Struct
 from image_updater.api.kinds import KINDS, LATER_KINDS
 from image_updater.api.model import API_VERSION
+from image_updater.api.rbac import RULES
+from image_updater.api.status import STATUS, Many, Record
 from image_updater.cli.app import cli
-from image_updater.settings import OTHER_VARIABLES, Settings
+from image_updater.settings import OTHER_VARIABLES, Role, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from image_updater.api.fields import Field, Type
+    from image_updater.api.kinds import Kind
 
 REFERENCE = Path(__file__).parent / "reference"
 NOTE = "<!-- Written by docs/generate.py from the code: do not edit. -->"
 
 
 def objects() -> Iterator[str]:
-    """The kinds with every field."""
+    """What holds for every kind, and where each is."""
     yield "# Objects\n"
     yield f"`apiVersion: {API_VERSION}`. Unknown fields are errors. A field that is marked *not built yet* is refused"
     yield "by name, so that a gate is never silently dropped; its inert values pass. Every mistake of a file is told at"
@@ -48,11 +53,85 @@ def objects() -> Iterator[str]:
     yield "- `kind: List` is expanded; kinds of other groups are ignored, Flux's of the same names too."
     yield "- `kind: Secret` (`v1`) is read: `data` in base64, `stringData` as text. Without it a `…SecretRef` is looked"
     yield "  up in `--secrets DIR`: `DIR/<namespace>/<name>/<key>`, then `DIR/<name>/<key>`."
+    yield "\nIn a cluster:\n"
+    yield "- `image-updater crds | kubectl apply -f -` makes the kinds known, `kubectl get image-updater` lists them all."
+    yield "- What the server can check it refuses at once. The rest it stores, mistyped fields too, so that the"
+    yield "  controller can name them: such an object is `Stalled`, with the reason `InvalidSpec`."
+    yield "- The annotation `image-updater.dev/requestedAt`, with any new value, asks for work now; when it is done the"
+    yield "  value stands in `status.lastHandledReconcileAt`."
+    yield "- A status is written when a decision, a reason or a condition changes, and not otherwise: no time in it"
+    yield "  moves by itself. Conditions are those of kstatus, so `kubectl wait --for=condition=Ready` works.\n"
+    yield "| kind | short name | what it is |\n|---|---|---|"
     for kind in KINDS.values():
-        yield f"\n## {kind.name}\n\n{kind.doc}\n"
-        yield "| field | type | default | meaning |\n|---|---|---|---|"
-        yield from _rows(kind.spec, "spec")
+        yield f"| [{kind.name}](objects/{kind.name.lower()}.md) | `{kind.short}` | {kind.doc} |"
     yield "\n## Later\n\n" + ", ".join(f"`{name}`" for name in LATER_KINDS) + ": refused by name until they are built."
+
+
+def one_kind(kind: Kind) -> Iterator[str]:
+    """A kind with an example, every field of spec and status, its rules."""
+    yield f"# {kind.name}\n\n{kind.doc}\n"
+    yield "[What holds for every object](../objects.md) stands elsewhere.\n"
+    yield "```yaml"
+    yield f"apiVersion: {API_VERSION}\nkind: {kind.name}\nmetadata:\n  name: web\n  namespace: apps\nspec:"
+    yield textwrap.indent(kind.example.rstrip(), "  ")
+    yield "```\n"
+    columns = ", ".join(name for name, *_ in kind.columns)
+    yield f"`kubectl get {kind.plural}`, or `{kind.short}`, prints {columns}, its age, whether it is ready and why."
+    yield "\n## Spec\n\n| field | type | default | meaning |\n|---|---|---|---|"
+    yield from _rows(kind.spec, "spec")
+    rules = list(_rules(kind.spec, "spec"))
+    if rules:
+        yield "\nThe server refuses at once what breaks one of these:\n"
+        yield from rules
+    yield "\n## Status\n\n| field | type | meaning |\n|---|---|---|"
+    yield from _status_rows(STATUS[kind.name], "status")
+
+
+def _rules(struct: Struct, path: str) -> Iterator[str]:
+    if struct.one_of is not None:
+        yield f"- `{path}`: exactly one of {', '.join(f'`{each.name}`' for each in struct.fields)}"
+    for rule in struct.rules:
+        yield f"- `{path}`: {rule.message}"
+    for each in struct.fields:
+        inner, suffix = _inner(each.type)
+        if isinstance(inner, Struct):
+            yield from _rules(inner, f"{path}.{each.name}{suffix}")
+
+
+def _status_rows(record: Record, prefix: str) -> Iterator[str]:
+    for each in record.fields:
+        path = f"{prefix}.{each.name}"
+        yield f"| `{path}` | {_cell(each.shape.describe())} | {_cell(each.doc)} |"
+        if isinstance(each.shape, Record):
+            yield from _status_rows(each.shape, path)
+        elif isinstance(each.shape, Many) and isinstance(each.shape.item, Record):
+            yield from _status_rows(each.shape.item, f"{path}[]")
+
+
+def rights() -> Iterator[str]:
+    """The controller's rights by role, each with its reason."""
+    yield "# Rights of the controller\n"
+    yield "`image-updater install` and the chart make exactly these, for the roles that are chosen (`--roles`). A"
+    yield "Kustomization is applied as a service account of its own namespace: what that account needs is not here, and"
+    yield "the controller changes nothing with its own rights. The strong one of them is `impersonate`: who takes over the"
+    yield "controller can act as any service account of the namespaces that are worked on.\n"
+    yield "- **watched**: in the namespaces that are worked on. All of them: a ClusterRole; with `--watch-namespaces` a"
+    yield "  Role in each."
+    yield "- **cluster**: of the whole cluster, and only when it is worked on as a whole. Without these rights objects"
+    yield "  of the cluster can be applied all the same, and drift of them is seen at the interval."
+    yield "- **own**: in the controller's own namespace."
+    yield "- Everybody who is authenticated may ask what the server serves and what he himself may do"
+    yield "  (`system:discovery`, `system:basic-user`): no rule repeats that."
+    yield "- Kinds of other groups are watched for drift when their group is named (`rbac.watchGroups` of the chart).\n"
+    yield "| role | where | groups | resources | verbs | why |\n|---|---|---|---|---|---|"
+    for rule in RULES:
+        roles = ", ".join(role.value for role in Role if role in rule.roles)
+        groups = ", ".join(f"`{each}`" if each else "core" for each in rule.groups)
+        resources, verbs = (", ".join(f"`{each}`" for each in listed) for listed in (rule.resources, rule.verbs))
+        yield f"| {roles} | {rule.place.value} | {groups} | {resources} | {verbs} | {_cell(rule.why)} |"
+    yield "\n## For people\n"
+    yield "Our kinds join the cluster's own roles: who has `view` reads them, who has `edit` or `admin` changes them."
+    yield "To create a Kustomization in a namespace is to act as any service account of it, which `edit` allows anyway."
 
 
 def _rows(struct: Struct, prefix: str) -> Iterator[str]:
@@ -197,6 +276,8 @@ def _cell(text: str) -> str:
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "objects.md": objects,
+    **{f"objects/{kind.name.lower()}.md": partial(one_kind, kind) for kind in KINDS.values()},
+    "rights.md": rights,
     "annotations.md": on_workloads,
     "settings.md": settings,
     "commands.md": commands,
@@ -220,7 +301,12 @@ def page(name: str) -> str:
 def main(arguments: list[str]) -> int:
     """0 when the pages are up to date (or were written); 1 with `--check` when one is not."""
     load_rooms()
+    known = {REFERENCE / name for name in PAGES}
     stale = []
+    for path in sorted(set(REFERENCE.rglob("*.md")) - known):
+        stale.append(f"docs/reference/{path.relative_to(REFERENCE)}")
+        if arguments != ["--check"]:
+            path.unlink()
     for name in PAGES:
         text = page(name)
         path = REFERENCE / name
@@ -228,7 +314,7 @@ def main(arguments: list[str]) -> int:
             continue
         stale.append(f"docs/reference/{name}")
         if arguments != ["--check"]:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
     if arguments == ["--check"] and stale:
         print(f"out of date: {', '.join(stale)} (make generate)", file=sys.stderr)
