@@ -83,7 +83,7 @@ class Cluster:
             # As our own account, whoever wants to know: it is the same for all.
             call = calls.discovery(path, accept)
             answer = await transport.send(call)
-            if answer.status >= 400:
+            if answer.status >= 300:
                 raise refusal(answer.status, answer.body, call.subject)
             return _parse(answer, call)
 
@@ -408,7 +408,7 @@ class Cluster:
         return str(answer["status"]["token"])
 
     def _parsed(self, answer: Answer, call: calls.Call) -> Body:
-        if answer.status >= 400:
+        if answer.status >= 300:
             if kind_is_gone(answer.status, answer.body):
                 self._discovery.doubt()
             raise refusal(answer.status, answer.body, call.subject)

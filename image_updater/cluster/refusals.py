@@ -100,7 +100,7 @@ def parse_status(text: bytes) -> Body:
 
 
 def refusal(code: int, text: bytes, subject: Subject, *, until: datetime | None = None) -> ImageUpdaterError:
-    """The error that an answer with a status from 400 on is."""
+    """The error that an answer with a status from 300 on is (no API server redirects)."""
     status = parse_status(text)
     words = _words(code, status, text, subject)
     where = subject.where

@@ -109,7 +109,7 @@ class Transport:
         return _session(self.config, made, self._session.headers.get("User-Agent", ""), [trace, *traces])
 
     async def send(self, call: Call) -> Answer:
-        """The answer, also one that is an error (>= 400) that no further try can mend.
+        """The answer, also one that is an error and that no further try can mend.
 
         Raises ClusterUnavailable when none came, AccessDenied when there is no login.
         """
@@ -161,7 +161,7 @@ class Transport:
                 self._count(call.verb, response.status)
                 if response.status == 401 and not renew:
                     continue
-                if response.status >= 400:
+                if response.status >= 300:
                     raise await self._refused(response, call)
                 _keep_alive(response)
                 yield self._chunks(response, call)
@@ -320,15 +320,19 @@ def _session(
     )
 
 
-class _NotSent(Exception):
-    """No connection: the server has seen nothing of the request."""
+class _Failed(Exception):
+    """No answer came."""
 
     def __init__(self, error: ClusterError) -> None:
         super().__init__()
         self.error = error
 
 
-class _Cut(_NotSent):
+class _NotSent(_Failed):
+    """There was no connection: the server has seen nothing of the request."""
+
+
+class _Cut(_Failed):
     """The request was sent, perhaps done, and no whole answer came."""
 
 
