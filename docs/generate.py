@@ -11,9 +11,7 @@ import importlib.util
 import pkgutil
 import re
 import sys
-import textwrap
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +40,7 @@ NOTE = "<!-- Written by docs/generate.py from the code: do not edit. -->"
 
 
 def objects() -> Iterator[str]:
-    """What holds for every kind, and where each is."""
+    """The kinds with every field of spec and status."""
     yield "# Objects\n"
     yield f"`apiVersion: {API_VERSION}`. Unknown fields are errors. A field that is marked *not built yet* is refused"
     yield "by name, so that a gate is never silently dropped; its inert values pass. Every mistake of a file is told at"
@@ -63,27 +61,24 @@ def objects() -> Iterator[str]:
     yield "  moves by itself. Conditions are those of kstatus, so `kubectl wait --for=condition=Ready` works.\n"
     yield "| kind | short name | what it is |\n|---|---|---|"
     for kind in KINDS.values():
-        yield f"| [{kind.name}](objects/{kind.name.lower()}.md) | `{kind.short}` | {kind.doc} |"
+        yield f"| [{kind.name}](#{kind.name.lower()}) | `{kind.short}` | {kind.doc} |"
+    for kind in KINDS.values():
+        yield from _one_kind(kind)
     yield "\n## Later\n\n" + ", ".join(f"`{name}`" for name in LATER_KINDS) + ": refused by name until they are built."
 
 
-def one_kind(kind: Kind) -> Iterator[str]:
-    """A kind with an example, every field of spec and status, its rules."""
-    yield f"# {kind.name}\n\n{kind.doc}\n"
-    yield "[What holds for every object](../objects.md) stands elsewhere.\n"
-    yield "```yaml"
-    yield f"apiVersion: {API_VERSION}\nkind: {kind.name}\nmetadata:\n  name: web\n  namespace: apps\nspec:"
-    yield textwrap.indent(kind.example.rstrip(), "  ")
-    yield "```\n"
+def _one_kind(kind: Kind) -> Iterator[str]:
+    yield f"\n## {kind.name}\n\n{kind.doc}\n"
     columns = ", ".join(name for name, *_ in kind.columns)
-    yield f"`kubectl get {kind.plural}`, or `{kind.short}`, prints {columns}, its age, whether it is ready and why."
-    yield "\n## Spec\n\n| field | type | default | meaning |\n|---|---|---|---|"
+    yield f"`kubectl get {kind.short}` prints {columns}, its age, whether it is ready and why.\n"
+    yield "| field | type | default | meaning |\n|---|---|---|---|"
     yield from _rows(kind.spec, "spec")
     rules = list(_rules(kind.spec, "spec"))
     if rules:
         yield "\nThe server refuses at once what breaks one of these:\n"
         yield from rules
-    yield "\n## Status\n\n| field | type | meaning |\n|---|---|---|"
+    yield f"\nThe status of {kind.name}:\n"
+    yield "| field | type | meaning |\n|---|---|---|"
     yield from _status_rows(STATUS[kind.name], "status")
 
 
@@ -276,7 +271,6 @@ def _cell(text: str) -> str:
 
 PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "objects.md": objects,
-    **{f"objects/{kind.name.lower()}.md": partial(one_kind, kind) for kind in KINDS.values()},
     "rights.md": rights,
     "annotations.md": on_workloads,
     "settings.md": settings,

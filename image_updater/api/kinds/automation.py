@@ -364,20 +364,6 @@ AUTOMATION: Final = Kind(
     build=_build,
     plural="imageupdateautomations",
     short="iuauto",
-    example="""\
-sourceRef: {name: fleet}
-policySelector:
-  matchLabels: {team: web}
-update:
-  paths: [apps/web]
-  exclude: ['**/vendor/**']
-git:
-  commit:
-    author: {name: Image Bot, email: bot@example.com}
-    signingKey:
-      secretRef: {name: bot-signing-key}
-batch: {quiet: 5s, max: 30s}
-""",
     columns=(
         ("Repository", ".spec.sourceRef.name"),
         ("Commit", ".status.lastPushCommit"),

@@ -16,7 +16,7 @@ class Kind:
     """A kind: `spec` reads its fields, `build` makes the object of metadata and these fields.
 
     `short` is its short name in the cluster (none of Flux's), `columns` are what `kubectl get` prints of it beside its
-    age and readiness: (name, JSON path[, type]). `example` is the spec of one, for the reference page.
+    age and readiness: (name, JSON path[, type]).
     """
 
     name: str
@@ -25,7 +25,6 @@ class Kind:
     build: Callable[[Meta, Values], Any]
     plural: str
     short: str
-    example: str
     columns: tuple[tuple[str, str] | tuple[str, str, str], ...] = ()
 
 

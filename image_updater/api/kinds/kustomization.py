@@ -314,16 +314,5 @@ KUSTOMIZATION: Final = Kind(
     build=_build,
     plural="kustomizations",
     short="iukust",
-    example="""\
-sourceRef: {name: fleet}
-path: apps/web/overlays/prod
-prune: true
-wait: true
-timeout: 5m
-serviceAccountName: deployer
-dependsOn: [{name: infrastructure}]
-drift: correct
-rollback: {onFailure: hold}
-""",
     columns=(("Repository", ".spec.sourceRef.name"), ("Revision", ".status.lastAppliedRevision")),
 )

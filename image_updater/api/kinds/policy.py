@@ -341,17 +341,6 @@ POLICY: Final = Kind(
     build=_build,
     plural="imagepolicies",
     short="iupol",
-    example="""\
-image: ghcr.io/acme/web
-interval: 5m
-secretRef: {name: ghcr}
-policy:
-  semver: {range: '>=1.2 <2'}
-filterTags:
-  exclude: ['-rc']
-digestReflectionPolicy: IfNotPresent
-deny: [1.4.2]
-""",
     columns=(
         ("Image", ".spec.image"),
         ("Tag", ".status.latest.tag"),

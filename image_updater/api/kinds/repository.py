@@ -174,13 +174,5 @@ REPOSITORY: Final = Kind(
     build=_build,
     plural="gitrepositories",
     short="iurepo",
-    example="""\
-url: ssh://git@github.com/acme/fleet.git
-ref: {branch: main}
-secretRef: {name: fleet-deploy-key}
-interval: 1m
-verify:
-  secretRef: {name: trusted-signers}
-""",
     columns=(("URL", ".spec.url"), ("Revision", ".status.revision")),
 )

@@ -9,9 +9,6 @@ from typing import Any
 
 import pytest
 
-from image_updater.api import load_text
-from image_updater.api.kinds import KINDS, Kind
-
 DOCS = Path(__file__).parents[3] / "docs"
 
 
@@ -31,15 +28,6 @@ def test_the_pages_are_up_to_date(generate: Any) -> None:
     assert pages == set(generate.PAGES)
     stale = [name for name in sorted(pages) if (DOCS / "reference" / name).read_text() != generate.page(name)]
     assert stale == [], "make generate"
-
-
-@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda each: each.name)
-def test_the_example_of_a_kind_is_one(generate: Any, kind: Kind) -> None:
-    text = "\n".join(generate.one_kind(kind)).partition("```yaml\n")[2].partition("```")[0]
-    loaded = load_text(text)
-    assert [
-        len(each) for each in (loaded.policies, loaded.repositories, loaded.automations, loaded.kustomizations)
-    ] == [int(kind.name == each) for each in KINDS]
 
 
 def test_every_link_of_the_pages_leads_somewhere(generate: Any) -> None:
