@@ -260,7 +260,8 @@ SPEC: Final = Struct(
         Field(
             name="serviceAccountName",
             type=Text(name="object name", check=check_name),
-            doc="service account whose pull secrets or identity are used; without a cluster it is ignored",
+            shown="`default`",
+            doc="service account whose pull secrets are used where there is no secretRef; ignored without a cluster",
         ),
         Field(
             name="provider",
