@@ -91,14 +91,12 @@ def _compare(
     here: Any, there: Any, path: tuple[Step, ...], flagged: bool
 ) -> Iterator[tuple[tuple[Step, ...], Any, Any, bool]]:
     """Leaves that differ; `flagged` = the value belongs to a flag before it in a list of arguments."""
-    if here == there and isinstance(here, bool) == isinstance(there, bool):
-        return
     if isinstance(here, dict) and isinstance(there, dict):
         for name in [*here, *(name for name in there if name not in here)]:
             yield from _compare(here.get(name, _ABSENT), there.get(name, _ABSENT), (*path, name), False)
     elif isinstance(here, list) and isinstance(there, list):
         yield from _compare_lists(here, there, path)
-    else:
+    elif here != there or isinstance(here, bool) != isinstance(there, bool):
         yield path, here, there, flagged
 
 
