@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -130,7 +131,10 @@ def _of_files(
         user = config["users"].get_with_name(chosen["user"]) if chosen.safe_get("user") else None
         return _assemble(cluster, user, monotonic, clock, where)
     except ConfigException as exc:
-        raise SpecError(str(exc)[:300], where=where, remedy="kubectl config view shows what is there") from None
+        # Its text goes on with the whole entry, credentials and all.
+        found = re.search(r"Expected (?:key|object with name|only one object with name) \S+", str(exc))
+        what = f"is not a kubeconfig: {found[0][0].lower()}{found[0][1:]}" if found else "is not a kubeconfig"
+        raise SpecError(what, where=where, remedy="kubectl config view shows what is there") from None
     except OSError as exc:
         raise SpecError(f"cannot be read: {exc.strerror}", where=where) from None
     except (yaml.YAMLError, AttributeError, TypeError, UnicodeDecodeError):

@@ -165,7 +165,7 @@ def test_a_conflict_names_the_other_managers_and_their_fields() -> None:
     ],
 )
 def test_a_404_says_what_is_missing(details: dict[str, str], kind: type[ImageUpdaterError], shown: str) -> None:
-    error = refused(404, "… not found", **details)
+    error = refused(404, "… not found", WEB, **details)
     assert type(error) is kind
     assert shown in str(error)
 
