@@ -20,7 +20,7 @@ from image_updater.sync.errors import BeingDeleted, Contested
 from image_updater.sync.model import Action, Applied, Done
 from image_updater.sync.policies import Handling, forced, handling, leaves_alone, marks
 from image_updater.sync.takeover import let_replicas_go, take_fields_over
-from image_updater.sync.watches import Seen, entry_of, labelled, owner_of, version_of
+from image_updater.sync.watches import Seen, entry_of, labelled, owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -132,9 +132,9 @@ class Application:
             live = await self.means.read(self.resource, self.ref)
             return await (self._seek() if live is None else self._existing(live))
         if seen is None:
-            return await self._send(before=0)
+            return await self._send(None)
         self._refuse_another(seen.owner)
-        return await self._send(before=seen.version, gently=self._forgotten(seen.owner))
+        return await self._send(seen, gently=self._forgotten(seen.owner))
 
     # ------------------------------------------------------------------------------------------- ways to apply
 
@@ -184,7 +184,7 @@ class Application:
         elif entry and self.manifest.scaled:
             await let_replicas_go(self.means.cluster, self.resource, live)
         gently = bool(entry) and self._forgotten(owner_of(live))
-        return await self._send(before=version_of(live), gently=gently)
+        return await self._send(Seen.of(live), gently=gently)
 
     async def _mend(self) -> Done:
         """What differs is drift, since Git has not changed: mended, or told with `drift: warn`."""
@@ -207,9 +207,9 @@ class Application:
             return await self._seek()
         return done if self.answer is None else replace(done, fields=difference(live, self.answer))
 
-    async def _send(self, *, before: int, gently: bool = False) -> Done:
-        """Apply. `before` is the version that was there, 0 where that is not known; `gently` takes no field from
-        anybody: what has been changed in the cluster stays.
+    async def _send(self, before: Seen | None, *, gently: bool = False) -> Done:
+        """Apply. `before` is what was there, None where that is not known; `gently` takes no field from anybody: what
+        has been changed in the cluster stays.
         """
         try:
             self.answer = await self.means.cluster.apply(self.resource, self.manifest.body, force=not gently)
@@ -222,8 +222,19 @@ class Application:
                 exc.remedy = "with `spec.force: true`, or Flux's annotation for it, the object is deleted and made anew"
                 raise
             return await self._make_anew()
-        unchanged = before and version_of(self.answer) == before
+        unchanged = before is not None and self._is_unchanged(before, self.answer)
         return self._done(Action.UNCHANGED if unchanged else Action.CONFIGURED)
+
+    def _is_unchanged(self, before: Seen, answer: Body) -> bool:
+        """The version tells, but where status moves it all the time: then our entry does, whose time moves with each
+        apply that changes anything. It counts whole seconds, so it is not asked where Git has just changed.
+        """
+        after = Seen.of(answer)
+        if after.version == before.version:
+            return True
+        has_status = "generation" in answer["metadata"]
+        same_git = self.known is None or self.known.digest == self.digest
+        return has_status and same_git and not after.differs(before)
 
     async def _make_anew(self) -> Done:
         """Delete it, wait until it is gone, create it. Raises BeingDeleted when it stays."""
