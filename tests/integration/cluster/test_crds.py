@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, assume, given, settings
 
 from image_updater import api
+from image_updater.api.kinds import KINDS
 from image_updater.api.model import API_VERSION, GROUP
 from image_updater.api.schema import crds
 from image_updater.api.status import STATUS, Count, Counts, Many, Moment, Record, Shape, Words, status_fields
 from image_updater.controller.cache import read
+from tests.integration.cluster import specs as drawn
 from tests.parts.controlplane import ApiError
 
 if TYPE_CHECKING:
@@ -217,6 +220,27 @@ def test_what_the_parser_takes_the_server_takes(served: ControlPlane, kind: str,
         served,
         f"apiVersion: {API_VERSION}\nkind: {kind}\nmetadata: {{name: {NAME}, namespace: default}}\nspec: {spec}\n",
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_the_parser_takes_the_server_takes(served: ControlPlane, kind: str) -> None:
+    """Drawn from the field tables; what the parser refuses is drawn again."""
+
+    @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(drawn.spec(KINDS[kind].spec))
+    def law(spec: dict[str, Any]) -> None:
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": kind,
+            "metadata": {"name": "a", "namespace": "default"},
+            "spec": spec,
+        }
+        wanted = read(kind, body)
+        assume(wanted.value is not None)
+        stored = read(kind, dry_run(served, body))
+        assert (stored.value, stored.error) == (wanted.value, None)
+
+    law()
 
 
 @pytest.mark.parametrize(
