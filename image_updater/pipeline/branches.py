@@ -71,9 +71,12 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moved:
-    """What other objects mean: keys of branches that should be looked at, and the branches that are no more."""
+    """What other objects mean: keys of branches that should be looked at, at once or (`around`: only what names their
+    roots changed) soon, and the branches that are no more.
+    """
 
     touched: frozenset[str]
+    around: frozenset[str]
     gone: tuple[Branch, ...]
 
 
@@ -109,9 +112,10 @@ class Branches:
             members = (self._members[each.key][1] for each in branch.automations)
             branch.follow(policies=frozenset().union(*members))
         touched |= changed
-        if before.kustomizations != objects.kustomizations or before.secrets != objects.secrets:
-            touched |= self._around(before, objects)
-        return Moved(touched=frozenset(touched), gone=gone)
+        if before.secrets != objects.secrets:
+            touched |= set(self.by_key)
+        around = self._around(before, objects) if before.kustomizations != objects.kustomizations else set()
+        return Moved(touched=frozenset(touched), around=frozenset(around - touched), gone=gone)
 
     def _arrange(self, objects: Objects) -> tuple[set[str], tuple[Branch, ...]]:
         """Branches for the automations: which are touched, and which are gone."""
@@ -164,9 +168,7 @@ class Branches:
         return changed
 
     def _around(self, before: Objects, objects: Objects) -> set[str]:
-        """Branches of repositories whose Kustomizations changed, or all of them where Secrets did."""
-        if before.secrets != objects.secrets:
-            return set(self.by_key)
+        """Branches of repositories whose Kustomizations changed."""
         old, new = ({each.key: each for each in known.kustomizations} for known in (before, objects))
         sources = {
             each.source_ref

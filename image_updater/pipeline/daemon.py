@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("image_updater.run")
 
+SOON = 2.0
+"""Seconds until a look at a branch for which nothing is urgent."""
+
 
 class Daemon:
     """`await run(stop)` until `stop` is set. `hint()` and `request()` may be called at any time from the same event
@@ -298,8 +301,11 @@ class Daemon:
         now = self._monotonic()
         for branch in self._branches:
             self._looks.put(branch.key, interval=branch.interval, due=now + branch.interval)
-        for touched in moved.touched:
-            self._runs.dirty(self._branches.by_key[touched])
+        for home in moved.touched:
+            self._runs.dirty(self._branches.by_key[home])
+        for home in moved.around:
+            # Five hundred Kustomizations that are made together are no reason for five hundred runs.
+            self._looks.hurry(home, now + SOON)
         self._wake.set()
 
     def _differing(self, objects: Objects) -> dict[ObjectKey, ImagePolicy | None]:

@@ -154,6 +154,14 @@ class Selector:
         """New tags since the start."""
         return self._listings.tags_seen
 
+    def first_seen(self, outcome: Outcome) -> Mapping[str, datetime]:
+        """When the tags of an answer were first seen here; those of the first complete list are not in it."""
+        try:
+            source = self.source(outcome.spec)
+        except ImageUpdaterError:
+            return {}
+        return self._store.first_seen(source.repository, source.identity)
+
     def forget(self, names: Iterable[str]) -> None:
         """Policies that are no more."""
         for name in names:

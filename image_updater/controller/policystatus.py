@@ -1,0 +1,130 @@
+"""The status of an ImagePolicy: an answer of the line as the fields and the condition that people read. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from image_updater.api.status import POLICY_STATUS
+from image_updater.controller.status import Ready
+from image_updater.errors import Transient
+from image_updater.registry.access import SecretNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from image_updater.errors import ImageUpdaterError
+    from image_updater.pipeline.outcome import Outcome
+    from image_updater.policy.model import Verdict
+
+COMMON: Final = ("observedGeneration", "conditions", "lastHandledReconcileAt")
+BEST: Final = 10
+"""Candidates that status names."""
+SUSPENDED: Final = "suspended: it is neither looked at nor written until spec.suspend goes"
+
+
+def own_fields(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a status that are its kind's own."""
+    return {name: value for name, value in status.items() if name not in COMMON}
+
+
+def fields(
+    outcome: Outcome,
+    before: Mapping[str, Any],
+    *,
+    verdicts: Sequence[Verdict],
+    first_seen: Mapping[str, datetime],
+    now: datetime,
+) -> dict[str, Any]:
+    """`before` are the fields as they are. An answer that failed keeps them: what was chosen still is (law 3)."""
+    if outcome.error is not None or outcome.judgement is None:
+        return dict(before)
+    made: dict[str, Any] = {
+        **before,
+        "latest": _latest(outcome, before.get("latest"), now),
+        "candidates": [
+            {
+                "tag": verdict.tag,
+                "verdict": verdict.fate,
+                "reason": verdict.reason,
+                "digest": _digest(outcome, verdict.tag),
+                "firstSeen": first_seen.get(verdict.tag),
+            }
+            for verdict in verdicts[:BEST]
+        ],
+        "tagCount": len(outcome.listing.answer.tags) if outcome.listing is not None else None,
+    }
+    return POLICY_STATUS.json(made, "status")
+
+
+def _latest(outcome: Outcome, before: Mapping[str, Any] | None, now: datetime) -> Mapping[str, Any] | None:
+    selection = outcome.selection
+    if selection is None:
+        # Held: what was chosen before is not taken back. Nothing eligible: there is no such image any more.
+        return before if is_held(outcome) else None
+    digest = selection.digest or _digest(outcome, selection.tag)
+    chosen = {"image": selection.name, "tag": selection.tag, "digest": digest}
+    if before is not None and all(
+        before.get(name) == (str(value) if value else None) for name, value in chosen.items()
+    ):
+        return before
+    return {**chosen, "since": now}
+
+
+def _digest(outcome: Outcome, tag: str) -> str | None:
+    known = outcome.facts.get(tag)
+    return str(known.digest) if known is not None and known.digest is not None else None
+
+
+def is_held(outcome: Outcome) -> bool:
+    """Nothing is chosen, but something waits: for dates, or for a person."""
+    judgement = getattr(outcome.judgement, "inner", outcome.judgement)
+    return outcome.selection is None and bool(getattr(judgement, "held", False))
+
+
+def ready(outcome: Outcome) -> Ready:
+    """What `Ready` says of an answer."""
+    if outcome.error is not None:
+        return failed(outcome.error, message=outcome.reason)
+    message = "; ".join((outcome.reason, *outcome.notes))
+    if outcome.selection is not None:
+        chosen = outcome.selection
+        written = f"{chosen.name}:{chosen.tag}" + (f"@{chosen.digest}" if chosen.digest else "")
+        return Ready(state=True, reason="Succeeded", message=f"{written}: {message}")
+    if is_held(outcome):
+        return Ready(state=False, reason="Held", message=message)
+    return Ready(state=False, reason="NothingEligible", message=message)
+
+
+def failed(error: ImageUpdaterError, *, message: str | None = None) -> Ready:
+    """What `Ready` says of an error. A Secret that is missing may come: that is no stall."""
+    found = Ready.of(error)
+    waits = isinstance(error, SecretNotFound)
+    return Ready(
+        state=False,
+        reason=found.reason,
+        message=message or found.message,
+        stalled=found.stalled and not waits,
+        reconciling=found.reconciling or waits,
+    )
+
+
+def suspended(why: str = SUSPENDED) -> Ready:
+    return Ready(state=None, reason="Suspended", message=why)
+
+
+def steady(new: Ready, error: ImageUpdaterError | None, status: Mapping[str, Any], generation: int) -> Ready:
+    """The words of a failure that goes on do not change: some hold a time, and each would be a write."""
+    if not isinstance(error, Transient):
+        return new
+    for condition in status.get("conditions") or ():
+        same = (condition.get("reason"), condition.get("observedGeneration")) == (new.reason, generation)
+        if condition.get("type") == "Ready" and condition.get("status") == "False" and same:
+            return Ready(
+                state=new.state,
+                reason=new.reason,
+                message=str(condition.get("message") or new.message),
+                stalled=new.stalled,
+                reconciling=new.reconciling,
+            )
+    return new

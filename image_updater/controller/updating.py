@@ -1,0 +1,393 @@
+"""The image half of the controller: ImagePolicies and ImageUpdateAutomations run the daemon of `image-updater run`.
+
+Objects come from the cache instead of from files, answers and runs go into status instead of only into the log. Nothing
+is decided here. What must outlive the process stands in status and in Git: the last pushed commit, since when an image
+is chosen, which request was handled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import uuid
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey
+from image_updater.controller import automationstatus, policystatus
+from image_updater.controller.branchleases import BranchLeases
+from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, ClusterObjects
+from image_updater.controller.pullsecrets import PullSecrets
+from image_updater.controller.status import Decision, Ready
+from image_updater.errors import ImageUpdaterError
+from image_updater.pipeline.daemon import Daemon
+from image_updater.pipeline.opening import open_client
+from image_updater.pipeline.outcome import ANNOTATION
+from image_updater.pipeline.selection import Selector
+from image_updater.pipeline.tasks import Tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from image_updater.controller.cache import Changed, Entry
+    from image_updater.controller.context import Context
+    from image_updater.pipeline.branches import Branch
+    from image_updater.pipeline.listing import Registry
+    from image_updater.pipeline.outcome import Outcome
+    from image_updater.pipeline.report import UpdateReport
+    from image_updater.policy.model import Verdict
+
+log = logging.getLogger("image_updater.controller")
+
+PUSH_MARGIN: Final = 2.0
+"""Seconds that our Lease must be good for when a push begins. It is renewed while the push goes on; what a process does
+that is stopped in the middle of one, the branch's own lease (the value that the server compares) makes harmless."""
+
+MANY: Final = 2_000
+"""Tags from which on the verdicts of a list are made beside the event loop."""
+
+_PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "ALL_PROXY")
+_CLOUDS: Final = ("AWS_", "AZURE_", "GOOGLE_", "GCE_", "IDENTITY_")
+
+Pushed = "Callable[[str, str, str], None]"
+
+
+class Updating:
+    """`await run(stop)` until `stop` is set. The daemon's `Observer`."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        leads: Callable[[float], bool] = lambda _: True,
+        pushed: Callable[[str, str, str], None] | None = None,
+    ) -> None:
+        """`leads(seconds)`: is the Lease ours for that long? `pushed` is told URL, branch and commit of each push."""
+        self._context = context
+        self._leads = leads
+        self._pushed = pushed
+        # What the environment offers to a person at a terminal is not offered to everybody who may create an object:
+        # no docker config, no SSH agent, no GIT_PASSWORD. A cloud's login is the pod's, for policies that ask for it.
+        self._proxies = {name: value for name, value in context.environment.items() if name.upper() in _PROXIES}
+        self._clouds = {name: value for name, value in context.environment.items() if name.startswith(_CLOUDS)}
+        self._pulls = PullSecrets(context)
+        self._inputs = ClusterObjects(context, self._pulls, self._adopted)
+        self._said: dict[tuple[str, ObjectKey], tuple[str, int, Decision]] = {}
+        """By object its uid, generation and the decision that was written last."""
+        self._handling: dict[tuple[str, ObjectKey], str] = {}
+        """Requests under way, by object."""
+        self._long: dict[ObjectKey, asyncio.Task[None]] = {}
+        self._tasks = Tasks()
+        self._daemon: Daemon | None = None
+        self._selector: Selector | None = None
+
+    # ------------------------------------------------------------------------------------------------- life
+
+    async def run(self, stop: asyncio.Event, registry: Registry | None = None) -> None:
+        """Work until `stop`; then let a push under way finish. `registry`: instead of a client of our own."""
+        context = self._context
+        if registry is not None:
+            await self._work(stop, registry)
+            return
+        async with open_client(context.settings, context.clock) as client:
+            await self._work(stop, client)
+
+    async def _work(self, stop: asyncio.Event, registry: Registry) -> None:
+        context = self._context
+        selector = self._selector = Selector(
+            store=context.session.store,
+            secrets=context.secrets,
+            environment={**self._proxies, **self._clouds},
+            clock=context.clock,
+            registry=registry,
+            durable=True,
+            at_once=context.settings.concurrency,
+            renew=self._pulls.renew,
+        )
+        context.secrets.subscribe(self._secrets_changed)
+        leases = self._fence()
+        background = asyncio.create_task(self._pulls.run(), name="pull secrets")
+        try:
+            objects = await self._inputs.first()
+            self._daemon = daemon = Daemon(
+                source=self._inputs,
+                objects=objects,
+                selector=selector,
+                secrets=context.secrets,
+                settings=context.settings,
+                environment=self._proxies,
+                metrics=context.metrics,
+                clock=context.clock,
+                monotonic=context.monotonic,
+                dice=context.dice,
+                session=context.session,
+                observer=self,
+                pulls=self._pulls.resolve,
+            )
+            context.metrics.watch(
+                registry=getattr(registry, "metrics", None),
+                tags_seen=lambda: selector.tags_seen,
+                facts_fetched=lambda: selector.fetched,
+                states=daemon.states,
+                undeployed=daemon.undeployed,
+            )
+            await daemon.run(stop)
+        finally:
+            self._inputs.close()
+            background.cancel()
+            for task in self._tasks:
+                task.cancel()
+            await self._tasks.end()
+            await asyncio.gather(background, return_exceptions=True)
+            if leases is not None:
+                await leases.close()
+
+    def _fence(self) -> BranchLeases | None:
+        """Nothing is pushed by who does not lead; between shards each branch has a Lease, too."""
+        context, settings = self._context, self._context.settings
+        leases = None
+        if settings.selector and settings.leader_election:
+            leases = BranchLeases(
+                context.cluster,
+                namespace=self._lease_namespace,
+                holder=f"{context.environment.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4()}",
+                monotonic=context.monotonic,
+                sleep=context.sleep,
+            )
+        context.session.mirrors.fence(
+            may_push=lambda: self._leads(PUSH_MARGIN), guard=leases.guard if leases is not None else None
+        )
+        return leases
+
+    @property
+    def _lease_namespace(self) -> str:
+        return self._context.settings.lease_namespace or self._context.environment.get("POD_NAMESPACE") or "default"
+
+    # ------------------------------------------------------------------------------------------------- from outside
+
+    def hint(self, image: str, tag: str | None = None) -> bool:
+        """As `Daemon.hint`: somebody says that an image got a tag."""
+        return self._daemon is not None and self._daemon.hint(image, tag)
+
+    def moved(self, repository: ObjectKey) -> None:
+        """A GitRepository has a new commit."""
+        if self._daemon is not None:
+            self._daemon.moved(repository)
+
+    def health(self) -> Mapping[str, object]:
+        return self._daemon.health()[1] if self._daemon is not None else {"status": "waiting"}
+
+    def decided(self) -> bool:
+        """Every policy has an answer, or a reason why there is none."""
+        return self._daemon is not None and self._daemon.ready()
+
+    def _secrets_changed(self, keys: frozenset[ObjectKey]) -> None:
+        policies, repositories = self._inputs.users(keys)
+        if self._daemon is not None and (policies or repositories):
+            self._tasks.start(self._daemon.secrets_changed(policies, repositories))
+
+    # ------------------------------------------------------------------------------------------------- objects
+
+    def _adopted(self, changed: Changed) -> None:
+        """The daemon works on these now: say what needs no work, and begin what was asked for."""
+        cache = self._context.cache
+        touched = {place for place in changed if place[0] in (POLICY, AUTOMATION)}
+        repositories = {key for kind, key in changed if kind == REPOSITORY}
+        if repositories:
+            touched |= {
+                (AUTOMATION, entry.key)
+                for entry in cache.entries(AUTOMATION).values()
+                if isinstance(entry.value, ImageUpdateAutomation) and entry.value.source_ref in repositories
+            }
+        for kind, key in sorted(touched):
+            entry = cache.get(kind, key)
+            if entry is None or entry.deleting:
+                self._forget(kind, key)
+            elif self._context.owns(entry):
+                self._look(entry)
+
+    def _forget(self, kind: str, key: ObjectKey) -> None:
+        self._said.pop((kind, key), None)
+        task = self._long.pop(key, None) if kind == POLICY else None
+        if task is not None:
+            task.cancel()
+
+    def _look(self, entry: Entry) -> None:
+        """What can be said of this object without any work; else, the work that was asked for."""
+        ready, error = self._standing(entry)
+        if ready is not None:
+            handled = entry.requested if error is not None else None
+            self._write(entry, Decision(ready=ready, fields=self._fields(entry), handled=handled), error)
+            return
+        if entry.kind == POLICY:
+            self._restate(entry)
+        handled = self._context.status.current(entry).get("lastHandledReconcileAt")
+        if entry.requested is not None and entry.requested not in (handled, self._handling.get(_place(entry))):
+            self._handling[_place(entry)] = entry.requested
+            self._tasks.start(self._handle(entry, entry.requested))
+
+    def _standing(self, entry: Entry) -> tuple[Ready | None, ImageUpdaterError | None]:
+        """Why nothing is done for this object; (None, None) when it is worked on."""
+        if entry.error is not None:
+            return policystatus.failed(entry.error), entry.error
+        value = entry.value
+        assert isinstance(value, ImagePolicy | ImageUpdateAutomation)
+        if value.suspend:
+            return policystatus.suspended(), None
+        if isinstance(value, ImageUpdateAutomation):
+            error = self._inputs.blocked.get(entry.key)
+            if error is not None:
+                return policystatus.failed(error), error
+            source = self._context.cache.get(REPOSITORY, value.source_ref) if value.source_ref is not None else None
+            if source is not None and source.value is not None and source.value.suspend:
+                return policystatus.suspended(f"GitRepository {source.key} is suspended"), None
+        return None, None
+
+    def _restate(self, entry: Entry) -> None:
+        """An edit that changes nothing leads to no new answer: the old one is said of the new generation."""
+        answer = self._selector.answers.get(str(entry.key)) if self._selector is not None else None
+        status = self._context.status.current(entry)
+        if answer is not None and self._answers(answer, entry) and status.get("observedGeneration") != entry.generation:
+            self._say(entry, answer)
+
+    async def _handle(self, entry: Entry, requested: str) -> None:
+        """Somebody set the requestedAt annotation: work, then say that it was done."""
+        place = _place(entry)
+        assert self._daemon is not None
+        try:
+            if entry.kind == POLICY:
+                await self._daemon.check(entry.key)
+            else:
+                await self._daemon.look(entry.key)
+            await asyncio.sleep(0)
+            if (long := self._long.get(entry.key)) is not None and entry.kind == POLICY:
+                await asyncio.wait({long})
+            now = self._context.cache.get(*place)
+            said = self._said.get(place)
+            if now is not None and said is not None and said[0] == now.uid:
+                self._write(now, replace(said[2], handled=requested, happened=()), None)
+            elif now is not None:
+                self._context.status.write(now, self._repeat(now, requested))
+        finally:
+            if self._handling.get(place) == requested:
+                del self._handling[place]
+
+    def _repeat(self, entry: Entry, requested: str) -> Decision:
+        """What status says already, with the request handled."""
+        status = self._context.status.current(entry)
+        conditions = {each.get("type"): each for each in status.get("conditions") or ()}
+        ready = conditions.get("Ready", {})
+        state = {"True": True, "False": False}.get(str(ready.get("status")))
+        said = Ready(
+            state=state,
+            reason=str(ready.get("reason") or "Waiting"),
+            message=str(ready.get("message") or "not looked at yet"),
+            stalled="Stalled" in conditions,
+            reconciling="Reconciling" in conditions or not ready,
+        )
+        return Decision(ready=said, fields=self._fields(entry), handled=requested)
+
+    # ------------------------------------------------------------------------------------------------- the observer
+
+    def answered(self, outcomes: Mapping[str, Outcome]) -> None:
+        for name, outcome in outcomes.items():
+            if name.startswith(ANNOTATION):
+                continue  # its automation's branch is run over, and says it
+            entry = self._context.cache.get(POLICY, outcome.spec.key)
+            if entry is not None and self._answers(outcome, entry):
+                self._say(entry, outcome)
+
+    def _answers(self, outcome: Outcome, entry: Entry) -> bool:
+        """Is it an answer for this object as it is now, and ours to say?"""
+        if entry.deleting or not self._context.owns(entry) or not isinstance(entry.value, ImagePolicy):
+            return False
+        return not entry.value.suspend and outcome.spec == self._inputs.value(entry.key)
+
+    def _say(self, entry: Entry, outcome: Outcome) -> None:
+        listing = outcome.listing
+        running = self._long.pop(entry.key, None)
+        if running is not None:
+            running.cancel()  # of an older answer
+        if outcome.error is None and listing is not None and len(listing.answer.tags) > MANY:
+            self._long[entry.key] = self._tasks.start(self._say_long(entry, outcome))
+            return
+        judgement = outcome.judgement
+        self._say_now(entry, outcome, judgement.verdicts[: policystatus.BEST] if judgement is not None else ())
+
+    async def _say_long(self, entry: Entry, outcome: Outcome) -> None:
+        judgement = outcome.judgement
+        assert judgement is not None
+        verdicts = await asyncio.to_thread(lambda: judgement.verdicts[: policystatus.BEST])
+        now = self._context.cache.get(POLICY, entry.key)
+        if self._long.get(entry.key) is asyncio.current_task():
+            del self._long[entry.key]
+        if now is not None and self._answers(outcome, now):
+            self._say_now(now, outcome, verdicts)
+
+    def _say_now(self, entry: Entry, outcome: Outcome, verdicts: tuple[Verdict, ...] | Any) -> None:
+        before = self._fields(entry)
+        assert self._selector is not None
+        fields = policystatus.fields(
+            outcome,
+            before,
+            verdicts=verdicts,
+            first_seen=self._selector.first_seen(outcome),
+            now=self._context.clock(),
+        )
+        self._write(entry, Decision(ready=policystatus.ready(outcome), fields=fields), outcome.error)
+
+    def updated(self, branch: Branch, report: UpdateReport | None, error: ImageUpdaterError | None) -> None:
+        assert self._selector is not None
+        for automation in branch.automations:
+            entry = self._context.cache.get(AUTOMATION, automation.key)
+            if entry is None or entry.deleting or entry.value is not automation or not self._context.owns(entry):
+                continue
+            before = self._fields(entry)
+            part = report.automations.get(str(automation.key)) if report is not None else None
+            if part is not None:
+                said = automationstatus.after_run(
+                    part, before, branch=branch.branch, answers=self._selector.answers, now=self._context.clock()
+                )
+                fault = part.error
+            elif error is not None:
+                said, fault = automationstatus.after_failure(error, before), error
+            else:
+                continue  # suspended, or gone, while the run was on
+            self._write(entry, Decision(ready=said.ready, fields=said.fields, happened=said.happened), fault)
+        if report is not None and self._pushed is not None:
+            for commit in report.commits:
+                self._pushed(commit.repository, commit.branch, commit.commit)
+
+    def refused(self, automations: Mapping[ObjectKey, ImageUpdaterError]) -> None:
+        for key, error in automations.items():
+            entry = self._context.cache.get(AUTOMATION, key)
+            if entry is not None and not entry.deleting and self._context.owns(entry):
+                self._write(entry, Decision(ready=policystatus.failed(error), fields=self._fields(entry)), error)
+
+    # ------------------------------------------------------------------------------------------------- status
+
+    def _fields(self, entry: Entry) -> Mapping[str, Any]:
+        """The fields as they are, or will be when what was decided last is written."""
+        said = self._said.get(_place(entry))
+        if said is not None and said[0] == entry.uid:
+            return said[2].fields
+        return policystatus.own_fields(entry.status)
+
+    def _write(self, entry: Entry, decision: Decision, error: ImageUpdaterError | None) -> None:
+        """Say it, unless it was said."""
+        place = _place(entry)
+        said = self._said.get(place)
+        status = self._context.status.current(entry)
+        steady = policystatus.steady(decision.ready, error, status, entry.generation)
+        decision = replace(decision, ready=steady)
+        again = replace(decision, handled=None, happened=())
+        news = decision.happened or decision.handled not in (None, status.get("lastHandledReconcileAt"))
+        if said == (entry.uid, entry.generation, again) and not news:
+            return
+        self._said[place] = (entry.uid, entry.generation, again)
+        self._context.status.write(entry, decision)
+
+
+def _place(entry: Entry) -> tuple[str, ObjectKey]:
+    return (entry.kind, entry.key)
