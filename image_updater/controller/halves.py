@@ -9,10 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from image_updater.controller.sources import Sources
-from image_updater.controller.syncing import Syncing
-from image_updater.controller.updating import Updating
-from image_updater.pipeline.building import Builds
 from image_updater.settings import Role
 
 if TYPE_CHECKING:
@@ -20,6 +16,9 @@ if TYPE_CHECKING:
 
     from image_updater.controller.context import Context
     from image_updater.controller.leading import Leading
+    from image_updater.controller.sources import Sources
+    from image_updater.controller.syncing import Syncing
+    from image_updater.controller.updating import Updating
 
 
 class Halves:
@@ -32,12 +31,19 @@ class Halves:
         self._sources: Sources | None = None
         self._syncing: Syncing | None = None
         roles = context.settings.roles
+        # A process imports what its roles need.
         if Role.SYNC in roles:
+            from image_updater.controller.sources import Sources
+            from image_updater.controller.syncing import Syncing
+            from image_updater.pipeline.building import Builds
+
             self._sources = Sources(context)
             builds = Builds(context.session.renderer, facts=context.session.facts)
             self._syncing = Syncing(context, self._sources, builds)
             context.metrics.registry.register(self._syncing.metrics)
         if Role.UPDATE in roles:
+            from image_updater.controller.updating import Updating
+
             self._updating = Updating(
                 context,
                 leads=lambda seconds: leading.leads(Role.UPDATE, seconds),
