@@ -28,23 +28,34 @@ class FieldConflict(Terminal):
 
 
 class Breaker:
-    """Of one Kustomization. `tripped` is the object and field that it tripped on."""
+    """Of one Kustomization. `error` is what it tripped with."""
 
     def __init__(self) -> None:
         self._times: dict[tuple[Ref, str], deque[float]] = {}
-        self.tripped: tuple[Ref, str] | None = None
+        self._field = ""
+        self.error: FieldConflict | None = None
 
     def corrected(self, ref: Ref, fields: Iterable[str], now: float) -> bool:
         """We have set these fields again. True: once too often."""
-        for field in fields or ("",):
+        for field in tuple(fields) or ("",):
             times = self._times.setdefault((ref, field), deque())
             times.append(now)
-            while times and now - times[0] > WITHIN:
+            while now - times[0] > WITHIN:
                 times.popleft()
-            if len(times) > LIMIT and self.tripped is None:
-                self.tripped = (ref, field)
-        return self.tripped is not None
+            if len(times) > LIMIT:
+                self._field = field
+                return True
+        return False
+
+    def trip(self, ref: Ref, other: str | None) -> None:
+        """`other` is the manager that sets it too, as far as the object says."""
+        field = f" {self._field.partition(':')[0]}" if self._field else ""
+        self.error = FieldConflict(
+            f"{ref}:{field or ' it'} was set back more than {LIMIT} times in {WITHIN / 60:g} minutes,"
+            f" and {other or 'somebody'} sets it again: it is left alone now",
+            remedy="take the field out of Git, or stop the other writer; the next commit here begins anew",
+        )
 
     def reset(self) -> None:
         self._times.clear()
-        self.tripped = None
+        self.error = None

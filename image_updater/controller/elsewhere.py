@@ -51,6 +51,11 @@ class Index:
         unsettled, means = (holder.unsettled, holder.means) if holder is not None else (False, None)
         self._set(key, _Holder(cluster, frozenset(refs), unsettled, means))
 
+    def has_refs(self, key: ObjectKey) -> bool:
+        """Whether anything is known of what it holds."""
+        holder = self._holders.get(key)
+        return holder is not None and bool(holder.refs)
+
     def unsettle(self, key: ObjectKey, cluster: str, means: Callable[[Ref], bool] | None = None) -> None:
         """There is a newer revision that is not built; with `means` it failed."""
         holder = self._holders.get(key)

@@ -21,6 +21,7 @@ PROGRESSING: Final = "Progressing"
 UNHEALTHY: Final = "HealthCheckFailed"
 APPLY_FAILED: Final = "ApplyFailed"
 PRUNE_FAILED: Final = "PruneFailed"
+_CHANGES: Final = (Action.CREATED, Action.CONFIGURED, Action.RECREATED, Action.PRUNED, Action.ORPHANED)
 _SHOWN: Final = 3
 """Errors, or objects, that a message names; the rest is counted."""
 _LISTED: Final = 50
@@ -78,6 +79,15 @@ def judged(good: Ready, revision: str, healths: Sequence[Health], seconds: float
     lead = "not healthy" if failed else f"not healthy after {seconds:g} s"
     message = f"{revision} is applied, {lead}: {'; '.join(words)}{more}"
     return Ready(state=False, reason=UNHEALTHY, message=message, reconciling=True)
+
+
+def changes(done: Iterable[Done]) -> str:
+    """`created Deployment.apps apps/web; pruned Service apps/old`."""
+    by_action: dict[Action, list[Ref]] = {}
+    for each in done:
+        if each.action in _CHANGES:
+            by_action.setdefault(each.action, []).append(each.ref)
+    return "; ".join(f"{action} {_names(by_action[action])}" for action in _CHANGES if action in by_action)
 
 
 def health_fields(healths: Sequence[Health]) -> dict[str, Any]:

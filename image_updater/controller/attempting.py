@@ -1,0 +1,400 @@
+"""One attempt at one Kustomization: may it, does it, is it healthy; and what its status says of it.
+
+Whatever goes wrong is told in status and tried again later; nothing that happens here keeps a worker longer than the
+requests that it makes. Health is waited for beside the workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from image_updater.api.model import Kustomization, ObjectKey
+from image_updater.controller.agenda import retry_after, routine_after
+from image_updater.controller.breaker import FieldConflict
+from image_updater.controller.dependencies import DependencyCycle, DependencyNotReady
+from image_updater.controller.outcomes import (
+    APPLIED,
+    applied,
+    changes,
+    failed,
+    health_fields,
+    judged,
+    kept_off,
+    progressing,
+    report_fields,
+    standing,
+)
+from image_updater.controller.sources import suspended
+from image_updater.controller.status import Happening, Ready
+from image_updater.errors import (
+    AccessDenied,
+    DocumentError,
+    ImageUpdaterError,
+    RenderError,
+    SpecError,
+    Waiting,
+    Where,
+)
+from image_updater.pipeline.tasks import Tasks
+from image_updater.sync.model import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from image_updater.cluster.model import Ref
+    from image_updater.controller.cache import Entry
+    from image_updater.controller.context import Context
+    from image_updater.controller.fetching import Revision
+    from image_updater.controller.kustomizing import Kustomizing, Synced
+    from image_updater.controller.planning import Planning
+    from image_updater.controller.sources import Sources
+    from image_updater.controller.states import State
+    from image_updater.controller.syncmetrics import SyncMetrics
+    from image_updater.pipeline.building import Plan
+
+PATIENCE: Final = 1.0
+"""Seconds that health is waited for before status says so."""
+
+LOOK_AGAIN: Final = 10.0
+"""Seconds between looks at what nobody tells of: sources that are not there, dependencies of other shards."""
+
+
+class SourceNotReady(Waiting):
+    """There is no revision to apply."""
+
+    reason = "SourceNotReady"
+
+
+class Attempting:
+    """See the module."""
+
+    def __init__(
+        self,
+        context: Context,
+        sources: Sources,
+        kustomizing: Kustomizing,
+        planning: Planning,
+        metrics: SyncMetrics,
+        *,
+        states: Mapping[ObjectKey, State],
+        cycles: Callable[[], Mapping[ObjectKey, tuple[ObjectKey, ...]]],
+        alarm: Callable[[State, float | None], None],
+        became_ready: Callable[[State], None],
+    ) -> None:
+        """`alarm(state, seconds)`: look at it again then. `became_ready`: what waits for it may go on."""
+        self._context = context
+        self._sources = sources
+        self._kustomizing = kustomizing
+        self._planning = planning
+        self._metrics = metrics
+        self._states = states
+        self._cycles = cycles
+        self._alarm = alarm
+        self._became_ready = became_ready
+        self._tasks = Tasks()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for health."""
+        return sum(1 for _ in self._tasks)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._tasks.end()
+
+    async def run(self, state: State) -> None:
+        """One attempt. What its health is comes later, from a task of its own."""
+        entry, kustomization = state.entry, state.entry.value
+        state.newer, state.dirty = False, False
+        state.stop.set()
+        state.stop = asyncio.Event()
+        force = state.force
+        try:
+            if not isinstance(kustomization, Kustomization):
+                raise entry.error or SpecError("is no Kustomization", where=Where(object=f"Kustomization {state.key}"))
+            if kustomization.suspend:
+                await self._suspend(state, entry, kustomization)
+                return
+            plan, revision = self._check(state, kustomization)
+            state.waits_for = frozenset()
+            self._check_breaker(state)
+            state.force = False
+            await self._apply(state, entry, kustomization, plan, revision, force=force)
+        except ImageUpdaterError as error:
+            state.force = state.force or force
+            await self._refuse(state, entry, error)
+
+    async def _suspend(self, state: State, entry: Entry, kustomization: Kustomization) -> None:
+        before = self._context.status.current(entry)
+        await self._kustomizing.inventory(state, entry, kustomization)
+        ready = suspended(before, "nothing is applied or pruned")
+        await self._kustomizing.tell(state, entry, ready, _standing_fields(before), handled=True)
+        state.ready, state.generation, state.tried, state.force = ready, entry.generation, None, False
+        self._alarm(state, None)
+
+    # ------------------------------------------------------------------------------------------- may it?
+
+    def _check(self, state: State, kustomization: Kustomization) -> tuple[Plan, Revision]:
+        """Raises what keeps it from being applied."""
+        where = Where(object=f"Kustomization {state.key}", field="spec.sourceRef")
+        source = kustomization.source_ref
+        if source is None:
+            raise SpecError("a cluster needs it", where=where, remedy="name a GitRepository")
+        for field, key in (("spec.sourceRef", source), *(("spec.dependsOn", key) for key in kustomization.depends_on)):
+            if key.namespace != state.key.namespace and not self._context.settings.allow_cross_namespace_refs:
+                raise AccessDenied(
+                    f"{key} is in another namespace",
+                    where=Where(object=where.object, field=field),
+                    remedy="--allow-cross-namespace-refs lets objects name others there",
+                )
+        cycle = self._cycles().get(state.key)
+        if cycle is not None:
+            place = Where(object=where.object, field="spec.dependsOn")
+            raise DependencyCycle(f"it waits for itself: {' → '.join(map(str, cycle))}", where=place)
+        if state.plan is None or state.revision is None:
+            raise self._no_source(source)
+        self._check_dependencies(state, kustomization)
+        state.tried = state.content
+        if isinstance(state.plan, ImageUpdaterError):
+            raise state.plan
+        return state.plan, state.revision
+
+    def _no_source(self, source: ObjectKey) -> SourceNotReady:
+        error = self._sources.error(source)
+        if error is not None:
+            return SourceNotReady(f"GitRepository {source}: {error}")
+        known = self._context.cache.get("GitRepository", source) is not None
+        return SourceNotReady(f"GitRepository {source} " + ("is not fetched yet" if known else "does not exist"))
+
+    def _check_dependencies(self, state: State, kustomization: Kustomization) -> None:
+        missing = {key: why for key in kustomization.depends_on if (why := self.unready(key)) is not None}
+        if missing:
+            state.waits_for = frozenset(missing)
+            shown = "; ".join(f"{key} {why}" for key, why in list(missing.items())[:3])
+            more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise DependencyNotReady(f"waits for {shown}{more}")
+
+    def unready(self, key: ObjectKey) -> str | None:
+        """Why a Kustomization does not count as applied and ready at its source's newest revision; None: it does."""
+        state = self._states.get(key)
+        if state is None:
+            return "does not exist"
+        entry = state.entry if state.owned else self._context.cache.get("Kustomization", key) or state.entry
+        if entry.deleting:
+            return "is being deleted"
+        status = self._context.status.current(entry) if state.owned else entry.status
+        ready = state.ready if state.ready is not None else standing(status)
+        if ready is None or (state.generation or status.get("observedGeneration")) != entry.generation:
+            return "is not applied yet"
+        source = entry.value.source_ref if isinstance(entry.value, Kustomization) else None
+        newest = self._sources.revision(source) if source is not None else None
+        if newest is None or state.revision is None or newest.commit != state.revision.commit:
+            return "is not at the newest revision of its source"
+        if (state.applied or status.get("lastAppliedContent")) != state.content or ready.state is not True:
+            return "is suspended" if ready.reason == "Suspended" else f"is not ready ({ready.reason})"
+        return None
+
+    def _check_breaker(self, state: State) -> None:
+        breaker = state.breaker
+        if breaker.error is None:
+            return
+        if state.content == state.applied and not state.force and state.generation == state.entry.generation:
+            raise breaker.error
+        breaker.reset()
+
+    # ------------------------------------------------------------------------------------------- does it?
+
+    async def _apply(
+        self,
+        state: State,
+        entry: Entry,
+        kustomization: Kustomization,
+        plan: Plan,
+        revision: Revision,
+        *,
+        force: bool,
+    ) -> None:
+        content, started = state.content, self._context.monotonic()
+        self._planning.refresh_others()
+        synced = await self._kustomizing.run(state, entry, kustomization, plan, revision=str(revision), force=force)
+        report = synced.report
+        self._metrics.count(report)
+        self._metrics.sync_seconds.observe(self._context.monotonic() - started)
+        if report.preempted and not report.errors:
+            self._metrics.syncs["preempted"] += 1
+            state.force = state.force or force
+            return
+        before = self._context.status.current(entry)
+        if not report.ok:
+            self._metrics.syncs["failed"] += 1
+            ready = failed(str(revision), report, (manifest.ref for manifest in synced.manifests))
+            fields = {"lastAttemptedRevision": str(revision), **report_fields(report.done)}
+            await self._tell(state, entry, ready, fields, synced)
+            self._failed(state, kustomization, report.errors[0], lasting=False)
+            return
+        self._metrics.syncs["applied" if report.changed else "unchanged"] += 1
+        same = content == before.get("lastAppliedContent")
+        told = before.get("lastAppliedRevision") if same and not report.changed else None
+        at = str(told or revision)
+        fields = {
+            "lastAppliedRevision": at,
+            "lastAttemptedRevision": before.get("lastAttemptedRevision") if told else at,
+            "lastAppliedContent": content,
+            **report_fields(report.done),
+        }
+        if report.changed and not same and before.get("lastAppliedContent") and revision.committed is not None:
+            self._metrics.commit_to_applied.observe((self._context.clock() - revision.committed).total_seconds())
+        if state.applied == content:
+            await self._count_corrections(state, synced)
+        else:
+            state.deadline = None
+        tripped = state.breaker.error
+        state.applied, state.held = content, report.held
+        good = applied(at, len(synced.manifests), report) if tripped is None else Ready.of(tripped)
+        refs = await self._kustomizing.checked(kustomization, synced) if good.state else []
+        happened = self._happened(state, at, synced)
+        if refs:
+            wait = self._wait(state, entry, kustomization, synced, refs, good, fields, happened, at)
+            state.waiter = self._tasks.start(wait)
+            return
+        await self._tell(state, entry, good, fields, synced, happened)
+        self._succeeded(state, kustomization)
+
+    def _happened(self, state: State, revision: str, synced: Synced) -> tuple[Happening, ...]:
+        """An Event for what was changed, unless the transition of Ready tells it."""
+        if not synced.report.changed or state.ready is None or state.ready.state is not True:
+            return ()
+        return (Happening(reason=APPLIED, message=f"{revision}: {changes(synced.report.done)}"),)
+
+    async def _count_corrections(self, state: State, synced: Synced) -> None:
+        """The content is what it was: whatever was written now, somebody else had changed."""
+        now = self._context.monotonic()
+        for done in synced.report.done:
+            if done.action in (Action.CONFIGURED, Action.RECREATED, Action.CREATED):
+                self._metrics.corrections += 1
+                if state.breaker.corrected(done.ref, done.fields, now) and state.breaker.error is None:
+                    other = await self._kustomizing.other_manager(synced, done.ref)
+                    state.breaker.trip(done.ref, other)
+
+    # ------------------------------------------------------------------------------------------- is it healthy?
+
+    async def _wait(
+        self,
+        state: State,
+        entry: Entry,
+        kustomization: Kustomization,
+        synced: Synced,
+        refs: list[Ref],
+        good: Ready,
+        fields: dict[str, Any],
+        happened: tuple[Happening, ...],
+        revision: str,
+    ) -> None:
+        stop = state.stop
+        limit = (kustomization.timeout or kustomization.interval).total_seconds()
+        now = self._context.monotonic()
+        if state.deadline is None:
+            state.deadline = now + limit
+        written = [
+            done.ref
+            for done in synced.report.done
+            if done.action in (Action.CREATED, Action.CONFIGURED, Action.RECREATED)
+        ]
+        task = asyncio.create_task(
+            synced.syncer.wait(
+                kustomization, refs, timeout=max(state.deadline - now, PATIENCE), preempted=stop, changed=written
+            )
+        )
+        try:
+            done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+            failing = state.ready is not None and state.ready.state is False and not synced.report.changed
+            if not done and not stop.is_set() and not failing:
+                ready = progressing(f"{revision} is applied; {len(refs):,} objects are waited for")
+                await self._tell(state, entry, ready, fields, synced, happened)
+                happened = ()
+            healths = await task
+            if stop.is_set():
+                return
+            state.deadline = None
+            ready = judged(good, revision, healths, limit)
+            await self._tell(state, entry, ready, fields | health_fields(healths), synced, happened)
+            if stop.is_set():
+                return
+            if ready.state:
+                self._succeeded(state, kustomization)
+            else:
+                self._failed(state, kustomization, None, lasting=False)
+        except ImageUpdaterError as error:
+            if not stop.is_set():
+                await self._refuse(state, entry, error)
+        finally:
+            task.cancel()
+
+    # ------------------------------------------------------------------------------------------- what is said of it
+
+    async def _tell(
+        self,
+        state: State,
+        entry: Entry,
+        ready: Ready,
+        fields: Mapping[str, Any],
+        synced: Synced,
+        happened: tuple[Happening, ...] = (),
+    ) -> None:
+        state.ready = None
+        lines = synced.report.inventory
+        await self._kustomizing.tell(state, entry, ready, fields, lines=lines, happened=happened, handled=True)
+        state.ready, state.generation = ready, entry.generation
+
+    def _succeeded(self, state: State, kustomization: Kustomization) -> None:
+        state.failures = 0
+        routine = routine_after(kustomization, self._context.dice)
+        self._alarm(state, routine if not state.held else min(routine, 60.0))
+        if state.ready is not None and state.ready.state:
+            self._became_ready(state)
+
+    def _failed(
+        self, state: State, kustomization: Kustomization, error: ImageUpdaterError | None, *, lasting: bool
+    ) -> None:
+        state.failures += 1
+        wait = retry_after(
+            kustomization,
+            error,
+            state.failures,
+            lasting=lasting,
+            now=self._context.clock(),
+            dice=self._context.dice,
+        )
+        self._alarm(state, wait)
+
+    async def _refuse(self, state: State, entry: Entry, error: ImageUpdaterError) -> None:
+        """It was not applied."""
+        before = self._context.status.current(entry)
+        fields = _standing_fields(before)
+        lasting = isinstance(error, RenderError | DocumentError | SpecError)
+        if lasting and state.revision is not None and state.tried == state.content:
+            fields["lastAttemptedRevision"] = str(state.revision)
+        ready = kept_off(error)
+        await self._kustomizing.tell(state, entry, ready, fields, handled=True)
+        state.ready, state.generation = ready, entry.generation
+        kustomization = entry.value
+        if not isinstance(kustomization, Kustomization):
+            self._alarm(state, None)
+        elif isinstance(error, Waiting):
+            others = any(not known.owned for key in state.waits_for if (known := self._states.get(key)) is not None)
+            alone = isinstance(error, DependencyNotReady) and not others
+            self._alarm(state, None if alone else LOOK_AGAIN)
+        elif isinstance(error, DependencyCycle | FieldConflict):
+            self._alarm(state, None)
+        else:
+            self._metrics.syncs["failed"] += 1
+            if lasting:
+                await self._planning.note_broken(state, kustomization)
+            self._failed(state, kustomization, error, lasting=lasting)
+
+
+def _standing_fields(before: Mapping[str, Any]) -> dict[str, Any]:
+    """What was said of objects stays said while nothing new is known of them."""
+    return {name: before.get(name) for name in ("drift", "unhealthy", "healthCounts", "failed")}

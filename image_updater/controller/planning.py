@@ -1,0 +1,168 @@
+"""What each Kustomization will be at the newest revision of its source: planned together, told one by one.
+
+A commit is planned for all Kustomizations of its repository in one go (milliseconds: pipeline/building.py), before the
+first of them is built. So it is known at once which ones it changes, and which ones may take an object over that
+another one loses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from image_updater.api.model import Kustomization
+from image_updater.controller.elsewhere import mentions
+from image_updater.controller.remoteclusters import target_name
+from image_updater.controller.states import State, content_of, content_of_error
+from image_updater.errors import DocumentError, ImageUpdaterError
+from image_updater.pipeline.building import Plan
+from image_updater.pipeline.tasks import Tasks
+from image_updater.sync.inventory import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from image_updater.api.model import ObjectKey
+    from image_updater.cluster.model import Ref
+    from image_updater.controller.context import Context
+    from image_updater.controller.elsewhere import Index
+    from image_updater.controller.fetching import Revision
+    from image_updater.controller.sources import Sources
+    from image_updater.pipeline.building import Builds
+
+
+class Planning:
+    """See the module. Used from one event loop."""
+
+    def __init__(
+        self,
+        context: Context,
+        sources: Sources,
+        builds: Builds,
+        *,
+        states: Mapping[ObjectKey, State],
+        index: Index,
+        account: Callable[[Kustomization], str | None],
+        planned: Callable[[State], None],
+    ) -> None:
+        """`planned` is called for each Kustomization of ours, when all of its source are planned."""
+        self._context = context
+        self._sources = sources
+        self._builds = builds
+        self._states = states
+        self._index = index
+        self._account = account
+        self._planned = planned
+        self._due: dict[ObjectKey, set[ObjectKey]] = {}
+        self._busy: set[ObjectKey] = set()
+        self._tasks = Tasks()
+
+    def plan(self, source: ObjectKey, keys: Iterable[ObjectKey]) -> None:
+        """Soon, and once however often it is asked for meanwhile."""
+        self._due.setdefault(source, set()).update(keys)
+        if source not in self._busy:
+            self._busy.add(source)
+            self._tasks.start(self._run(source), then=lambda: self._busy.discard(source))
+
+    def plan_all(self, source: ObjectKey) -> None:
+        """Its revision moved."""
+        self.plan(source, [key for key, state in self._states.items() if _source(state) == source])
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._tasks.end()
+
+    async def _run(self, source: ObjectKey) -> None:
+        while keys := self._due.pop(source, None):
+            wanted = {
+                key: state.entry
+                for key in sorted(keys)
+                if (state := self._states.get(key)) is not None and _source(state) == source
+            }
+            revision = self._sources.revision(source)
+            answers: Mapping[ObjectKey, Plan | ImageUpdaterError] = {}
+            if revision is not None:
+                specs = [entry.value for entry in wanted.values() if isinstance(entry.value, Kustomization)]
+                answers = await self._builds.plan_all(revision.tree, specs, line=revision.line)
+            done = []
+            for key, entry in wanted.items():
+                state = self._states.get(key)
+                # A spec that has changed meanwhile is planned again by itself.
+                if state is not None and state.entry.uid == entry.uid and state.entry.value == entry.value:
+                    await self._note(state, revision, answers.get(key))
+                    done.append(state)
+            for state in done:
+                if state.owned:
+                    self._planned(state)
+
+    async def _note(self, state: State, revision: Revision | None, answer: Plan | ImageUpdaterError | None) -> None:
+        kustomization = state.entry.value
+        assert isinstance(kustomization, Kustomization)
+        state.revision, state.plan = revision, answer
+        if isinstance(answer, Plan):
+            state.content = content_of(answer, kustomization, self._account(kustomization))
+        else:
+            state.content = content_of_error(answer) if answer is not None else None
+        name = target_name(kustomization)
+        if not state.owned:
+            self._note_other(state, name)
+        elif answer is None or kustomization.suspend:
+            return  # what it held at last is what it holds
+        elif isinstance(answer, Plan):
+            if state.built == state.content:
+                self._index.settle(state.key)
+            else:
+                self._index.unsettle(state.key, name)
+        else:
+            self._index.unsettle(state.key, name, await self._meant(state))
+
+    def _note_other(self, state: State, name: str) -> None:
+        """One of another shard: status says what it has applied, and of which content."""
+        status = state.entry.status
+        try:
+            lines = load(status.get("inventory"))
+        except DocumentError:
+            lines = ()  # in ConfigMaps: whether it holds an object is not known, so it may
+        self._index.known(state.key, name, (line.ref for line in lines))
+        large = bool((status.get("inventory") or {}).get("configMaps"))
+        if status.get("lastAppliedContent") == state.content and not large:
+            self._index.settle(state.key)
+        else:
+            self._index.unsettle(state.key, name)
+
+    def refresh_others(self) -> None:
+        """Their status moves without anybody being told: looked at before it is relied on."""
+        for key, state in self._states.items():
+            entry = None if state.owned else self._context.cache.get("Kustomization", key)
+            if entry is not None and isinstance(entry.value, Kustomization):
+                state.entry = entry
+                self._note_other(state, target_name(entry.value))
+
+    async def note_broken(self, state: State, kustomization: Kustomization) -> None:
+        """What it would hold is not known, because it does not build."""
+        if state.built != state.content:
+            self._index.unsettle(state.key, target_name(kustomization), await self._meant(state))
+
+    async def _meant(self, state: State) -> Callable[[Ref], bool]:
+        """For one that does not build: which objects its files may be about."""
+        return await asyncio.to_thread(_mentions, state.revision, state.plan, state.entry.value)
+
+
+def _source(state: State) -> ObjectKey | None:
+    value: Any = state.entry.value
+    return value.source_ref if isinstance(value, Kustomization) and not state.entry.deleting else None
+
+
+def _mentions(revision: Revision | None, plan: object, kustomization: object) -> Callable[[Ref], bool]:
+    assert isinstance(kustomization, Kustomization)
+    prefix, suffix = kustomization.name_prefix or "", kustomization.name_suffix or ""
+    texts: list[bytes] = []
+    if isinstance(plan, Plan):
+        texts = [plan.tree.read(path) for path in sorted(plan.root.closure)]
+    elif revision is not None:
+        folder = "" if kustomization.path in (".", "") else kustomization.path.removeprefix("./").rstrip("/") + "/"
+        tree = revision.tree
+        paths = [path for path in tree.files() if path.startswith(folder) and path.endswith((".yaml", ".yml", ".json"))]
+        texts = [tree.read(path) for path in paths]
+    return mentions(texts, prefix=prefix, suffix=suffix)

@@ -1,0 +1,325 @@
+"""Kustomization objects: what each path of Git says is made so in its cluster, and kept so.
+
+This module says when. A Kustomization works when its content moved (the files it renders, or its spec), when somebody
+asked, when something was changed in the cluster, when what it waited for is ready, or when its interval is over; what
+is equal costs a look-up. Workers are bounded and never wait for health, dependencies or other Kustomizations: those
+waits hold no worker, and a newer revision ends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from image_updater.api.model import Kustomization, ObjectKey
+from image_updater.controller import dependencies
+from image_updater.controller.agenda import Agenda, Priority
+from image_updater.controller.attempting import Attempting
+from image_updater.controller.elsewhere import Index
+from image_updater.controller.inventories import Inventories
+from image_updater.controller.kustomizing import Kustomizing
+from image_updater.controller.planning import Planning
+from image_updater.controller.remembering import Remembering
+from image_updater.controller.remoteclusters import Clusters, secret_of, target_name
+from image_updater.controller.states import State
+from image_updater.controller.syncmetrics import SyncMetrics
+from image_updater.controller.tearing import Tearing
+from image_updater.errors import ImageUpdaterError
+from image_updater.pipeline.tasks import Tasks, pause
+from image_updater.sync.manifests import label_value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from image_updater.cluster.model import Ref
+    from image_updater.controller.context import Context
+    from image_updater.controller.fetching import Revision
+    from image_updater.controller.sources import Sources
+    from image_updater.pipeline.building import Builds
+
+log = logging.getLogger("image_updater.sync")
+
+KIND: Final = "Kustomization"
+FAULT: Final = 30.0
+"""Seconds until the next try after a fault of ours."""
+TIDY: Final = 60.0
+"""Seconds between closing what nobody uses and writing what is remembered."""
+
+
+class Syncing:
+    """See the module. `await run()` until cancelled, then `await close()`; used from one event loop."""
+
+    def __init__(self, context: Context, sources: Sources, builds: Builds) -> None:
+        self._context = context
+        self._agenda = Agenda()
+        self._states: dict[ObjectKey, State] = {}
+        self._owners: dict[tuple[str, str], ObjectKey] = {}
+        """Kustomizations by what their owner labels say."""
+        self._cycles: dict[ObjectKey, tuple[ObjectKey, ...]] = {}
+        self._index = Index()
+        self._tasks = Tasks()
+        self._wake = asyncio.Event()
+        self._clusters = Clusters(context, on_moved=self._moved)
+        self._remembering = Remembering(context.session.store.cache("applied"))
+        self._kustomizing = Kustomizing(
+            context,
+            builds=builds,
+            clusters=self._clusters,
+            inventories=Inventories(context.cluster),
+            remembering=self._remembering,
+            index=self._index,
+            built=self._built,
+        )
+        self._planning = Planning(
+            context,
+            sources,
+            builds,
+            states=self._states,
+            index=self._index,
+            account=self._clusters.account,
+            planned=self._planned,
+        )
+        self.metrics = SyncMetrics(
+            queued=lambda: len(self._agenda),
+            working=lambda: sum(state.working for state in list(self._states.values())),
+            waiting=lambda: self._attempting.waiting,
+        )
+        self._attempting = Attempting(
+            context,
+            sources,
+            self._kustomizing,
+            self._planning,
+            self.metrics,
+            states=self._states,
+            cycles=lambda: self._cycles,
+            alarm=self._alarm,
+            became_ready=self._became_ready,
+        )
+        self._tearing = Tearing(context, self._kustomizing, self._clusters, self._index)
+        sources.subscribe(self._revision)
+        context.secrets.subscribe(self._secrets_changed)
+
+    # ------------------------------------------------------------------------------------------- the loop
+
+    async def run(self) -> None:
+        """For ever: changes of objects, and work as workers are free."""
+        watching = asyncio.create_task(self._watch())
+        tidying = asyncio.create_task(self._tidy())
+        try:
+            while True:
+                now = self._context.monotonic()
+                for key in self._agenda.rings(now):
+                    self._agenda.put(key, Priority.ROUTINE)
+                while len(tuple(self._tasks)) < self._context.settings.sync_concurrency:
+                    item = self._agenda.pop()
+                    if item is None:
+                        break
+                    self._begin(*item)
+                due = self._agenda.next_alarm()
+                seconds = None if due is None else max(due - self._context.monotonic(), 0.001)
+                waiting = asyncio.create_task(pause(self._wake, seconds))
+                done, _ = await asyncio.wait({waiting, watching, tidying}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                self._wake.clear()
+                for task in done - {waiting}:
+                    await task
+        finally:
+            watching.cancel()
+            tidying.cancel()
+
+    async def close(self) -> None:
+        """Stop between two requests, close what is open, write what is remembered."""
+        for state in self._states.values():
+            state.newer = True
+            state.stop.set()
+        for task in self._tasks:
+            task.cancel()
+        await self._tasks.end()
+        await self._attempting.close()
+        await self._planning.close()
+        await self._clusters.close()
+        await asyncio.to_thread(self._remembering.flush)
+
+    async def _watch(self) -> None:
+        changes = self._context.cache.subscribe([KIND])
+        while True:
+            for _, key in sorted(await changes.next()):
+                self._observe(key)
+            self._cycles = dependencies.cycles(
+                {
+                    key: state.entry.value.depends_on
+                    for key, state in self._states.items()
+                    if isinstance(state.entry.value, Kustomization)
+                }
+            )
+            self._wake.set()
+
+    async def _tidy(self) -> None:
+        while True:
+            await self._context.sleep(TIDY)
+            await self._clusters.sweep()
+            await asyncio.to_thread(self._remembering.flush)
+
+    # ------------------------------------------------------------------------------------------- what happens
+
+    def _observe(self, key: ObjectKey) -> None:
+        """An object as it is now."""
+        entry = self._context.cache.get(KIND, key)
+        state = self._states.get(key)
+        if state is not None and (entry is None or entry.uid != state.entry.uid):
+            self._forget(state)
+            state = None
+        if entry is None:
+            return
+        owned = self._context.owns(entry)
+        new = state is None
+        if state is None:
+            state = self._states[key] = State(key=key, entry=entry, owned=owned)
+            self._owners[label_value(key.namespace), label_value(key.name)] = key
+        old, was = state.entry, state.owned
+        state.entry, state.owned = entry, owned
+        edited = new or was is not owned or (old.generation, old.deleting) != (entry.generation, entry.deleting)
+        handled = self._context.status.current(entry).get("lastHandledReconcileAt")
+        asked = entry.requested not in (None, handled) and (new or entry.requested != old.requested)
+        if not edited and not asked:
+            return
+        state.dirty = True
+        state.force = state.force or asked
+        kustomization = entry.value
+        secret = secret_of(kustomization) if isinstance(kustomization, Kustomization) else None
+        self._context.secrets.want(f"{KIND} {key}", [secret] if secret is not None and owned else [])
+        if not owned:
+            self._agenda.drop(key)
+            state.stop.set()
+        if isinstance(kustomization, Kustomization) and kustomization.source_ref is not None and not entry.deleting:
+            self._planning.plan(kustomization.source_ref, [key])
+        elif owned:
+            self._put(state, Priority.CHANGED)
+
+    def _forget(self, state: State) -> None:
+        state.newer = True
+        state.stop.set()
+        del self._states[state.key]
+        self._owners.pop((label_value(state.key.namespace), label_value(state.key.name)), None)
+        self._agenda.drop(state.key)
+        self._index.forget(state.key)
+        self._clusters.release(state.key)
+        self._context.secrets.want(f"{KIND} {state.key}", [])
+        self._wake_held()
+        self._wake_waiting(state.key)
+
+    def _revision(self, revision: Revision) -> None:
+        self._planning.plan_all(revision.repository)
+
+    def _planned(self, state: State) -> None:
+        """It is known what it will be: does it have to work?"""
+        status = self._context.status.current(state.entry)
+        moved = state.content != state.tried
+        if state.working and moved:
+            state.newer = True
+        if state.waiter is not None and moved:
+            state.stop.set()
+        if state.dirty or moved:
+            equal = status.get("lastAppliedContent") == state.content and not state.force
+            routine = equal and status.get("observedGeneration") == state.entry.generation
+            self._put(state, Priority.ROUTINE if routine else Priority.CHANGED)
+        else:
+            self._wake_waiting(state.key)
+            self._wake_held()
+
+    def _moved(self, ref: Ref, owner: ObjectKey) -> None:
+        """Something that we set was changed in a cluster. `owner` is what the labels say."""
+        key = self._owners.get((owner.namespace, owner.name))
+        state = self._states.get(key) if key is not None else None
+        if state is not None and state.owned:
+            self._put(state, Priority.MOVED)
+
+    def _secrets_changed(self, keys: frozenset[ObjectKey]) -> None:
+        for state in self._states.values():
+            value = state.entry.value
+            if state.owned and isinstance(value, Kustomization) and secret_of(value) in keys:
+                state.dirty = state.force = True
+                self._put(state, Priority.CHANGED)
+
+    def _built(self, state: State) -> None:
+        self._wake_held()
+
+    def _became_ready(self, state: State) -> None:
+        self._wake_waiting(state.key)
+        self._wake_held()
+
+    def _wake_waiting(self, key: ObjectKey) -> None:
+        """Those that were refused because of it."""
+        for state in self._states.values():
+            if key in state.waits_for and self._attempting.unready(key) is None:
+                self._put(state, Priority.CHANGED)
+
+    def _wake_held(self) -> None:
+        """Those whose objects another one was to take over, where nobody is to any more."""
+        for state in self._states.values():
+            value = state.entry.value
+            if state.held and isinstance(value, Kustomization):
+                ask = self._index.ask(state.key, target_name(value))
+                if any((said := ask(ref)).renders is None and said.unsettled is None for ref in state.held):
+                    self._put(state, Priority.MOVED)
+
+    # ------------------------------------------------------------------------------------------- work
+
+    def _put(self, state: State, priority: Priority) -> None:
+        self._agenda.put(state.key, priority)
+        self._wake.set()
+
+    def _alarm(self, state: State, seconds: float | None) -> None:
+        if self._states.get(state.key) is not state:
+            return
+        if seconds is None:
+            self._agenda.clear_alarm(state.key)
+        else:
+            self._agenda.set_alarm(state.key, self._context.monotonic() + seconds)
+            self._wake.set()
+
+    def _begin(self, key: ObjectKey, priority: Priority) -> None:
+        state = self._states.get(key)
+        if state is None or not state.owned:
+            return
+        if state.working:
+            state.again = priority if state.again is None else min(state.again, priority)
+            return
+        state.working = True
+        self._tasks.start(self._work(state), then=lambda: self._end(state))
+
+    def _end(self, state: State) -> None:
+        state.working = False
+        again, state.again = state.again, None
+        if again is not None and self._states.get(state.key) is state:
+            self._agenda.put(state.key, again)
+        self._wake.set()
+
+    async def _work(self, state: State) -> None:
+        try:
+            entry = self._context.cache.get(KIND, state.key)
+            if entry is None or entry.uid != state.entry.uid:
+                return  # its end comes by the watch
+            state.entry = entry
+            if entry.deleting:
+                await self._tear_down(state)
+            else:
+                await self._attempting.run(state)
+        except ImageUpdaterError as error:
+            log.warning("%s %s: %s", KIND, state.key, error)
+            self._alarm(state, FAULT)
+        except Exception:
+            self._alarm(state, FAULT)
+            raise
+
+    async def _tear_down(self, state: State) -> None:
+        state.dirty = state.newer = False
+        state.stop.set()
+        left = await self._tearing.run(state, state.entry)
+        self._alarm(state, left.again)
+
+    @property
+    def states(self) -> Mapping[ObjectKey, State]:
+        """For tests and for those who look."""
+        return self._states

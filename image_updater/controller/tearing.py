@@ -1,0 +1,131 @@
+"""A Kustomization is being deleted: its objects go first, by its deletionPolicy, then its finalizer.
+
+It does not hang for ever. What may pass (a cluster that does not answer, an object with finalizers) is tried again for
+PATIENCE seconds from the moment of the deletion; what somebody would have to mend (rights, a Secret with a kubeconfig
+that is gone) for LASTING seconds, and not at all when the namespace goes too: then these went with it. After that the
+Kustomization is let go, and a Warning says what stays. A suspended one lets its objects stay, as Flux does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from image_updater.api.model import Kustomization
+from image_updater.cluster.model import Resource
+from image_updater.controller.finalizing import FINALIZER, set_finalizer
+from image_updater.controller.outcomes import kept_off, standing
+from image_updater.controller.remoteclusters import target_name
+from image_updater.controller.status import Happening, Ready, resource_of
+from image_updater.errors import ImageUpdaterError, Terminal
+from image_updater.sync.model import Action, SyncRequest
+
+if TYPE_CHECKING:
+    from image_updater.controller.cache import Entry
+    from image_updater.controller.context import Context
+    from image_updater.controller.elsewhere import Index
+    from image_updater.controller.kustomizing import Kustomizing
+    from image_updater.controller.remoteclusters import Clusters
+    from image_updater.controller.states import State
+    from image_updater.sync.model import SyncReport
+
+PATIENCE: Final = 600.0
+LASTING: Final = 60.0
+HELD: Final = 30.0
+"""Seconds that objects which another Kustomization renders are waited for: it has them then, or will make them."""
+
+_NAMESPACES: Final = Resource(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """Nothing more to do (`again` is None), or when to try again."""
+
+    again: float | None = None
+
+
+class Tearing:
+    """See the module."""
+
+    def __init__(self, context: Context, kustomizing: Kustomizing, clusters: Clusters, index: Index) -> None:
+        self._context = context
+        self._kustomizing = kustomizing
+        self._clusters = clusters
+        self._index = index
+
+    async def run(self, state: State, entry: Entry) -> Left:
+        """Raises ClusterError when the finalizer itself cannot be taken away."""
+        if FINALIZER not in entry.finalizers:
+            return Left()
+        kustomization = entry.value
+        if not isinstance(kustomization, Kustomization):
+            return await self._let_go(state, entry, "its spec cannot be read")
+        if kustomization.suspend:
+            return await self._let_go(state, entry, "it is suspended")
+        try:
+            report = await self._remove(state, entry, kustomization)
+        except ImageUpdaterError as error:
+            return await self._failed(state, entry, error)
+        if report.ok and not report.inventory:
+            return await self._let_go(state, entry, None)
+        survivors = {line.ref for line in report.inventory}
+        held = {done.ref for done in report.done if done.action is Action.HELD}
+        if not report.errors and survivors <= held:
+            if await self._since(entry) >= HELD:
+                return await self._let_go(state, entry, None)
+            return Left(again=5.0)
+        await self._kustomizing.tell(state, entry, _ready(report), {}, lines=report.inventory)
+        return await self._failed(state, entry, report.errors[0] if report.errors else None)
+
+    async def _remove(self, state: State, entry: Entry, kustomization: Kustomization) -> SyncReport:
+        inventory = await self._kustomizing.inventory(state, entry, kustomization)
+        _, syncer = await self._clusters.open(kustomization)
+        return await syncer.teardown(
+            SyncRequest(
+                kustomization=kustomization,
+                revision="",
+                manifests=(),
+                inventory=inventory,
+                elsewhere=self._index.ask(state.key, target_name(kustomization)),
+            )
+        )
+
+    async def _failed(self, state: State, entry: Entry, error: ImageUpdaterError | None) -> Left:
+        since = await self._since(entry)
+        lasting = isinstance(error, Terminal)
+        if since >= (LASTING if lasting else PATIENCE) or (lasting and await self._goes_too(entry)):
+            return await self._let_go(state, entry, str(error) if error is not None else "they do not go")
+        if error is not None:
+            await self._kustomizing.tell(state, entry, kept_off(error), {})
+        return Left(again=5.0 if since < LASTING else 30.0)
+
+    async def _let_go(self, state: State, entry: Entry, why: str | None) -> Left:
+        if why is not None:
+            count = len(state.inventory or ())
+            what = f"{count:,} objects stay" if count else "what it applied stays"
+            happened = Happening(reason="PruneAbandoned", message=f"{what}: {why}", warning=True)
+            before = self._context.status.current(entry)
+            ready = standing(before) or Ready(state=False, reason=happened.reason, message=happened.message)
+            await self._kustomizing.tell(state, entry, ready, {}, happened=(happened,))
+        await set_finalizer(self._context.cluster, entry, wanted=False)
+        return Left()
+
+    async def _since(self, entry: Entry) -> float:
+        """Seconds since it was deleted, by the server's clock and ours."""
+        body = await self._context.cluster.get(
+            resource_of(entry.kind), entry.key.name, entry.key.namespace, metadata_only=True
+        )
+        text = ((body or {}).get("metadata") or {}).get("deletionTimestamp")
+        if text is None:
+            return PATIENCE
+        return (self._context.clock() - datetime.fromisoformat(str(text))).total_seconds()
+
+    async def _goes_too(self, entry: Entry) -> bool:
+        body = await self._context.cluster.get(_NAMESPACES, entry.key.namespace, metadata_only=True)
+        return body is None or bool(body["metadata"].get("deletionTimestamp"))
+
+
+def _ready(report: SyncReport) -> Ready:
+    texts = [str(error) for error in report.errors[:3]] or ["some objects are still there"]
+    return Ready(state=False, reason="PruneFailed", message="; ".join(texts), reconciling=True)
