@@ -230,7 +230,7 @@ class Application:
         apply that changes anything. It counts whole seconds, so it is not asked where Git has just changed.
         """
         after = Seen.of(answer)
-        if after.version == before.version:
+        if after.version and after.version == before.version:
             return True
         has_status = "generation" in answer["metadata"]
         same_git = self.known is None or self.known.digest == self.digest

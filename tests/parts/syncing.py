@@ -1,4 +1,4 @@
-"""What calls a Syncer in tests: it keeps inventories and what is known between syncs, as the controller's status does."""
+"""What calls a Syncer in tests: it keeps inventories and what is known between syncs, as a status does."""
 
 from __future__ import annotations
 
@@ -155,7 +155,12 @@ async def rigged(plane: ControlPlane, namespace: str) -> AsyncIterator[Rig]:
     config = ClusterConfig.load(kubeconfig=plane.kubeconfig_of(namespace, "controller"), environment={})
     own = await Cluster.connect(config)
     moved: list[tuple[Ref, ObjectKey]] = []
-    watches = Watches(own, on_moved=lambda ref, owner: moved.append((ref, owner)))
+
+    def on_moved(ref: Ref, owner: ObjectKey) -> None:
+        if owner.namespace == namespace:  # other tests' objects carry owner labels too
+            moved.append((ref, owner))
+
+    watches = Watches(own, on_moved=on_moved)
     try:
         yield Rig(plane=plane, namespace=namespace, own=own, watches=watches, moved=moved)
     finally:
