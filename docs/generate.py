@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import importlib.util
-import pkgutil
 import re
 import sys
 from enum import StrEnum
@@ -25,7 +23,7 @@ from image_updater.api.fields import ListOf, MapOf, Struct
 from image_updater.api.kinds import KINDS, LATER_KINDS
 from image_updater.api.model import API_VERSION
 from image_updater.api.rbac import RULES
-from image_updater.api.status import STATUS, Many, Record
+from image_updater.api.status import REASONS, STATUS, Many, Record
 from image_updater.cli.app import cli
 from image_updater.settings import OTHER_VARIABLES, Role, Settings
 
@@ -224,7 +222,7 @@ def commands() -> Iterator[str]:
 
 
 def reasons() -> Iterator[str]:
-    """The error tree: what a condition's reason means and what happens next."""
+    """The error tree: what a condition's reason means and what happens next; and what is no error."""
     yield "# Reasons\n"
     yield "The reason of a condition or an error says what happens next: *terminal* waits for its input to change,"
     yield "*transient* is tried again, *waiting* needs something to happen first."
@@ -238,6 +236,10 @@ def reasons() -> Iterator[str]:
         )
         room = kind.__module__.split(".")[1]
         yield f"| `{kind.reason}` | {'' if room == 'errors' else room} | {state} | {_cell(_meaning(kind))} |"
+    yield "\n## Of conditions and Events\n"
+    yield "In a cluster the reason of an error is that of the conditions `Ready` and `Stalled`. Beside them:\n"
+    for name, meaning in REASONS.items():
+        yield f"- `{name}`: {meaning}"
 
 
 _BRANCH = re.compile(r"^[ │]*(?:[├└]── )?([\w, ]+?)(?: \(\w+\))? {2,}(\S.*)$", re.MULTILINE)
@@ -260,7 +262,7 @@ def _meaning(kind: type[errors.ImageUpdaterError]) -> str:
 
 def _leaves(kind: type[errors.ImageUpdaterError]) -> Iterator[type[errors.ImageUpdaterError]]:
     for each in kind.__subclasses__():
-        if "reason" in vars(each) and each.__module__.endswith(".errors"):
+        if "reason" in vars(each) and each.__module__.startswith("image_updater."):
             yield each
         yield from _leaves(each)
 
@@ -279,11 +281,16 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
 }
 
 
+_REASON = re.compile(r'^    reason(?:: ClassVar\[str\])? = "', re.MULTILINE)
+"""In a class: an error's own reason."""
+
+
 def load_rooms() -> None:
     """Import the modules with errors, so that the tree is whole."""
-    for room in pkgutil.iter_modules(image_updater.__path__):
-        if room.ispkg and importlib.util.find_spec(f"image_updater.{room.name}.errors") is not None:
-            importlib.import_module(f"image_updater.{room.name}.errors")
+    top = Path(image_updater.__path__[0])
+    for path in sorted(top.rglob("*.py")):
+        if _REASON.search(path.read_text()):
+            importlib.import_module(".".join(("image_updater", *path.relative_to(top).with_suffix("").parts)))
 
 
 def page(name: str) -> str:

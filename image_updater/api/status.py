@@ -457,6 +457,23 @@ STATUS: Final[Mapping[str, Record]] = {
 """By kind."""
 
 
+REASONS: Final[Mapping[str, str]] = {
+    "Succeeded": "it works; the message says what was decided, fetched or written",
+    "ReconciliationSucceeded": "the revision is applied, and healthy where that is waited for",
+    "Progressing": "at work: the message says with what",
+    "Suspended": "`spec.suspend` is set: nothing is done",
+    "Held": "an ImagePolicy chooses nothing yet: dates are missing, or somebody has to decide",
+    "NothingEligible": "no tag of the image fits the policy; `image-updater explain` says why of each",
+    "CommitPushed": "an Event: images were moved in Git",
+    "SitesRefused": "an Event: images that should move and cannot; `status.sites` has them all",
+    "HealthCheckFailed": "applied, and not healthy: failed, or not healthy within `spec.timeout`",
+    "ApplyFailed": "objects could not be applied, for several reasons; `status.failed` has them",
+    "PruneFailed": "objects that left Git could not be deleted; they stay in the inventory and are tried again",
+    "PruneAbandoned": "the Kustomization is deleted, and what it applied stays, because nothing can delete it any more",
+}
+"""Reasons of conditions and Events that are no errors of the tree (errors.py). A test finds those that are missing."""
+
+
 def status_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """A status as JSON, None left out, lists cut to their length. Raises UndeclaredStatus for what is not declared."""
     return STATUS[kind].json(fields, "status")
