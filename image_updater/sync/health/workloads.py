@@ -41,7 +41,7 @@ def deployment(body: Body) -> Verdict:
     if updated < want:
         verdict = so_many(updated, want, "replicas are updated")
     elif number(status, "replicas") > updated:
-        verdict = in_progress(f"{number(status, 'replicas') - updated} old replicas are still there")
+        verdict = in_progress(f"old replicas are still there ({number(status, 'replicas') - updated})")
     elif available < updated:
         verdict = so_many(available, updated, "updated replicas are available")
     elif number(status, "readyReplicas") < want:
@@ -49,7 +49,7 @@ def deployment(body: Body) -> Verdict:
     elif "Available" in said and not said["Available"].true:
         verdict = in_progress(said["Available"].words)
     if verdict is None:
-        return current(f"{want} replicas are available")
+        return current(f"{want} of {want} replicas are available")
     if spec.get("paused") is True:
         return in_progress(f"{verdict.message}, and the rollout is paused")
     failure = said.get("ReplicaFailure")
@@ -70,12 +70,13 @@ def stateful_set(body: Body) -> Verdict:
         return so_many(number(status, "availableReplicas"), want, "replicas are available")
     strategy = mapping(spec, "updateStrategy")
     if text(strategy, "type") == "OnDelete":
-        return current(f"{want} replicas are ready; they are updated when they are deleted")
+        return current(f"{want} of {want} replicas are ready; each is updated when it is deleted")
     partition = min(number(mapping(strategy, "rollingUpdate"), "partition"), want)
     updated = number(status, "updatedReplicas")
     if updated < want - partition and text(status, "currentRevision") != text(status, "updateRevision"):
         return so_many(updated, want - partition, "replicas are updated")
-    return current(f"{want} replicas are ready" + (f", {want - partition} of them to be updated" if partition else ""))
+    held = f"; the partition holds {partition} back" if partition else ""
+    return current(f"{want} of {want} replicas are ready{held}")
 
 
 def daemon_set(body: Body) -> Verdict:
@@ -92,7 +93,7 @@ def daemon_set(body: Body) -> Verdict:
     ):
         if number(status, name) < want and not (on_delete and name == "updatedNumberScheduled"):
             return so_many(number(status, name), want, what)
-    return current(f"{want} pods are available")
+    return current(f"{want} of {want} pods are available")
 
 
 def replica_set(body: Body) -> Verdict:
@@ -112,8 +113,8 @@ def replica_set(body: Body) -> Verdict:
         if number(status, name) < want:
             return so_many(number(status, name), want, what)
     if number(status, "replicas") > want:
-        return in_progress(f"{number(status, 'replicas') - want} replicas too many are still there")
-    return current(f"{want} replicas are available")
+        return in_progress(f"too many replicas are still there ({number(status, 'replicas') - want})")
+    return current(f"{want} of {want} replicas are available")
 
 
 def pod(body: Body) -> Verdict:
@@ -176,7 +177,7 @@ def disruption_budget(body: Body) -> Verdict:
     healthy, wanted = number(status, "currentHealthy"), number(status, "desiredHealthy")
     if healthy < wanted and number(status, "expectedPods") > 0:
         return so_many(healthy, wanted, "pods are healthy")
-    return current(f"{healthy} pods are healthy")
+    return current(f"healthy pods: {healthy}")
 
 
 def autoscaler(body: Body) -> Verdict:

@@ -87,7 +87,7 @@ SECRET_FIELDS = ("password", "clientSecret", "accessKey", "bearerToken", "tls.ke
 SECRET_VARIABLES = """
 PASSWORD DB_PASSWORD dbPasswd API_TOKEN CLIENT_SECRET AWS_SECRET_ACCESS_KEY SIGNING_KEY ENCRYPTION_KEY apiKey SENTRY_DSN
 BASIC_AUTH AUTHORIZATION DB_PWD REDIS_PASS PASSPHRASE CREDENTIALS CONNECTION_STRING
-""".split()
+""".split()  # noqa: SIM905
 
 
 def env(name: str, value: Any) -> dict[str, Any]:
