@@ -296,6 +296,9 @@ class _Kind:
         if written is not None:
             before = self.objects.get(short)
             self.objects[short] = written
+            if before is not None and before.owner != written.owner:
+                # One Kustomization of ours took it from another, which is to know.
+                self._watches.tell(self._resource, short, before.owner)
             if meanwhile is not None and meanwhile[0] < written.version:
                 meanwhile = None
             if meanwhile is None and (before is None or before.version != written.version):
