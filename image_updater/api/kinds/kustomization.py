@@ -232,8 +232,9 @@ SPEC: Final = Struct(
         Field(
             name="serviceAccountName",
             type=_NAME,
-            shown="`--default-service-account`",
-            doc="service account of this namespace that applies; never the controller itself",
+            shown="`--default-service-account`; with kubeConfig its own user",
+            doc="service account of this namespace that applies, never the controller itself; with kubeConfig it is one of "
+            "that cluster",
         ),
         Field(
             name="dependsOn",
