@@ -233,8 +233,8 @@ SPEC: Final = Struct(
             name="serviceAccountName",
             type=_NAME,
             shown="`--default-service-account`; with kubeConfig its own user",
-            doc="service account of this namespace that applies, never the controller itself; with kubeConfig it is one of "
-            "that cluster",
+            doc="service account of this namespace that applies, never the controller itself; with kubeConfig it is "
+            "one of that cluster",
         ),
         Field(
             name="dependsOn",
