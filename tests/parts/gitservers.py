@@ -140,7 +140,8 @@ def commit(path: Path, files: Mapping[str, str | None], *, branch: str = "main",
         git("read-tree", heads, cwd=path, env=index)
     for name, text in files.items():
         if text is None:
-            git("update-index", "--force-remove", name, cwd=path, env=index)
+            # `--force-remove` wants a work tree.
+            git("update-index", "--index-info", cwd=path, stdin=f"0 {'0' * 40}\t{name}\n".encode(), env=index)
             continue
         blob = git("hash-object", "-w", "--stdin", cwd=path, stdin=text.encode())
         git("update-index", "--add", "--cacheinfo", f"100644,{blob},{name}", cwd=path, env=index)
