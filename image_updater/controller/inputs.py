@@ -8,7 +8,8 @@ Kustomization as the name of a root.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from image_updater.api.model import (
     GitRepository,
@@ -18,7 +19,7 @@ from image_updater.api.model import (
     ObjectKey,
     Objects,
 )
-from image_updater.errors import AccessDenied, ImageUpdaterError, SpecError, Where
+from image_updater.errors import AccessDenied, ImageUpdaterError, SpecError, Waiting, Where
 from image_updater.git import urls
 from image_updater.pipeline.branches import SourceNotFound
 from image_updater.pipeline.watching import Reading
@@ -34,6 +35,15 @@ POLICY: Final = "ImagePolicy"
 AUTOMATION: Final = "ImageUpdateAutomation"
 REPOSITORY: Final = "GitRepository"
 KUSTOMIZATION: Final = "Kustomization"
+
+
+_Object = TypeVar("_Object", ImagePolicy, ImageUpdateAutomation)
+
+
+class SourceInvalid(Waiting):
+    """An automation's GitRepository is there, and not as it has to be."""
+
+    reason = "SourceInvalid"
 
 
 class ClusterObjects:
@@ -136,8 +146,8 @@ class ClusterObjects:
         )
         differing: dict[ObjectKey, ImagePolicy | None] = {}
         for key in sorted(keys):
-            policy = made.get(key)
-            if policy is self._policies.get(key):
+            policy, known = made.get(key), self._policies.get(key)
+            if policy is known or policy == known:
                 continue
             differing[key] = policy
             if policy is None:
@@ -173,13 +183,14 @@ class ClusterObjects:
             for each in self._automations
         ):
             return None
-        return entry.value
+        return _plain(entry.value)
 
     def _arrange(self) -> None:
         """The automations of this shard that can work, and the repositories they write to."""
         automations: list[ImageUpdateAutomation] = []
         repositories: dict[ObjectKey, GitRepository] = {}
         blocked: dict[ObjectKey, ImageUpdaterError] = {}
+        known = {each.key: each for each in self._automations}
         for key, entry in sorted(self._context.cache.entries(AUTOMATION).items()):
             automation = entry.value
             if entry.deleting or not isinstance(automation, ImageUpdateAutomation) or not self._context.owns(entry):
@@ -189,7 +200,8 @@ class ClusterObjects:
             except ImageUpdaterError as error:
                 blocked[key] = error
                 continue
-            automations.append(automation)
+            automation = _plain(automation)
+            automations.append(known[key] if known.get(key) == automation else automation)
             repositories[repository.key] = repository
         self.blocked = blocked
         self._automations = tuple(automations)
@@ -219,7 +231,7 @@ class ClusterObjects:
         if entry is None or entry.deleting:
             raise SourceNotFound(f"there is no GitRepository {name}", where=place, remedy="add it, or correct the name")
         if not isinstance(entry.value, GitRepository):
-            raise SourceNotFound(
+            raise SourceInvalid(
                 f"GitRepository {name} is invalid: {entry.error}", where=place, remedy="correct the GitRepository"
             )
         if urls.parse(entry.value.url, where=Where(object=f"{REPOSITORY} {name}", field="spec.url")).local:
@@ -263,6 +275,15 @@ class ClusterObjects:
     def value(self, policy: ObjectKey) -> ImagePolicy | None:
         """The policy as the daemon was given it."""
         return self._policies.get(policy)
+
+    def automation(self, key: ObjectKey) -> ImageUpdateAutomation | None:
+        """The automation as the daemon was given it: the same value until it says something else."""
+        return next((each for each in self._automations if each.key == key), None)
+
+
+def _plain(value: _Object) -> _Object:
+    """Without annotations: none of them has a meaning for the line, and `requestedAt` is no edit."""
+    return replace(value, meta=replace(value.meta, annotations={})) if value.meta.annotations else value
 
 
 def _named(key: ObjectKey, *names: str | None) -> tuple[ObjectKey, ...]:

@@ -69,7 +69,7 @@ class PullSecrets:
         if policy.service_account_name is None and not account.exists:
             account = Account()
         known = self._made.get(policy.key)
-        if known is not None and known[0] is policy and known[1] == account:
+        if known is not None and known[0] == policy and known[1] == account:
             return known[2]
         made = policy
         if account.secrets or account.note:

@@ -20,22 +20,23 @@ from image_updater.controller.branchleases import BranchLeases
 from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, ClusterObjects
 from image_updater.controller.pullsecrets import PullSecrets
 from image_updater.controller.status import Decision, Ready
-from image_updater.errors import ImageUpdaterError
+from image_updater.errors import ImageUpdaterError, Waiting
 from image_updater.pipeline.daemon import Daemon
 from image_updater.pipeline.opening import open_client
 from image_updater.pipeline.outcome import ANNOTATION
 from image_updater.pipeline.selection import Selector
 from image_updater.pipeline.tasks import Tasks
+from image_updater.pipeline.update import update
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from image_updater.controller.cache import Changed, Entry
     from image_updater.controller.context import Context
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.listing import Registry
     from image_updater.pipeline.outcome import Outcome
-    from image_updater.pipeline.report import UpdateReport
+    from image_updater.pipeline.report import UpdateReport, UpdateRequest
     from image_updater.policy.model import Verdict
 
 log = logging.getLogger("image_updater.controller")
@@ -50,8 +51,6 @@ MANY: Final = 2_000
 _PROXIES: Final = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "ALL_PROXY")
 _CLOUDS: Final = ("AWS_", "AZURE_", "GOOGLE_", "GCE_", "IDENTITY_")
 
-Pushed = "Callable[[str, str, str], None]"
-
 
 class Updating:
     """`await run(stop)` until `stop` is set. The daemon's `Observer`."""
@@ -62,11 +61,15 @@ class Updating:
         *,
         leads: Callable[[float], bool] = lambda _: True,
         pushed: Callable[[str, str, str], None] | None = None,
+        apply: Callable[[UpdateRequest], Awaitable[UpdateReport]] = update,
     ) -> None:
-        """`leads(seconds)`: is the Lease ours for that long? `pushed` is told URL, branch and commit of each push."""
+        """`leads(seconds)`: is the Lease ours for that long? `pushed` is told URL, branch and commit of each push.
+        `apply` is the line.
+        """
         self._context = context
         self._leads = leads
         self._pushed = pushed
+        self._apply = apply
         # What the environment offers to a person at a terminal is not offered to everybody who may create an object:
         # no docker config, no SSH agent, no GIT_PASSWORD. A cloud's login is the pod's, for policies that ask for it.
         self._proxies = {name: value for name, value in context.environment.items() if name.upper() in _PROXIES}
@@ -75,6 +78,8 @@ class Updating:
         self._inputs = ClusterObjects(context, self._pulls, self._adopted)
         self._said: dict[tuple[str, ObjectKey], tuple[str, int, Decision]] = {}
         """By object its uid, generation and the decision that was written last."""
+        self._ran: dict[ObjectKey, ImageUpdateAutomation] = {}
+        """Automations as they were when status was last written after a run."""
         self._handling: dict[tuple[str, ObjectKey], str] = {}
         """Requests under way, by object."""
         self._long: dict[ObjectKey, asyncio.Task[None]] = {}
@@ -122,6 +127,7 @@ class Updating:
                 monotonic=context.monotonic,
                 dice=context.dice,
                 session=context.session,
+                apply=self._apply,
                 observer=self,
                 pulls=self._pulls.resolve,
             )
@@ -209,6 +215,7 @@ class Updating:
 
     def _forget(self, kind: str, key: ObjectKey) -> None:
         self._said.pop((kind, key), None)
+        self._ran.pop(key, None)
         task = self._long.pop(key, None) if kind == POLICY else None
         if task is not None:
             task.cancel()
@@ -220,8 +227,7 @@ class Updating:
             handled = entry.requested if error is not None else None
             self._write(entry, Decision(ready=ready, fields=self._fields(entry), handled=handled), error)
             return
-        if entry.kind == POLICY:
-            self._restate(entry)
+        self._restate(entry)
         handled = self._context.status.current(entry).get("lastHandledReconcileAt")
         if entry.requested is not None and entry.requested not in (handled, self._handling.get(_place(entry))):
             self._handling[_place(entry)] = entry.requested
@@ -246,10 +252,15 @@ class Updating:
 
     def _restate(self, entry: Entry) -> None:
         """An edit that changes nothing leads to no new answer: the old one is said of the new generation."""
-        answer = self._selector.answers.get(str(entry.key)) if self._selector is not None else None
-        status = self._context.status.current(entry)
-        if answer is not None and self._answers(answer, entry) and status.get("observedGeneration") != entry.generation:
-            self._say(entry, answer)
+        if self._context.status.current(entry).get("observedGeneration") == entry.generation:
+            return
+        said = self._said.get(_place(entry))
+        if entry.kind == POLICY:
+            answer = self._selector.answers.get(str(entry.key)) if self._selector is not None else None
+            if answer is not None and self._answers(answer, entry):
+                self._say(entry, answer)
+        elif said is not None and self._inputs.automation(entry.key) is self._ran.get(entry.key, entry):
+            self._write(entry, said[2], None)
 
     async def _handle(self, entry: Entry, requested: str) -> None:
         """Somebody set the requestedAt annotation: work, then say that it was done."""
@@ -302,7 +313,9 @@ class Updating:
         """Is it an answer for this object as it is now, and ours to say?"""
         if entry.deleting or not self._context.owns(entry) or not isinstance(entry.value, ImagePolicy):
             return False
-        return not entry.value.suspend and outcome.spec == self._inputs.value(entry.key)
+        if entry.value.suspend or isinstance(outcome.error, Waiting):
+            return False
+        return outcome.spec == self._inputs.value(entry.key)
 
     def _say(self, entry: Entry, outcome: Outcome) -> None:
         listing = outcome.listing
@@ -341,8 +354,10 @@ class Updating:
         assert self._selector is not None
         for automation in branch.automations:
             entry = self._context.cache.get(AUTOMATION, automation.key)
-            if entry is None or entry.deleting or entry.value is not automation or not self._context.owns(entry):
+            if entry is None or entry.deleting or not self._context.owns(entry):
                 continue
+            if self._inputs.automation(automation.key) is not automation:
+                continue  # it was edited meanwhile: the next run says what comes of that
             before = self._fields(entry)
             part = report.automations.get(str(automation.key)) if report is not None else None
             if part is not None:
@@ -354,6 +369,7 @@ class Updating:
                 said, fault = automationstatus.after_failure(error, before), error
             else:
                 continue  # suspended, or gone, while the run was on
+            self._ran[automation.key] = automation
             self._write(entry, Decision(ready=said.ready, fields=said.fields, happened=said.happened), fault)
         if report is not None and self._pushed is not None:
             for commit in report.commits:
