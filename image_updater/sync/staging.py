@@ -109,7 +109,7 @@ class Staging:
         kinds = {(m.api_version, m.ref.kind): m.ref for m in manifests}
         wanted = []
         for (api_version, kind), ref in kinds.items():
-            if watches.watched(ref) or (ref.group, ref.kind) in self._defined:
+            if watches.watched(ref):
                 continue
             try:
                 wanted.append(await self._means.cluster.resource(api_version, kind))
