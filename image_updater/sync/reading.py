@@ -2,8 +2,10 @@
 
 Kustomize quotes on its way out whatever YAML 1.1 would not read as a string, so its output says the same in either
 version; files that were never rendered say what kubectl takes them for: `yes` is a boolean, `014` and `0o14` are 12,
-`1_000` is 1000, `1:30` and `2024-01-01` are strings, integers beyond 64 bits are floats. Where kubectl is lax, this is
-not: a key that stands twice, a key that is no scalar and a number that JSON does not have are errors with their line.
+`1_000` is 1000, `1:30` and `2024-01-01` are strings, integers beyond 64 bits are floats. (Kustomize itself reads a
+plain `yes` as a string and writes it quoted: a file may mean another thing with and without a build, there as here.)
+Where kubectl is lax, this is not: a key that stands twice, a key that is no scalar and a number that JSON does not have
+are errors with their line.
 
 One pass over libyaml's events without nodes between: 5,000 objects are read in about half a second.
 """
