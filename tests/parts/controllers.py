@@ -54,6 +54,16 @@ class Installed:
         """What it asked the API server since a `plane.mark()`, impersonated requests too."""
         return [each for each in self.plane.audit(since) if each.user == self.user]
 
+    def refused(self, since: int = 0) -> set[tuple[str, str, str]]:
+        """(verb, resource, namespace) of what it was not allowed as itself. What it asks for as somebody else is that
+        one's affair, and nobody may make Events in a namespace that is on its way out.
+        """
+        return {
+            (each.verb, "/".join(filter(None, (each.resource, each.subresource))), each.namespace)
+            for each in self.requests(since)
+            if each.code == 403 and each.impersonated is None and each.resource != "events"
+        }
+
     def lease(self, role: Role | str = Role.UPDATE) -> dict[str, Any]:
         """The Lease of a role of the process that has no selector; empty when there is none."""
         return self.plane.get("Lease", f"{NAME}-{role}", self.namespace) or {}
@@ -63,7 +73,9 @@ class Installed:
 def installed(
     plane: ControlPlane, *, roles: Sequence[Role] = tuple(Role), watch_namespaces: Sequence[str] = ()
 ) -> Iterator[Installed]:
-    """Definitions, and an account with the rights of these roles; returns when the API server grants them."""
+    """Definitions, and an account with the rights of these roles; returns when the API server grants them. They suffice:
+    at the end there is no request that was refused.
+    """
     made = Installed(
         plane=plane, namespace=plane.namespace("iu"), roles=tuple(roles), watch_namespaces=tuple(watch_namespaces)
     )
@@ -77,7 +89,9 @@ def installed(
         spaces = made.watch_namespaces or ("default",)
         for space in spaces:
             plane.until(lambda space=space: _granted(account, space), 15, f"the rights of {made.user} in {space}")
+        mark = plane.mark()
         yield made
+        assert made.refused(mark) == set(), "it asked for what it may not"
     finally:
         plane.mend()
         for each in rights:
@@ -195,6 +209,11 @@ class Replica:
         if self.running:
             self.stop()
         self.start()
+
+    def revive(self) -> None:
+        """As the kubelet does: start it again if it has ended by itself."""
+        if not self.running:
+            self.start()
 
     def end(self) -> None:
         if self._part is not None and self._part.running:

@@ -7,6 +7,7 @@ account that may apply there, and the Secrets. Statuses are read through the API
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import ssl
@@ -345,6 +346,12 @@ def place(
         for kind in _OURS:
             for each in plane.list(f"{kind}.{GROUP}", namespace):
                 plane.delete(f"{kind}.{GROUP}", each["metadata"]["name"], namespace)
+                if each["metadata"].get("finalizers"):
+                    # Its controller may be gone already; what was applied goes with the namespace.
+                    with contextlib.suppress(ApiError):
+                        plane.patch(
+                            f"{kind}.{GROUP}", each["metadata"]["name"], namespace, {"metadata": {"finalizers": None}}
+                        )
         plane.delete("Namespace", namespace)
 
 

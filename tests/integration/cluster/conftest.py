@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.parts.controlplane import ControlPlane, control_plane
+from tests.parts.loops import Place, Workshop, place, workshop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,3 +34,17 @@ def namespace(plane: ControlPlane) -> Iterator[str]:
     yield name
     plane.mend()
     plane.delete("Namespace", name)
+
+
+@pytest.fixture(scope="session")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
+    """A registry and a Git server, for the whole loop."""
+    with workshop(tmp_path_factory.mktemp("shop")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def here(plane: ControlPlane, shop: Workshop) -> Iterator[Place]:
+    """A namespace with a repository of its own, in which nothing is yet."""
+    with place(plane, shop, {"README.md": "# fleet\n"}) as made:
+        yield made

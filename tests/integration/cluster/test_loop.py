@@ -9,7 +9,7 @@ import pytest
 from image_updater.settings import Role
 from tests.parts.controllers import controller, installed
 from tests.parts.controlplane import until
-from tests.parts.loops import Place, Workshop, deployment, kustomize, place, workshop
+from tests.parts.loops import Place, Workshop, deployment, kustomize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,23 +19,11 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    with workshop(tmp_path_factory.mktemp("shop")) as servers:
-        yield servers
-
-
-@pytest.fixture(scope="module")
 def replica(plane: ControlPlane, shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
     """For all tests that do no harm to it; it works on the whole cluster."""
     with controller(plane, tmp_path_factory.mktemp("controller"), environment=shop.environment) as running:
         running.await_leading()
         yield running
-
-
-@pytest.fixture
-def here(plane: ControlPlane, shop: Workshop) -> Iterator[Place]:
-    with place(plane, shop, {"README.md": "# fleet\n"}) as made:
-        yield made
 
 
 def web(here: Place, tag: str = "1.0.0", annotations: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -200,7 +188,6 @@ def test_split_roles_with_lesser_rights_do_the_loop_together(
     here.commit(web(here))
     scope = [here.namespace]
     folder = tmp_path_factory.mktemp("split")
-    mark = plane.mark()
     with (
         installed(plane, roles=[Role.UPDATE], watch_namespaces=scope) as writing,
         installed(plane, roles=[Role.SYNC], watch_namespaces=scope) as applying,
@@ -220,6 +207,3 @@ def test_split_roles_with_lesser_rights_do_the_loop_together(
             ("ImageUpdateAutomation", "all"),
             ("Kustomization", "apps"),
         )
-        asked = [*writing.requests(mark), *applying.requests(mark)]
-    refused = {(each.user, each.verb, each.resource, each.namespace) for each in asked if each.code == 403}
-    assert refused == set()
