@@ -26,17 +26,21 @@ __all__ = ["APPLIERS", "EDITORS", "WRITERS", "covered", "difference", "own_field
 
 Fields: TypeAlias = dict[str, Any]
 
-APPLIERS: Final = frozenset({"kubectl", "kustomize-controller", "argocd-controller"})
-"""Managers of server-side applies whose objects come from Git, or from a hand that it replaces."""
+APPLIERS: Final = frozenset({"argocd-controller", "kubectl", "kubectl-last-applied", "kustomize-controller"})
+"""Managers of server-side applies whose objects come from Git, or from a hand that it replaces. kubectl keeps its
+annotation under a name of its own when an object goes from one kind of apply to the other."""
 
 WRITERS: Final = frozenset(
     {
         "argocd-controller",
         "before-first-apply",
         "kubectl",
+        "kubectl-autoscale",
         "kubectl-client-side-apply",
         "kubectl-create",
+        "kubectl-expose",
         "kubectl-replace",
+        "kubectl-run",
         "kustomize-controller",
     }
 )
