@@ -259,7 +259,9 @@ class Updating:
             answer = self._selector.answers.get(str(entry.key)) if self._selector is not None else None
             if answer is not None and self._answers(answer, entry):
                 self._say(entry, answer)
-        elif said is not None and self._inputs.automation(entry.key) is self._ran.get(entry.key, entry):
+        elif said is not None and entry.key in self._ran:
+            if self._inputs.automation(entry.key) is not self._ran[entry.key]:
+                return  # it was edited: a run follows
             self._write(entry, said[2], None)
 
     async def _handle(self, entry: Entry, requested: str) -> None:

@@ -152,10 +152,24 @@ class Daemon:
         return True
 
     async def look(self, automation: ObjectKey) -> bool:
-        """Someone asks for a run over this automation's branch; returns at its end. False: it has none."""
+        """Someone asks for a run over this automation's branch; returns at its end. False: it has none.
+
+        The lists of policies that stand only in Git are asked for first: they have no object that could be asked.
+        """
         branch = self._branches.of(automation)
         if branch is None or self._stopping:
             return False
+        implicit = [policy for policy in map(self._following.spec, branch.implicit) if policy is not None]
+        by_image: dict[str, list[ImagePolicy]] = {}
+        for policy in implicit:
+            if policy.found_by in (None, automation):
+                by_image.setdefault(policy.image, []).append(policy)
+        await asyncio.gather(
+            *(
+                self._ask(members, partial(self._selector.hint, parse_name(image), None, members))
+                for image, members in by_image.items()
+            )
+        )
         await self._runs.run_now(branch)
         return True
 

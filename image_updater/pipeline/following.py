@@ -63,6 +63,10 @@ class Following:
         """The policies that share a list; () when it is followed no more."""
         return tuple(self._groups.get(group, {}).values())
 
+    def spec(self, name: str) -> ImagePolicy | None:
+        """The policy of this name, as it is followed."""
+        return self._specs.get(name)
+
     def group(self, name: str) -> Group | None:
         return self._places.get(name)
 
