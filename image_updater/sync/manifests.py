@@ -11,11 +11,13 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.decode import SpecErrors
 from image_updater.cluster.model import Ref
-from image_updater.errors import SpecError, Where
+from image_updater.documents import decode, get, parse
+from image_updater.errors import DocumentError, SpecError, Where
 from image_updater.sync.drift import LAST_APPLIED
 from image_updater.sync.model import OWNER_NAME, OWNER_NAMESPACE, Manifest
 from image_updater.sync.reading import read
@@ -46,11 +48,35 @@ _NAME: Final = re.compile(r"[^/%]+\Z")
 
 
 class _Wrong(Exception):
-    """What is wrong with the object at hand; `prepare` knows where it stands."""
+    """What is wrong with the object at hand, and in which field; `prepare` knows where the object stands."""
 
-    def __init__(self, message: str, *, field: str | None = None, remedy: str | None = None) -> None:
+    def __init__(self, message: str, *path: str, remedy: str | None = None) -> None:
         super().__init__(message)
-        self.message, self.field, self.remedy = message, field, remedy
+        self.message, self.path, self.remedy = message, path, remedy
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One object of a source, and where its document begins."""
+
+    body: Any
+    file: str | None
+    data: bytes
+    line: int
+    whole: bool
+    """It is the document, and not an item of a list."""
+
+    def line_of(self, path: tuple[str, ...]) -> int:
+        """Of a field, or of the nearest thing above it. Read a second time, with positions: only errors ask."""
+        if not self.whole:
+            return self.line
+        try:
+            documents = parse(decode(self.data))
+        except DocumentError:  # larger than what is read with positions
+            return self.line
+        root = next((each.root for each in documents if each.root is not None and each.root.line == self.line), None)
+        nodes = (get(root, *path[:length]) for length in range(len(path), 0, -1))
+        return next((node.line for node in nodes if node is not None), self.line)
 
 
 def prepare(
@@ -65,11 +91,12 @@ def prepare(
     what is not YAML and SpecErrors for everything that is no object, or is there twice.
     """
     sources = [(None, rendered)] if isinstance(rendered, bytes) else list(rendered)
-    found: list[tuple[Body, str | None, int]] = []
+    found: list[_Found] = []
     for file, data in sources:
         for document in read(data, file=file):
-            found.extend((body, file, document.line) for body in _expand(document.value))
-    scopes = _scopes(body for body, _, _ in found)
+            whole = document.value
+            found.extend(_Found(body, file, data, document.line, body is whole) for body in _expand(whole))
+    scopes = _scopes(each.body for each in found)
     labels = {**kustomization.common_labels, **owner_labels(kustomization.key)}
     annotations = kustomization.common_annotations
     default = kustomization.target_namespace or kustomization.key.namespace
@@ -80,21 +107,28 @@ def prepare(
 
     manifests: dict[Ref, Manifest] = {}
     errors: list[SpecError] = []
-    for body, file, line in found:
+    for each in found:
         try:
-            if _is_local(body):
+            if _is_local(each.body):
                 continue
-            object_ = _cleaned(body)
+            object_ = _cleaned(each.body)
             origin = object_["metadata"].get("annotations", {}).get(ORIGIN)
             _place(object_, scope, default)
             _lay_over(object_["metadata"], labels, annotations)
             ref = Ref.of(object_)
-            where = Where(file=file or _path_of(origin), line=line if file else None, object=_label(body))
+            where = Where(
+                file=each.file or _path_of(origin), line=each.line if each.file else None, object=_label(each.body)
+            )
             if ref in manifests:
                 other = manifests[ref].where
                 raise _Wrong(f"{ref} is there twice" + (f": the other one is {other}" if other else ""))
         except _Wrong as wrong:
-            place = Where(file=file or _rendered(kustomization), line=line, object=_label(body), field=wrong.field)
+            place = Where(
+                file=each.file or _rendered(kustomization),
+                line=each.line_of(wrong.path),
+                object=_label(each.body),
+                field=".".join(wrong.path) or None,
+            )
             errors.append(SpecError(wrong.message, where=place, remedy=wrong.remedy))
             if len(errors) == _MAX_ERRORS:
                 break
@@ -116,11 +150,6 @@ def digest(body: Body) -> str:
 def owner_labels(key: ObjectKey) -> dict[str, str]:
     """The two labels of everything that a Kustomization applies."""
     return {OWNER_NAME: label_value(key.name), OWNER_NAMESPACE: label_value(key.namespace)}
-
-
-def owned_by(labels: Mapping[str, str] | None, key: ObjectKey) -> bool:
-    """Do an object's labels name this Kustomization? (The names of very long ones are cut: see `label_value`.)"""
-    return owner_labels(key).items() <= (labels or {}).items()
 
 
 def label_value(name: str) -> str:
@@ -203,36 +232,37 @@ def _cleaned(body: Any) -> Body:
         if value in (None, ""):
             raise _Wrong(
                 f"not an object of Kubernetes: {field} is missing",
-                field=field,
+                field,
                 remedy="a file that is no manifest does not belong into this folder: exclude or move it",
             )
         if not isinstance(value, str):
-            raise _Wrong(f"{value!r} is not a string", field=field, remedy="put it in quotes")
+            raise _Wrong(f"{value!r} is not a string", field, remedy="put it in quotes")
     if body["apiVersion"].count("/") > 1:
-        raise _Wrong(f"{body['apiVersion']!r} is no API version (group/version)", field="apiVersion")
+        raise _Wrong(f"{body['apiVersion']!r} is no API version (group/version)", "apiVersion")
     metadata = body.get("metadata")
     if not isinstance(metadata, dict):
-        raise _Wrong("metadata.name is missing", field="metadata")
+        raise _Wrong("metadata.name is missing", "metadata")
     clean = {name: value for name, value in metadata.items() if name not in _SERVERS}
     name = clean.get("name")
     if not name and clean.get("generateName"):
         raise _Wrong(
             "an object with generateName is a new one each time it is applied",
-            field="metadata.generateName",
+            "metadata",
+            "generateName",
             remedy="give it a name",
         )
     if not isinstance(name, str) or not name:
         if name in (None, ""):
-            raise _Wrong("metadata.name is missing", field="metadata.name", remedy="give it a name")
-        raise _Wrong(f"the name {name!r} is not a string", field="metadata.name", remedy="put it in quotes")
+            raise _Wrong("metadata.name is missing", "metadata", "name", remedy="give it a name")
+        raise _Wrong(f"the name {name!r} is not a string", "metadata", "name", remedy="put it in quotes")
     if not _NAME.match(name) or name in (".", ".."):
-        raise _Wrong(f"{name!r} cannot be a name", field="metadata.name")
+        raise _Wrong(f"{name!r} cannot be a name", "metadata", "name")
     namespace = clean.get("namespace")
     if namespace is not None and not isinstance(namespace, str):
         message = f"the namespace {namespace!r} is not a string"
-        raise _Wrong(message, field="metadata.namespace", remedy="put it in quotes")
+        raise _Wrong(message, "metadata", "namespace", remedy="put it in quotes")
     if namespace and (not _NAME.match(namespace) or namespace in (".", "..")):
-        raise _Wrong(f"{namespace!r} cannot be a namespace", field="metadata.namespace")
+        raise _Wrong(f"{namespace!r} cannot be a namespace", "metadata", "namespace")
     for field in ("labels", "annotations"):
         _strings(clean, field)
     clean.get("annotations", {}).pop(LAST_APPLIED, None)
@@ -251,12 +281,10 @@ def _strings(metadata: dict[str, Any], field: str) -> None:
         metadata.pop(field, None)
         return
     if not isinstance(values, dict):
-        raise _Wrong("a mapping is wanted", field=f"metadata.{field}")
+        raise _Wrong("a mapping is wanted", "metadata", field)
     for key, value in values.items():
         if not isinstance(value, str) and value is not None:
-            raise _Wrong(
-                f"{json.dumps(value)} is not a string", field=f"metadata.{field}.{key}", remedy="put it in quotes"
-            )
+            raise _Wrong(f"{json.dumps(value)} is not a string", "metadata", field, key, remedy="put it in quotes")
     metadata[field] = {key: "" if value is None else value for key, value in values.items()}
 
 
@@ -270,10 +298,10 @@ def _encode(secret: Body) -> None:
         return
     data = secret.get("data") or {}
     if not isinstance(texts, dict) or not isinstance(data, dict):
-        raise _Wrong("a mapping is wanted", field="stringData")
+        raise _Wrong("a mapping is wanted", "stringData")
     for key, value in texts.items():
         if not isinstance(value, str) and value is not None:
-            raise _Wrong("the value is not a string", field=f"stringData.{key}", remedy="put it in quotes")
+            raise _Wrong("the value is not a string", "stringData", key, remedy="put it in quotes")
     encoded = {key: base64.b64encode((value or "").encode()).decode() for key, value in texts.items()}
     secret["data"] = {**data, **encoded}
 

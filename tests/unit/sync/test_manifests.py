@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from image_updater.api.model import ObjectKey
 from image_updater.cluster.model import Ref
 from image_updater.errors import DocumentError, SpecError
-from image_updater.sync.manifests import digest, label_value, owned_by, owner_labels, prepare
+from image_updater.sync.manifests import digest, label_value, owner_labels, prepare
 from tests.unit.sync.things import kustomization, prepared, served
 
-CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n"
+HEAD = "apiVersion: v1\nkind: ConfigMap\n"
+CONFIG = HEAD + "metadata:\n  name: a\n"
 DEFINITION = """\
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -173,38 +174,46 @@ def test_what_is_only_for_tools_is_no_object_of_the_cluster() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "field", "words"),
+    ("text", "line", "field", "words"),
     [
-        ("a: 1\n", "apiVersion", "apiVersion is missing"),
-        ("apiVersion: v1\nmetadata: {name: a}\n", "kind", "kind is missing"),
-        ("apiVersion: 1\nkind: A\nmetadata: {name: a}\n", "apiVersion", "1 is not a string"),
-        ("apiVersion: a/b/c\nkind: A\nmetadata: {name: a}\n", "apiVersion", "no API version"),
-        ("apiVersion: v1\nkind: ConfigMap\n", "metadata", "metadata.name is missing"),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {}\n", "metadata.name", "metadata.name is missing"),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 12}\n", "metadata.name", "12 is not a string"),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ../b}\n", "metadata.name", "cannot be a name"),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ..}\n", "metadata.name", "cannot be a name"),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: x/y}\n", "metadata.namespace", "cannot be"),
-        ("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: 1}\n", "metadata.namespace", "not a string"),
-        ("apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: a-}\n", "metadata.generateName", "a new one each"),
-        (CONFIG + "  labels: {a: 1}\n", "metadata.labels.a", "1 is not a string"),
-        (CONFIG + "  annotations: {a/b: yes}\n", "metadata.annotations.a/b", "true is not a string"),
-        (CONFIG + "  annotations: [a]\n", "metadata.annotations", "a mapping is wanted"),
-        (SECRET, "stringData.pw", "the value is not a string"),
-        ("just text\n", None, "not an object of Kubernetes"),
+        ("a: 1\n", 6, "apiVersion", "apiVersion is missing"),
+        ("apiVersion: v1\nmetadata: {name: a}\n", 6, "kind", "kind is missing"),
+        ("apiVersion: 1\nkind: A\nmetadata: {name: a}\n", 6, "apiVersion", "1 is not a string"),
+        ("apiVersion: a/b/c\nkind: A\nmetadata: {name: a}\n", 6, "apiVersion", "no API version"),
+        (HEAD, 6, "metadata", "metadata.name is missing"),
+        (HEAD + "metadata: {}\n", 8, "metadata.name", "metadata.name is missing"),
+        (HEAD + "metadata: {name: 12}\n", 8, "metadata.name", "12 is not a string"),
+        (HEAD + "metadata: {name: ../b}\n", 8, "metadata.name", "cannot be a name"),
+        (HEAD + "metadata: {name: ..}\n", 8, "metadata.name", "cannot be a name"),
+        (HEAD + "metadata: {name: a, namespace: x/y}\n", 8, "metadata.namespace", "cannot be"),
+        (HEAD + "metadata: {name: a, namespace: 1}\n", 8, "metadata.namespace", "not a string"),
+        ("apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: a-}\n", 8, "metadata.generateName", "a new one each"),
+        (CONFIG + "  labels: {a: 1}\n", 10, "metadata.labels.a", "1 is not a string"),
+        (CONFIG + "  annotations: {a/b: yes}\n", 10, "metadata.annotations.a/b", "true is not a string"),
+        (CONFIG + "  annotations: [a]\n", 10, "metadata.annotations", "a mapping is wanted"),
+        (SECRET, 9, "stringData.pw", "the value is not a string"),
+        ("just text\n", 6, None, "not an object of Kubernetes"),
     ],
 )  # fmt: skip
-def test_what_is_no_object_is_refused(text: str, field: str | None, words: str) -> None:
+def test_what_is_no_object_is_refused(text: str, line: int, field: str | None, words: str) -> None:
     error = refused(f"{CONFIG}---\n{text}".replace("name: a\n---", "name: first\n---"))
     assert words in error.message
     assert error.where.field == field
-    assert error.where.line == 6
+    assert error.where.line == line
     assert error.where.file == "deploy/prod (rendered)"
 
 
 def test_the_value_of_a_secret_is_not_in_its_error() -> None:
     error = refused(SECRET)
     assert "12345" not in str(error)
+
+
+def test_an_error_names_the_line_of_its_field() -> None:
+    text = f"{CONFIG}---\n{CONFIG}".replace("name: a", "name: b", 1) + "  labels:\n    x: y1\n    version: 1.10\n"
+    error = refused(text)
+    assert (error.where.field, error.where.line) == ("metadata.labels.version", 12)
+    items = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Role, metadata: {name: a, labels: {b: 1}}}\n"
+    assert refused(items).where.line == 1
 
 
 def test_an_error_names_the_object_and_what_to_do() -> None:
@@ -295,8 +304,8 @@ def test_long_names_that_begin_alike_have_labels_of_their_own() -> None:
     assert label_value("a" * 51 + "." * 20 + "b") == "a" * 51 + "-" + label_value("a" * 51 + "." * 20 + "b")[-10:]
 
 
-def test_labels_tell_whose_an_object_is() -> None:
-    key = ObjectKey("apps", "n" * 200)
-    assert owned_by({**owner_labels(key), "app": "x"}, key)
-    assert not owned_by(owner_labels(key), ObjectKey("apps", "web"))
-    assert not owned_by(None, key)
+def test_owner_labels_name_the_kustomization() -> None:
+    assert owner_labels(ObjectKey("apps", "web")) == {
+        "kustomize.image-updater.dev/name": "web",
+        "kustomize.image-updater.dev/namespace": "apps",
+    }
