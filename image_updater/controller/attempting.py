@@ -66,6 +66,10 @@ class SourceNotReady(Waiting):
     reason = "SourceNotReady"
 
 
+class NotFetched(SourceNotReady):
+    """The revision is not known yet. What was applied from an older one stays as it is, and as it was said to be."""
+
+
 class Attempting:
     """See the module."""
 
@@ -153,20 +157,18 @@ class Attempting:
         if cycle is not None:
             place = Where(object=where.object, field="spec.dependsOn")
             raise DependencyCycle(f"it waits for itself: {' → '.join(map(str, cycle))}", where=place)
+        if self._context.cache.get("GitRepository", source) is None:
+            raise SourceNotReady(f"GitRepository {source} does not exist")
         if state.plan is None or state.revision is None:
-            raise self._no_source(source)
+            error = self._sources.error(source)
+            raise NotFetched(
+                f"GitRepository {source}: {error}" if error else f"GitRepository {source} is not fetched yet"
+            )
         self._check_dependencies(state, kustomization)
         state.tried = state.content
         if isinstance(state.plan, ImageUpdaterError):
             raise state.plan
         return state.plan, state.revision
-
-    def _no_source(self, source: ObjectKey) -> SourceNotReady:
-        error = self._sources.error(source)
-        if error is not None:
-            return SourceNotReady(f"GitRepository {source}: {error}")
-        known = self._context.cache.get("GitRepository", source) is not None
-        return SourceNotReady(f"GitRepository {source} " + ("is not fetched yet" if known else "does not exist"))
 
     def _check_dependencies(self, state: State, kustomization: Kustomization) -> None:
         missing = {key: why for key in kustomization.depends_on if (why := self.unready(key)) is not None}
@@ -377,6 +379,14 @@ class Attempting:
         if lasting and state.revision is not None and state.tried == state.content:
             fields["lastAttemptedRevision"] = str(state.revision)
         ready = kept_off(error)
+        stands = standing(before)
+        if (
+            isinstance(error, NotFetched)
+            and stands is not None
+            and before.get("observedGeneration") == entry.generation
+        ):
+            self._alarm(state, LOOK_AGAIN)
+            return
         await self._kustomizing.tell(state, entry, ready, fields, handled=True)
         state.ready, state.generation = ready, entry.generation
         kustomization = entry.value

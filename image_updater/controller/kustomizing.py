@@ -116,7 +116,8 @@ class Kustomizing:
             ready = standing(before)
             if ready is None or before.get("observedGeneration") != entry.generation:
                 ready = progressing(f"{revision} is being applied")
-            await self.tell(state, entry, ready, {"lastAttemptedRevision": revision}, lines=tuple(lines))
+            fields = {"lastAttemptedRevision": revision}
+            await self.tell(state, entry, ready, fields, lines=tuple(lines), quiet=True)
 
         report = await syncer.sync(request, save_inventory=save_inventory, preempted=lambda: state.newer)
         if dict(report.known) != state.known:
@@ -143,6 +144,7 @@ class Kustomizing:
         lines: tuple[Line, ...] | None = None,
         happened: tuple[Happening, ...] = (),
         handled: bool = False,
+        quiet: bool = False,
     ) -> None:
         """Let status say that. With other `lines` than it has, they are on the server when this returns."""
         status = self._context.status
@@ -155,6 +157,7 @@ class Kustomizing:
                 fields=status_fields("Kustomization", wanted | {"inventory": inventory}),
                 handled=entry.requested if handled else None,
                 happened=happened,
+                quiet=quiet,
             )
 
         async def write(inventory: Mapping[str, Any]) -> None:

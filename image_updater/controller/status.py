@@ -78,6 +78,8 @@ class Decision:
     fields: Mapping[str, Any] = field(default_factory=dict)
     handled: str | None = None
     happened: tuple[Happening, ...] = ()
+    quiet: bool = False
+    """A step on the way: a transition of `Ready` is no Event."""
 
 
 class StatusWriter:
@@ -207,7 +209,7 @@ class StatusWriter:
             self.writes += 1
             self._written[place] = (uid, wanted)
         ready = decision.ready
-        if moved:
+        if moved and not decision.quiet:
             self._recorder.event(
                 about=entry.reference,
                 type="Warning" if ready.state is False else "Normal",
