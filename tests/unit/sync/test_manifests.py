@@ -187,7 +187,7 @@ def test_what_is_only_for_tools_is_no_object_of_the_cluster() -> None:
         (HEAD + "metadata: {name: ..}\n", 8, "metadata.name", "cannot be a name"),
         (HEAD + "metadata: {name: a, namespace: x/y}\n", 8, "metadata.namespace", "cannot be"),
         (HEAD + "metadata: {name: a, namespace: 1}\n", 8, "metadata.namespace", "not a string"),
-        ("apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: a-}\n", 8, "metadata.generateName", "a new one each"),
+        ("apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: a-}\n", 8, "metadata.generateName", "a new one"),
         (CONFIG + "  labels: {a: 1}\n", 10, "metadata.labels.a", "1 is not a string"),
         (CONFIG + "  annotations: {a/b: yes}\n", 10, "metadata.annotations.a/b", "true is not a string"),
         (CONFIG + "  annotations: [a]\n", 10, "metadata.annotations", "a mapping is wanted"),
