@@ -204,8 +204,9 @@ def delete(
     options: Body = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
     if conditions := _given({"uid": uid, "resourceVersion": resource_version}):
         options["preconditions"] = conditions
-    target = _Target(resource, namespace, name, None, user)
-    return _write("DELETE", "delete", target, options, {"dryRun": "All" if dry_run else None})
+    if dry_run:
+        options["dryRun"] = ["All"]  # beside a body, the server does not look at the query
+    return _write("DELETE", "delete", _Target(resource, namespace, name, None, user), options, {})
 
 
 def review(

@@ -195,6 +195,8 @@ class Transport:
                     text = await _read(response, call)
                     status = response.status
                     return Answer(response.status, text), _retry_after(response)
+            except aiohttp.ClientConnectorCertificateError as exc:
+                raise self._translated(exc, call) from None  # no further try mends it
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
                 raise _NotSent(self._translated(exc, call)) from None
             except (aiohttp.ClientError, OSError, TimeoutError) as exc:

@@ -94,6 +94,7 @@ async def test_a_delete_names_the_very_object(cluster: Cluster, server: Server) 
     assert await cluster.delete(DEPLOYMENTS, "web", "apps", uid="u", resource_version="7", propagation="Orphan")
     assert server.seen[0].body["preconditions"] == {"uid": "u", "resourceVersion": "7"}
     assert server.seen[0].body["propagationPolicy"] == "Orphan"
+    assert "dryRun" not in server.seen[0].body
 
 
 async def test_a_list_is_read_page_by_page(cluster: Cluster, server: Server) -> None:
