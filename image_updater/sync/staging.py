@@ -90,7 +90,8 @@ class Staging:
         async def work() -> None:
             for manifest in left:
                 if self._broken is not None:
-                    self._hold_back([manifest], "the API server")
+                    if manifest.ref not in self._done:
+                        self._hold_back([manifest], "the API server")
                 elif self._preempted():
                     self.preempted = True
                     return
@@ -102,21 +103,21 @@ class Staging:
                 group.create_task(work())
 
     async def _follow(self, manifests: Sequence[Manifest]) -> None:
-        """Have the kinds watched, where they are served already and nothing is known to be watched of them."""
+        """Have the kinds watched, where they are served already and are not watched yet."""
         watches = self._means.watches
-        if watches is None:
-            return
-        kinds = {(m.api_version, m.ref.kind): m.ref for m in manifests}
         wanted = []
-        for (api_version, kind), ref in kinds.items():
-            if watches.watched(ref):
+        for manifest in {(m.api_version, m.ref.kind): m for m in reversed(manifests)}.values():
+            if watches is not None and watches.watched(manifest.ref):
                 continue
             try:
-                wanted.append(await self._means.cluster.resource(api_version, kind))
-            except ImageUpdaterError:
-                # Told where it is applied: with the object's name and place.
-                continue
-        await watches.follow(wanted)
+                wanted.append(await self._resource(manifest))
+            except ImageUpdaterError as error:
+                # Without discovery nothing can be done; a kind that is unknown is told of with each of its objects.
+                if _hopeless(error):
+                    self._fail(manifest, error)
+                    return
+        if watches is not None:
+            await watches.follow(wanted)
 
     def _settled(self, manifest: Manifest) -> bool:
         """Whether no request is needed for it."""
@@ -166,8 +167,6 @@ class Staging:
             )
             done = await self._served(application, self._step(manifest))
         except ImageUpdaterError as error:
-            if _hopeless(error):
-                self._broken = self._broken or error
             self._fail(manifest, error)
             return
         self._done[manifest.ref] = done
@@ -267,6 +266,8 @@ class Staging:
 
     def _fail(self, manifest: Manifest, error: ImageUpdaterError) -> None:
         """The error names the object, and the file that it was written in where that is known."""
+        if _hopeless(error):
+            self._broken = self._broken or error
         place = manifest.where
         error.where = replace(
             error.where,

@@ -8,6 +8,7 @@ which our own watches do not already show.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,6 +54,9 @@ _FEW: Final = 8
 
 _PAUSE: Final = 2.0
 """Seconds between two looks where nothing can be watched, and before an API server that failed is asked again."""
+
+_REFUSALS: Final = 3
+"""Looks at one object that may be forbidden before it is given up."""
 
 _AT_ONCE: Final = 8
 _LONG: Final = 240.0
@@ -271,15 +275,21 @@ class Waiting:
     # ------------------------------------------------------------------------------------------- one by one
 
     async def _poll(self, group: _Group, resource: Resource) -> None:
-        """As long as anything of the group is not current. Who may not read either says so, and is not waited for."""
+        """As long as anything of the group is not current. What may not be read either, look after look, is not waited
+        for; the first refusals may be those of a server that has just started and has read no roles yet.
+        """
         limit = asyncio.Semaphore(_AT_ONCE)
+        refused: Counter[Ref] = Counter()
 
         async def look(ref: Ref) -> None:
             async with limit:
                 try:
                     body = await self._means.read(resource, ref, metadata_only=group.kind in _EXIST)
                 except Forbidden as error:
-                    self._unreadable(ref, error)
+                    refused[ref] += 1
+                    self._put(_unreadable(ref, error))
+                    if refused[ref] >= _REFUSALS:
+                        self._open.discard(ref)
                 except Transient as error:
                     self._put(Health(ref=ref, condition=Condition.UNKNOWN, message=error.message))
                 else:
@@ -309,6 +319,6 @@ class Waiting:
             self._failed = True
         self._moved.set()
 
-    def _unreadable(self, ref: Ref, error: Forbidden) -> None:
-        self._put(Health(ref=ref, condition=Condition.UNKNOWN, message=f"its health cannot be read: {error.message}"))
-        self._open.discard(ref)
+
+def _unreadable(ref: Ref, error: Forbidden) -> Health:
+    return Health(ref=ref, condition=Condition.UNKNOWN, message=f"its health cannot be read: {error.message}")

@@ -1,168 +1,197 @@
-"""The health of real objects, as the real controllers report them: on the way, at the end, and when they fail."""
+"""Waiting for health: what ends it, with whose rights, and what it costs."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from image_updater.sync.health import health
+from image_updater.cluster.model import Ref
 from image_updater.sync.model import Condition
+from tests.parts.syncing import Rig, rigged
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from image_updater.sync.model import Health
+    from image_updater.sync.syncer import Syncer
     from tests.parts.controlplane import ControlPlane
 
 
-def pods(image: str, *, restart: str | None = None) -> str:
-    policy = f", restartPolicy: {restart}" if restart else ""
-    return f"{{metadata: {{labels: {{app: web}}}}, spec: {{containers: [{{name: web, image: '{image}'}}]{policy}}}}}"
+def deployment(name: str = "web", image: str = "web:1", deadline: int = 600, after: str = "") -> str:
+    annotations = f"annotations: {{kwok.test/ready-after: {after}}}, " if after else ""
+    return f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: {name}}}
+spec:
+  replicas: 1
+  progressDeadlineSeconds: {deadline}
+  selector: {{matchLabels: {{app: {name}}}}}
+  template:
+    metadata: {{{annotations}labels: {{app: {name}}}}}
+    spec: {{containers: [{{name: web, image: "{image}"}}]}}
+"""
 
 
-PODS, JOB_PODS = pods("web:1"), pods("web:1", restart="Never")
-JOB = f"{{template: {JOB_PODS}}}"
-SELECTOR = "selector: {matchLabels: {app: web}}"
-OBJECTS = {
-    "deployment": ("apps/v1", "Deployment", f"{{replicas: 2, {SELECTOR}, template: {PODS}}}"),
-    "stateful set": ("apps/v1", "StatefulSet", f"{{replicas: 2, serviceName: x, {SELECTOR}, template: {PODS}}}"),
-    "daemon set": ("apps/v1", "DaemonSet", f"{{{SELECTOR}, template: {PODS}}}"),
-    "replica set": ("apps/v1", "ReplicaSet", f"{{replicas: 2, {SELECTOR}, template: {PODS}}}"),
-    "controller": ("v1", "ReplicationController", f"{{replicas: 1, selector: {{app: web}}, template: {PODS}}}"),
-    "pod": ("v1", "Pod", "{containers: [{name: web, image: 'web:1'}]}"),
-    "job": ("batch/v1", "Job", JOB),
-    "suspended job": ("batch/v1", "Job", f"{{suspend: true, template: {JOB_PODS}}}"),
-    "budget": ("policy/v1", "PodDisruptionBudget", f"{{minAvailable: 1, {SELECTOR}}}"),
-    "service": ("v1", "Service", "{ports: [{port: 80}]}"),
-    "cron job": ("batch/v1", "CronJob", f"{{schedule: '0 0 1 1 *', jobTemplate: {{spec: {JOB}}}}}"),
-    "ingress": ("networking.k8s.io/v1", "Ingress", "{defaultBackend: {service: {name: x, port: {number: 80}}}}"),
-}  # fmt: skip
+def job(image: str) -> str:
+    return f"""
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: migrate}}
+spec:
+  backoffLimit: 0
+  template: {{spec: {{restartPolicy: Never, containers: [{{name: migrate, image: "{image}"}}]}}}}
+"""
 
 
-class Site:
-    def __init__(self, plane: ControlPlane, namespace: str) -> None:
-        self.plane, self.namespace = plane, namespace
-
-    def apply(self, api_version: str, kind: str, spec: str, name: str = "x") -> None:
-        text = f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n"
-        self.plane.apply(text, self.namespace)
-
-    def health(self, kind: str, name: str = "x") -> Health:
-        body = self.plane.get(kind, name, self.namespace)
-        assert body is not None
-        return health(body, now=datetime.now(UTC))
-
-    def becomes(self, kind: str, expected: Condition, name: str = "x") -> Health:
-        def once() -> Health | None:
-            found = self.health(kind, name)
-            assert found.condition == expected, found
-            return found
-
-        return self.plane.until(once, what=f"{kind} {name} {expected}")
+CONFIG = "\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"
+SECRET = "\napiVersion: v1\nkind: Secret\nmetadata: {name: login}\n"
 
 
 @pytest.fixture
-def site(plane: ControlPlane, namespace: str) -> Site:
-    return Site(plane, namespace)
+async def rig(plane: ControlPlane, namespace: str) -> AsyncIterator[Rig]:
+    async with rigged(plane, namespace) as made:
+        yield made
 
 
-@pytest.mark.parametrize(("api_version", "kind", "spec"), OBJECTS.values(), ids=OBJECTS)
-def test_what_works_becomes_current(site: Site, api_version: str, kind: str, spec: str) -> None:
-    site.apply(api_version, kind, spec)
-    site.becomes(kind, Condition.CURRENT)
-
-
-@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
-def test_a_change_is_in_progress_until_it_is_rolled_out(site: Site, kind: str) -> None:
-    _, _, spec = OBJECTS[{"Deployment": "deployment", "StatefulSet": "stateful set", "DaemonSet": "daemon set"}[kind]]
-    site.apply("apps/v1", kind, spec)
-    site.becomes(kind, Condition.CURRENT)
-    made = site.plane.apply(
-        f"apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec.replace('web:1', 'web:2')}\n",
-        site.namespace,
+async def wait(
+    rig: Rig,
+    *more: Ref,
+    timeout: float = 60.0,
+    preempted: asyncio.Event | None = None,
+    syncer: Syncer | None = None,
+) -> dict[str, Health]:
+    refs = [*(entry.ref for entry in rig.inventories["app"]), *more]
+    found = await (syncer or rig.syncer()).wait(
+        rig.kustomization(), refs, timeout=timeout, preempted=preempted or asyncio.Event()
     )
-    # The server's own answer to the write: a status of the revision before never counts for the new one.
-    assert health(made[0], now=datetime.now(UTC)).condition is Condition.IN_PROGRESS
-    site.becomes(kind, Condition.CURRENT)
+    assert [health.ref for health in found] == refs
+    return {health.ref.name: health for health in found}
 
 
-def test_a_rollout_beyond_its_deadline_has_failed(site: Site) -> None:
-    spec = (
-        OBJECTS["deployment"][2]
-        .replace("{replicas", "{progressDeadlineSeconds: 1, replicas")
-        .replace("web:1", "web:3-crash")
+async def test_it_ends_as_soon_as_all_is_current(rig: Rig) -> None:
+    await rig.sync("---".join((CONFIG, SECRET, deployment(after="1s"), job("migrate:1"))))
+    found = await wait(rig)
+    assert {health.condition for health in found.values()} == {Condition.CURRENT}
+
+
+async def test_what_is_current_already_costs_one_list_a_kind_and_no_watch(rig: Rig) -> None:
+    texts = (CONFIG, SECRET, deployment("one"), deployment("two"))
+    await rig.sync("---".join(texts))
+    await wait(rig)
+    mark = rig.plane.mark()
+    await wait(rig)
+    ours = [each for each in rig.plane.audit(mark) if each.user_agent.startswith("image-updater")]
+    assert sorted(f"{each.verb} {each.resource}" for each in ours) == ["get secrets", "list deployments"]
+
+
+async def test_a_failed_rollout_ends_it_at_once(rig: Rig) -> None:
+    await rig.sync("---".join((deployment("good", after="60s"), deployment("bad", "bad:1-crash", deadline=1))))
+    found = await wait(rig)
+    assert found["bad"].condition is Condition.FAILED
+    assert "ProgressDeadlineExceeded" in found["bad"].message or "progress" in found["bad"].message
+    assert found["good"].condition is Condition.IN_PROGRESS
+
+
+async def test_a_failed_job_ends_it_at_once(rig: Rig) -> None:
+    await rig.sync("---".join((deployment("good", after="60s"), job("migrate:1-crash"))))
+    found = await wait(rig)
+    assert found["migrate"].condition is Condition.FAILED
+
+
+async def test_the_time_is_up(rig: Rig) -> None:
+    await rig.sync(deployment(after="600s"))
+    found = await wait(rig, timeout=0.5)
+    assert found["web"].condition is Condition.IN_PROGRESS
+
+
+async def test_a_new_commit_ends_it(rig: Rig) -> None:
+    await rig.sync(deployment(after="600s"))
+    preempted = asyncio.Event()
+    waiting = asyncio.create_task(wait(rig, preempted=preempted))
+    await asyncio.sleep(0.2)
+    assert not waiting.done()
+    preempted.set()
+    assert (await waiting)["web"].condition is Condition.IN_PROGRESS
+
+
+async def test_objects_of_others_are_found_by_name_and_may_come_later(rig: Rig) -> None:
+    await rig.sync("---".join((deployment("one"), deployment("two"))))
+    theirs = Ref("apps", "Deployment", rig.namespace, "theirs")
+    waiting = asyncio.create_task(wait(rig, theirs))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    rig.plane.kubectl("-n", rig.namespace, "create", "deployment", "theirs", "--image=web:1")
+    assert (await waiting)["theirs"].condition is Condition.CURRENT
+
+
+async def test_many_objects_without_our_labels_are_found_too(rig: Rig) -> None:
+    names = [f"d{number}" for number in range(12)]
+    for name in names:
+        rig.plane.kubectl("-n", rig.namespace, "create", "deployment", name, "--image=web:1")
+    await rig.sync(CONFIG)
+    found = await wait(rig, *(Ref("apps", "Deployment", rig.namespace, name) for name in names))
+    assert {health.condition for health in found.values()} == {Condition.CURRENT}
+
+
+async def test_what_is_missing_or_unknown_is_said(rig: Rig) -> None:
+    await rig.sync(CONFIG)
+    found = await wait(
+        rig,
+        Ref("", "ConfigMap", rig.namespace, "missing"),
+        Ref("nobody.example.com", "Thing", rig.namespace, "unserved"),
+        timeout=1.0,
     )
-    site.apply("apps/v1", "Deployment", spec)
-    assert "ProgressDeadlineExceeded" in site.becomes("Deployment", Condition.FAILED).message
+    assert found["settings"].condition is Condition.CURRENT
+    assert found["missing"].condition is Condition.NOT_FOUND
+    assert found["unserved"].condition is Condition.NOT_FOUND
 
 
-def test_a_pod_in_a_crash_loop_has_failed(site: Site) -> None:
-    site.apply("v1", "Pod", "{containers: [{name: web, image: 'web:3-crash'}]}")
-    assert site.becomes("Pod", Condition.FAILED).message == "container web: CrashLoopBackOff"
+async def test_an_account_that_may_not_read_is_helped_by_our_own_rights(rig: Rig) -> None:
+    await rig.sync("---".join((deployment("one"), deployment("two", after="1s"))))
+    rig.plane.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "blind"}}, rig.namespace)
+    found = await wait(rig, syncer=rig.syncer("blind"))
+    assert {health.condition for health in found.values()} == {Condition.CURRENT}
 
 
-def test_a_pod_whose_image_is_missing_is_in_progress_and_says_so(site: Site) -> None:
-    site.apply("v1", "Pod", "{containers: [{name: web, image: 'web:3-missing'}]}")
-    site.plane.until(lambda: "ImagePullBackOff" in site.health("Pod").message, what="ImagePullBackOff")
-    assert site.health("Pod").condition is Condition.IN_PROGRESS
+async def test_what_nobody_may_watch_is_read_again_and_again(rig: Rig) -> None:
+    rig.plane.apply(reader(rig.namespace, ["get"]))
+    await rig.sync("---".join((deployment("one"), deployment("two", after="1s"))))
+    found = await wait(rig, syncer=rig.syncer("reader", watched=False))
+    assert {health.condition for health in found.values()} == {Condition.CURRENT}
 
 
-def test_a_job_that_failed_has_failed(site: Site) -> None:
-    site.apply("batch/v1", "Job", f"{{backoffLimit: 0, template: {pods('web:3-crash', restart='Never')}}}")
-    assert "BackoffLimitExceeded" in site.becomes("Job", Condition.FAILED).message
+async def test_what_nobody_may_read_is_not_waited_for(rig: Rig) -> None:
+    await rig.sync(deployment())
+    found = await wait(rig, syncer=rig.syncer("default", watched=False))
+    assert found["web"].condition is Condition.UNKNOWN
+    assert "deployments" in found["web"].message
 
 
-def test_what_nobody_provides_is_in_progress(site: Site) -> None:
-    site.apply("v1", "Service", "{type: LoadBalancer, ports: [{port: 80}]}")
-    claim = "{accessModes: [ReadWriteOnce], storageClassName: none, resources: {requests: {storage: 1Gi}}}"
-    site.apply("v1", "PersistentVolumeClaim", claim)
-    assert "no address" in site.becomes("Service", Condition.IN_PROGRESS).message
-    site.becomes("PersistentVolumeClaim", Condition.IN_PROGRESS)
-    status: dict[str, Any] = {"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}}
-    site.plane.patch("Service", "x", site.namespace, status, subresource="status")
-    assert site.becomes("Service", Condition.CURRENT).message == "192.0.2.7"
+async def test_an_api_server_that_restarts_is_waited_for(rig: Rig) -> None:
+    await rig.sync("---".join((deployment("one", after="3s"), deployment("two", after="3s"))))
+    waiting = asyncio.create_task(wait(rig))
+    await asyncio.sleep(0.3)
+    rig.plane.kill_apiserver()
+    await asyncio.to_thread(rig.plane.start_apiserver)
+    found = await waiting
+    assert {health.condition for health in found.values()} == {Condition.CURRENT}
 
 
-def test_an_object_with_a_finalizer_is_terminating(site: Site) -> None:
-    text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, finalizers: [example.org/hold]}\n"
-    site.plane.apply(text, site.namespace)
-    assert site.health("ConfigMap").condition is Condition.CURRENT
-    site.plane.delete("ConfigMap", "x", site.namespace)
-    assert site.health("ConfigMap").condition is Condition.TERMINATING
-    site.plane.patch("ConfigMap", "x", site.namespace, {"metadata": {"finalizers": None}})
-
-
-def definition(group: str, plural: str) -> dict[str, Any]:
-    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    return {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{plural}.{group}"},
-        "spec": {
-            "group": group,
-            "scope": "Namespaced",
-            "names": {"kind": "Thing", "plural": plural},
-            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+def reader(namespace: str, verbs: list[str]) -> list[dict[str, Any]]:
+    meta = {"name": "reader", "namespace": namespace}
+    rbac = "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": verbs}]
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta},
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": meta, "rules": rules},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": meta,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": "reader"},
+            "subjects": [{"kind": "ServiceAccount", "namespace": namespace, "name": "reader"}],
         },
-    }
-
-
-def test_a_definition_whose_names_are_taken_has_failed(site: Site) -> None:
-    group, kind = f"{site.namespace}.example.org", "CustomResourceDefinition"
-    try:
-        site.plane.apply(definition(group, "things"))
-        site.becomes(kind, Condition.CURRENT, f"things.{group}")
-        site.plane.request("POST", site.plane.path(kind), definition(group, "others"))
-        assert "already in use" in site.becomes(kind, Condition.FAILED, f"others.{group}").message
-    finally:
-        for plural in ("things", "others"):
-            site.plane.delete(kind, f"{plural}.{group}")
-
-
-def test_a_namespace_is_active_and_then_terminating(site: Site) -> None:
-    site.becomes("Namespace", Condition.CURRENT, site.namespace)
-    other = site.plane.namespace()
-    site.plane.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, finalizers: [example.org/hold]}\n", other)
-    site.plane.delete("Namespace", other)
-    site.becomes("Namespace", Condition.TERMINATING, other)
-    site.plane.patch("ConfigMap", "x", other, {"metadata": {"finalizers": None}})
+    ]
