@@ -29,6 +29,8 @@ WAIT = 30.0
 RETRY = 0.5
 IDLE = 3.0
 """Seconds without a push after which a branch is given back."""
+TURN = 10.0
+"""Seconds after which a branch is given back between two pushes: others wait for it, too."""
 LEFT = 1.0
 """Seconds that a Lease must have left for a push to begin; it is renewed while the push goes on."""
 
@@ -40,6 +42,9 @@ class _Held:
     """Taking it and giving it back exclude each other: to the server both are the same holder."""
     users: int = 0
     used_at: float = 0.0
+    taken_at: float = 0.0
+    rests_until: float = 0.0
+    """After a turn another one is let in first."""
     keeper: asyncio.Task[None] | None = None
 
 
@@ -64,6 +69,7 @@ class BranchLeases:
         self._sleep = sleep
         self._make = make
         self._held: dict[str, _Held] = {}
+        self._keepers: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def guard(self, place: str) -> AsyncIterator[bool]:
@@ -85,6 +91,8 @@ class BranchLeases:
     async def _take(self, held: _Held, place: str) -> bool:
         until = self._monotonic() + WAIT
         async with held.lock:
+            if held.rests_until > self._monotonic():
+                await self._sleep(held.rests_until - self._monotonic())
             while held.lease.valid_for() <= LEFT:
                 try:
                     taken = await held.lease.take()
@@ -97,7 +105,10 @@ class BranchLeases:
                     return False
                 await self._sleep(RETRY)
             if held.keeper is None:
+                held.taken_at = self._monotonic()
                 held.keeper = asyncio.create_task(self._keep(held), name=f"lease of {place}")
+                self._keepers.add(held.keeper)
+                held.keeper.add_done_callback(self._keepers.discard)
             return held.lease.valid_for() > LEFT
 
     async def _keep(self, held: _Held) -> None:
@@ -106,7 +117,9 @@ class BranchLeases:
         try:
             while not renewing.done():
                 await self._sleep(IDLE / 3)
-                if not held.users and self._monotonic() - held.used_at >= IDLE:
+                now = self._monotonic()
+                if not held.users and (now - held.used_at >= IDLE or now - held.taken_at >= TURN):
+                    held.rests_until = now + 2 * RETRY if now - held.used_at < IDLE else now
                     break
         finally:
             held.keeper = None
@@ -118,7 +131,9 @@ class BranchLeases:
 
     async def close(self) -> None:
         """Give everything back. Call it when no push is under way any more."""
-        keepers = [held.keeper for held in self._held.values() if held.keeper is not None]
+        keepers = list(self._keepers)
         for keeper in keepers:
             keeper.cancel()
         await asyncio.gather(*keepers, return_exceptions=True)
+        for held in self._held.values():
+            await held.lease.release()

@@ -19,7 +19,7 @@ from image_updater.controller.secrets import FRESH, SECRETS
 from image_updater.errors import ImageUpdaterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from image_updater.api.model import ImagePolicy, ImageUpdateAutomation
     from image_updater.controller.context import Context
@@ -82,7 +82,11 @@ class PullSecrets:
         self._made.pop(policy, None)
 
     async def renew(self, policy: ImagePolicy) -> bool:
-        """The login was refused: read the policy's Secrets again. True: one of them is another one now."""
+        """The login was refused: read the policy's Secrets again. True: one of them is another one now.
+
+        What else may have changed (a service account, a right) is looked at, too, and leads to another policy.
+        """
+        await self._doubt(policy)
         secrets = self._context.secrets
         names = (policy.secret_ref, policy.cert_secret_ref, policy.proxy_secret_ref)
         keys = (*(ObjectKey(policy.key.namespace, name) for name in names if name is not None), *policy.pull_secrets)
@@ -100,6 +104,22 @@ class PullSecrets:
         await secrets.need(keys, fresh=RENEWED)
         return any(old is not new for old, new in zip(before, known(), strict=True))
 
+    async def _doubt(self, policy: ImagePolicy) -> None:
+        namespace = policy.found_by.namespace if policy.found_by is not None else None
+        self._reviews = {place: each for place, each in self._reviews.items() if place[0] != namespace or not each[1]}
+        key = self._users.get(policy.key)
+        known = self._accounts.get(key) if key is not None else None
+        if key is None or known is None or self._context.monotonic() - known[0] < RENEWED:
+            return
+        if await self._read(key) != known[1]:
+            self._tell({key})
+
+    def _tell(self, accounts: Collection[ObjectKey]) -> None:
+        policies = frozenset(policy for policy, account in self._users.items() if account in accounts)
+        if policies:
+            for listener in self._listeners:
+                listener(policies)
+
     async def run(self) -> None:
         """Read the service accounts in use again and again, for ever."""
         while True:
@@ -110,11 +130,7 @@ class PullSecrets:
             now = self._context.monotonic()
             due = [key for key in used if key in self._accounts and now - self._accounts[key][0] >= FRESH * 3 / 4]
             before = {key: self._accounts[key][1] for key in due}
-            changed = {key for key, account in before.items() if await self._read(key) != account}
-            policies = frozenset(policy for policy, account in self._users.items() if account in changed)
-            if policies:
-                for listener in self._listeners:
-                    listener(policies)
+            self._tell({key for key, account in before.items() if await self._read(key) != account})
 
     # ------------------------------------------------------------------------------------------- annotations
 
@@ -180,10 +196,6 @@ class PullSecrets:
         return note
 
     # ------------------------------------------------------------------------------------------- service accounts
-
-    async def need(self, accounts: Iterable[ObjectKey]) -> None:
-        """Read these together."""
-        await asyncio.gather(*map(self._account, dict.fromkeys(accounts)))
 
     async def _account(self, key: ObjectKey) -> Account:
         known = self._accounts.get(key)
