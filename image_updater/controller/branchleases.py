@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("image_updater.controller")
 
-WAIT = 30.0
+WAIT = 60.0
 """Seconds that a push waits for another shard to give the branch back."""
 RETRY = 0.5
 IDLE = 3.0
 """Seconds without a push after which a branch is given back."""
-TURN = 10.0
+TURN = 5.0
 """Seconds after which a branch is given back between two pushes: others wait for it, too."""
 LEFT = 1.0
 """Seconds that a Lease must have left for a push to begin; it is renewed while the push goes on."""
@@ -59,6 +59,7 @@ class BranchLeases:
         holder: str,
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        dice: Callable[[], float],
         make: Callable[..., Lease] = Lease,
     ) -> None:
         """`holder` is unique to this process."""
@@ -67,6 +68,7 @@ class BranchLeases:
         self._holder = holder
         self._monotonic = monotonic
         self._sleep = sleep
+        self._dice = dice
         self._make = make
         self._held: dict[str, _Held] = {}
         self._keepers: set[asyncio.Task[None]] = set()
@@ -103,7 +105,7 @@ class BranchLeases:
                     break
                 if self._monotonic() >= until:
                     return False
-                await self._sleep(RETRY)
+                await self._sleep(RETRY * (0.5 + self._dice()))
             if held.keeper is None:
                 held.taken_at = self._monotonic()
                 held.keeper = asyncio.create_task(self._keep(held), name=f"lease of {place}")

@@ -160,6 +160,7 @@ class Updating:
                 holder=f"{context.environment.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4()}",
                 monotonic=context.monotonic,
                 sleep=context.sleep,
+                dice=context.dice,
             )
         context.session.mirrors.fence(
             may_push=lambda: self._leads(PUSH_MARGIN), guard=leases.guard if leases is not None else None

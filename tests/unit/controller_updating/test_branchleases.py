@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import random
 from typing import Any
 
 from image_updater.controller.branchleases import BranchLeases
@@ -75,6 +76,7 @@ def leases(server: Server, holder: str, time: Time) -> BranchLeases:
         holder=holder,
         monotonic=time,
         sleep=time.sleep,
+        dice=random.Random(holder).random,
         make=lambda cluster, **names: FakeLease(cluster, **names),  # type: ignore[arg-type, return-value]
     )
 
@@ -146,6 +148,7 @@ async def test_a_refusing_server_means_no_push(caplog: Any) -> None:
         holder="a",
         monotonic=time,
         sleep=time.sleep,
+        dice=lambda: 0.5,
         make=lambda cluster, **names: Refusing(cluster, **names),  # type: ignore[arg-type, return-value]
     )
     async with shard.guard("place") as ours:
