@@ -24,11 +24,11 @@ from image_updater.kustomize.values import pack
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-VERSION = b"iu3:%d.%d:" % sys.version_info[:2]
+VERSION = b"iu4:%d.%d:" % sys.version_info[:2]
 """Facts of another version are made anew; marshal's format belongs to the interpreter's version."""
 
 _BEARS = re.compile(rb"image|ontainers|Kustomization|kind:\s*[\"']?Application|image-updater\.dev")
-_KIND = re.compile(rb"^(?:- |\{)?\s*[\"']?kind[\"']?\s*:", re.MULTILINE)
+_KIND = re.compile(rb"(?:^(?:- |\{)?|[{,])\s*[\"']?kind[\"']?\s*:", re.MULTILINE)
 _API_VERSION = re.compile(rb"[\"']?apiVersion[\"']?\s*:")
 _TEMPLATE = re.compile(rb"\{\{|\{%|<%")
 """What engines fill in: not YAML yet, and no mistake."""

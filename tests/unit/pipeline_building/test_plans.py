@@ -187,3 +187,20 @@ async def test_a_failed_build_says_file_and_line(renderer: Renderer, change: dic
     with pytest.raises(BuildFailed) as caught:
         await builds.build(plan)
     assert str(caught.value).startswith(place + ":")
+
+
+async def test_plain_files_keep_the_lines_of_their_objects(renderer: Renderer) -> None:
+    tree = MemoryTree(
+        {
+            "plain/app.yaml": "# values\nreplicas: 1\nkind of: it\n---\n" + SERVICE + "---\n# nothing\n",
+            "plain/values.yaml": "replicas: 1\n",
+            "plain/list.json": '{"apiVersion": "v1", "kind": "List", "items": []}\n',
+        }
+    )
+    builds = Builds(renderer)
+    rendered = await builds.build(await builds.plan(tree, kustomization("plain"), line="line"))
+    assert isinstance(rendered, tuple)
+    texts = {path: data.decode() for path, data in rendered}
+    assert set(texts) == {"plain/app.yaml", "plain/list.json"}
+    assert texts["plain/app.yaml"].splitlines()[4:8] == SERVICE.splitlines()
+    assert "replicas" not in texts["plain/app.yaml"]

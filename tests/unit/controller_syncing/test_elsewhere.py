@@ -1,0 +1,83 @@
+"""Which Kustomization holds an object, or may."""
+
+from __future__ import annotations
+
+import pytest
+
+from image_updater.api.model import ObjectKey
+from image_updater.cluster.model import Ref
+from image_updater.controller.elsewhere import Index, mentions
+from image_updater.sync.model import Elsewhere
+
+A, B, C = (ObjectKey("apps", name) for name in "abc")
+WEB = Ref("apps", "Deployment", "prod", "web")
+API = Ref("apps", "Deployment", "prod", "api")
+NOBODY = Elsewhere()
+
+
+def test_an_object_of_another_ones_build_is_rendered_there() -> None:
+    index = Index()
+    index.built(A, "local", [WEB])
+    index.built(B, "local", [WEB, API])
+    assert index.ask(A, "local")(WEB) == Elsewhere(renders=B)
+    assert index.ask(A, "local")(API) == Elsewhere(renders=B)
+    assert index.ask(B, "local")(API) == NOBODY
+    index.built(B, "local", [API])
+    assert index.ask(A, "local")(WEB) == NOBODY
+
+
+def test_other_clusters_have_other_objects() -> None:
+    index = Index()
+    index.built(B, "remote", [WEB])
+    index.unsettle(C, "remote")
+    assert index.ask(A, "local")(WEB) == NOBODY
+
+
+def test_between_a_commit_and_its_build_anything_may_be_there() -> None:
+    index = Index()
+    index.built(B, "local", [API])
+    index.unsettle(B, "local")
+    assert index.ask(A, "local")(WEB) == Elsewhere(unsettled=B)
+    assert index.ask(A, "local")(API) == Elsewhere(unsettled=B)
+    index.settle(B)
+    assert index.ask(A, "local")(WEB) == NOBODY
+    assert index.ask(A, "local")(API) == Elsewhere(renders=B)
+
+
+def test_one_that_does_not_build_is_asked_what_it_mentions() -> None:
+    index = Index()
+    index.built(B, "local", [API])
+    index.unsettle(B, "local", mentions([b"kind: Deployment\nmetadata:\n  name: other\n"]))
+    assert index.ask(A, "local")(WEB) == NOBODY
+    assert index.ask(A, "local")(API) == Elsewhere(unsettled=B)
+    index.unsettle(B, "local", mentions([b"name: web\n"]))
+    assert index.ask(A, "local")(WEB) == Elsewhere(unsettled=B)
+
+
+def test_what_is_known_of_an_inventory_stands_until_there_is_a_build() -> None:
+    index = Index()
+    index.unsettle(B, "local")
+    index.known(B, "local", [WEB])
+    assert index.ask(A, "local")(API) == Elsewhere(unsettled=B)
+    index.settle(B)
+    assert index.has_refs(B)
+    assert index.ask(A, "local")(WEB) == Elsewhere(renders=B)
+
+
+def test_what_is_gone_holds_nothing() -> None:
+    index = Index()
+    index.built(B, "local", [WEB])
+    index.unsettle(B, "local")
+    index.forget(B)
+    assert index.ask(A, "local")(WEB) == NOBODY
+    assert not index.has_refs(B)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [("web", True), ("p-web-s", True), ("web-8f7d6c5b4a", True), ("api", False), ("p-api-s", False)],
+    ids=["itself", "put-around", "hashed", "another", "another-put-around"],
+)
+def test_names_are_looked_for_without_what_is_put_around_them(name: str, found: bool) -> None:
+    means = mentions([b"kind: Pod", b"name: web"], prefix="p-", suffix="-s")
+    assert means(Ref("", "ConfigMap", "prod", name)) is found
