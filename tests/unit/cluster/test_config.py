@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 import stat
+import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -322,6 +323,25 @@ async def test_in_a_pod_its_own_account_is_used_and_its_token_read_again(tmp_pat
     assert (await config.credentials.login(renew=True)).authorization == "Bearer again"
 
 
+def test_in_a_pod_the_kubernetes_package_is_not_even_imported(tmp_path: Path) -> None:
+    """It costs 20 MB and a third of a second."""
+    environment = pod(tmp_path)
+    script = f"""
+import asyncio, pathlib, sys
+from image_updater.cluster import Cluster, ClusterConfig, Lease, Recorder, Watcher
+
+async def main():
+    config = ClusterConfig.load(
+        kubeconfig=None, environment={environment!r}, service_account=pathlib.Path({str(tmp_path)!r})
+    )
+    await (await Cluster.connect(config)).close()
+
+asyncio.run(main())
+assert not [name for name in sys.modules if name.split(".")[0] in ("kubernetes", "httpx", "yaml", "kopf")]
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
+
+
 async def test_a_kubeconfig_that_is_given_outranks_the_pod(tmp_path: Path) -> None:
     environment = pod(tmp_path / "account")
     path = write(tmp_path / "config", kubeconfig())
@@ -334,7 +354,7 @@ def test_half_an_account_of_a_pod_is_said(tmp_path: Path, missing: str) -> None:
     environment = pod(tmp_path)
     environment.pop(missing, None)
     (tmp_path / missing).unlink(missing_ok=True)
-    with pytest.raises(SpecError, match="the account of this pod cannot be read"):
+    with pytest.raises(SpecError, match=missing):
         ClusterConfig.load(kubeconfig=None, environment=environment, service_account=tmp_path)
 
 
