@@ -203,8 +203,8 @@ class _Going:
 
 
 def _order(refs: Mapping[Ref, Entry]) -> list[list[Ref]]:
-    """The groups of `removal`, with custom objects before workloads (one may be their controller) and the rights of
-    the applying account after all that is deleted with them.
+    """The groups of `removal`, with custom objects before workloads (one may be their controller), and at the very end,
+    all at once, what may give the applying account the rights to delete the others.
     """
     groups: list[list[Ref]] = []
     access: list[Ref] = []
@@ -220,7 +220,7 @@ def _order(refs: Mapping[Ref, Entry]) -> list[list[Ref]]:
                 custom = ref.group not in _BUILT_IN and not ref.group.endswith(".k8s.io")
                 parts.setdefault(0 if custom else 1, []).append(ref)
         groups += [part for _, part in sorted(parts.items())]
-    return [group for group in (*groups, access, last) if group]
+    return [group for group in (*groups, last, access) if group]
 
 
 _CONTAINERS: Final = frozenset({("", "Namespace"), ("apiextensions.k8s.io", "CustomResourceDefinition")})

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from image_updater.sync.model import Manifest
 
 FRESH: Final = 5.0
-"""Seconds that a list is believed, and that a kind which nobody serves is not asked for again."""
+"""Seconds that a list is believed."""
+
+MISSING: Final = 30.0
+"""Seconds that a kind which nobody serves (KEDA, Flagger) is not looked for again."""
 
 
 class Scaling:
@@ -65,7 +68,7 @@ class Scaling:
         return {}
 
     async def _owner(self, kind: tuple[str, str], ref: Ref, cluster: Cluster) -> Ref | None:
-        if self._monotonic() - self._missing.get(kind, float("-inf")) < FRESH:
+        if self._monotonic() - self._missing.get(kind, float("-inf")) < MISSING:
             return None
         try:
             resource = await cluster.serving(*kind)
