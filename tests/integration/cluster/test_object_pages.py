@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,14 @@ import yaml
 from image_updater.api import load_text
 from image_updater.api.kinds import KINDS
 from image_updater.api.schema import crds
-from tests.integration.cli.documentation import ROOT
+from tests.integration.chart.helm import template, workloads
+from tests.integration.cli.documentation import ROOT, play
 from tests.integration.cli.test_docs import headings
 from tests.integration.cluster.documents import CLUSTER_PAGES, blocks
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.parts.controlplane import ControlPlane
 
 KIND_PAGES = {kind: f"docs/objects/{kind.lower()}.md" for kind in KINDS}
@@ -38,6 +42,22 @@ def test_each_kind_has_a_page_with_an_example_that_the_parser_and_the_server_tak
         # The server kept what the page says, and added defaults at most.
         assert kept["spec"].items() >= {key: kept["spec"][key] for key in each["spec"]}.items()
         assert each["spec"].keys() <= kept["spec"].keys()
+
+
+@pytest.mark.parametrize("page", [*KIND_PAGES.values(), *CLUSTER_PAGES])
+def test_commands_of_ours_that_a_page_shows_have_the_flags_that_they_use(page: str, tmp_path: Path) -> None:
+    for block in blocks((ROOT / page).read_text(), "sh"):
+        ours = "".join(f"{line}\n" for line in block.splitlines() if line.startswith("image-updater "))
+        play(f"```sh\n{ours}```", tmp_path)
+
+
+def test_what_the_operations_page_shows_of_values_and_rules_is_read_as_it_is_meant() -> None:
+    for block in blocks((ROOT / "docs/operations.md").read_text(), "yaml"):
+        document = yaml.safe_load(block)
+        if "groups" in document:
+            assert all({"alert", "expr"} <= rule.keys() for group in document["groups"] for rule in group["rules"])
+        else:
+            assert workloads(template("--set-json", json.dumps(document)))
 
 
 @pytest.mark.parametrize("page", [*KIND_PAGES.values(), *CLUSTER_PAGES])

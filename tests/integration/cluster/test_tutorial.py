@@ -12,6 +12,7 @@ import re
 import stat
 import subprocess
 import sys
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +46,7 @@ class Stage:
     environment: dict[str, str]
     authority: Path
     controllers: list[Part] = field(default_factory=list)
+    listen: str = ""
 
     def place(self, text: str) -> str:
         for name, address in self.hosts.items():
@@ -72,17 +74,25 @@ class Stage:
     def log(self) -> str:
         return "\n".join(part.output()[-20_000:] for part in self.controllers)
 
+    def metrics(self) -> set[str]:
+        """The names of our metrics, as Prometheus would ask for them (a histogram by its own name)."""
+        with urllib.request.urlopen(f"http://{self.listen}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        kinds = dict(re.findall(r"^# TYPE (image_updater_\w+) (\w+)$", text, re.MULTILINE))
+        return {name for name in kinds if not name.endswith("_created")}
+
     def play_pod(self, namespace: str, name: str) -> None:
         """The controller as the Deployment says it runs, but for what only a node has: volume, port, CA."""
         deployment = self.plane.get("Deployment", name, namespace)
         assert deployment is not None
         account = deployment["spec"]["template"]["spec"]["serviceAccountName"]
+        self.listen = f"127.0.0.1:{free_port()}"
         data = self.folder / f"data-{len(self.controllers)}"
         given = {key: value.replace("/data", str(data)) for key, value in variables(deployment).items()}
         given |= {
             "POD_NAME": f"{name}-0",
             "POD_NAMESPACE": namespace,
-            "IMAGE_UPDATER_LISTEN": f"127.0.0.1:{free_port()}",
+            "IMAGE_UPDATER_LISTEN": self.listen,
             "IMAGE_UPDATER_KUBECONFIG": str(self.plane.kubeconfig_of(namespace, account)),
             "IMAGE_UPDATER_KUSTOMIZE": binary("kustomize"),
             "SSL_CERT_FILE": str(self.authority),
@@ -148,6 +158,7 @@ def commands(block: str) -> list[str]:
 
 def test_the_tutorial_works_from_the_first_command_to_the_last(stage: Stage) -> None:
     outputs: dict[str, str] = {}
+    scraped: set[str] = set()
     for note, language, body in noted(TUTORIAL):
         if note.startswith("file: "):
             path = stage.folder / note.removeprefix("file: ")
@@ -157,6 +168,8 @@ def test_the_tutorial_works_from_the_first_command_to_the_last(stage: Stage) -> 
         if language != "sh":
             continue
         for command in commands(body):
+            if command.startswith("kubectl delete kustomizations"):
+                scraped = stage.metrics()
             if command.startswith("helm uninstall"):
                 stage.controllers[-1].stop(30)
                 assert stage.controllers[-1].process.returncode == 0, stage.log()
@@ -175,6 +188,9 @@ def test_the_tutorial_works_from_the_first_command_to_the_last(stage: Stage) -> 
         assert f'"tag":"{tag}","verdict":"{verdict}"' in verdicts
     events = next(output for command, output in outputs.items() if "kubectl events" in command)
     assert "CommitPushed" in events
+    page = (ROOT / "docs/operations.md").read_text()
+    named = set(re.findall(r"`(image_updater_\w+)`", page))
+    assert named == scraped, "docs/operations.md names the metrics that there are"
     log = stage.log()
     assert TOKEN not in log
     assert "Traceback" not in log
