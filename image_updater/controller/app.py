@@ -97,11 +97,14 @@ class Controller:
             if not self._roles:
                 await stop.wait()
                 return
-            config = ClusterConfig.load(kubeconfig=self._settings.kubeconfig, environment=self._environment)
-            cluster = await Cluster.connect(config)
+            cluster = await self._connect()
             stack.push_async_callback(cluster.close)
             recorder = Recorder(cluster, instance=self._instance)
             await self._work(stop, cluster, recorder)
+
+    async def _connect(self) -> Cluster:
+        config = ClusterConfig.load(kubeconfig=self._settings.kubeconfig, environment=self._environment)
+        return await Cluster.connect(config)
 
     async def _work(self, stop: asyncio.Event, cluster: Cluster, recorder: Recorder) -> None:
         settings = self._settings
@@ -111,8 +114,7 @@ class Controller:
         self._operator = operator = Operator(
             cluster,
             cache,
-            server=cluster.server,
-            open_session=cluster.open_session,
+            connect=self._connect,
             namespaces=settings.watch_namespaces,
         )
         self._leading = leading = Leading(

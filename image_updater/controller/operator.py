@@ -3,6 +3,8 @@
 Nothing else of kopf is used: handlers of any other sort write finalizers and annotations on the objects of people, and
 its timers have no jitter. What it does not do is done beside it:
 
+- When it ends it cancels every task of its loop, and it takes the process's signals. So it has a thread and a loop of
+  its own.
 - It does not tell which objects went while its watch was broken. Each of its lists is therefore followed by one of
   ours, of metadata only, and what is not in that any more is forgotten.
 - It does not tell when its first lists are through: `synced` is set when everything that our list names was seen.
@@ -11,8 +13,10 @@ its timers have no jitter. What it does not do is done beside it:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 from image_updater.api.model import API_VERSION, ObjectKey
@@ -25,18 +29,18 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     import aiohttp
-    import kopf
 
-    from image_updater.cluster import Cluster
+    from image_updater.cluster import Body, Cluster
     from image_updater.controller.cache import Cache
 
 log = logging.getLogger("image_updater.operator")
 
-OpenSession = Callable[["Sequence[aiohttp.TraceConfig]"], "aiohttp.ClientSession"] if TYPE_CHECKING else Any
-
 LOOK_AGAIN = 0.1
 """Seconds between looks whether kopf has told of everything."""
 LOOKS_A_LIST = 20
+KOPF_GRACE = 10.0
+"""Seconds that kopf gets to end; its thread is a daemon and holds nobody up."""
+TLS_GRACE = 0.25
 CRD_PAUSE = 2.0
 """Seconds between looks for our kinds while they are not installed."""
 
@@ -49,15 +53,14 @@ class Operator:
         cluster: Cluster,
         cache: Cache,
         *,
-        server: str,
-        open_session: OpenSession,
+        connect: Callable[[], Awaitable[Cluster]],
         namespaces: Sequence[str] = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`connect` makes another connection to the same server as the same account: called in kopf's own loop."""
         self._cluster = cluster
         self._cache = cache
-        self._server = server
-        self._open_session = open_session
+        self._connect = connect
         self._namespaces = tuple(namespaces)
         self._sleep = sleep
         self._unsynced = {(kind, namespace) for kind in PLURALS for namespace in self._scopes}
@@ -71,45 +74,50 @@ class Operator:
 
     async def run(self, stop: asyncio.Event) -> None:
         await self._await_kinds()
+        watching = _Thread(self._watch, name="kopf")
+        watching.start()
+        waiting = asyncio.create_task(stop.wait())
+        try:
+            ends: list[asyncio.Future[Any]] = [watching.ended, waiting]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if watching.ended.done():
+                watching.ended.result()
+                if not stop.is_set():
+                    raise ClusterError("watching our objects ended by itself", remedy="the process starts anew")
+        finally:
+            waiting.cancel()
+            checks = list(self._checks.values())
+            for check in checks:
+                check.cancel()
+            await asyncio.gather(*checks, return_exceptions=True)
+            await watching.stop(KOPF_GRACE)
+
+    async def _watch(self, flag: asyncio.Event, main: asyncio.AbstractEventLoop) -> None:
+        """kopf, in its own loop; what it sees is handed to `main`."""
         kopf = import_kopf()
         registry = kopf.OperatorRegistry()
         for kind, plural in PLURALS.items():
-            self._handle(kopf, registry, kind, plural)
+            self._handle(kopf, registry, main, kind, plural)
+        cluster = await self._connect()
 
-        @kopf.on.login(registry=registry)
-        async def login(**_: Any) -> kopf.AiohttpSession:
-            return kopf.AiohttpSession(server=self._server, aiohttp_session=self._open_session([self._trace()]))
+        @kopf.on.login(registry=registry)  # type: ignore[untyped-decorator]
+        async def login(**_: Any) -> Any:
+            session = cluster.open_session([self._trace(main)])
+            return kopf.AiohttpSession(server=cluster.server, aiohttp_session=session)
 
-        group, _, version = API_VERSION.partition("/")
-        log.debug("watching %s/%s", group, version)
-        flag = asyncio.Event()
-        task = asyncio.create_task(
-            kopf.operator(
+        try:
+            await kopf.operator(
                 registry=registry,
                 settings=settings(kopf),
                 standalone=True,
                 clusterwide=not self._namespaces,
                 namespaces=self._namespaces,
                 stop_flag=flag,
-            ),
-            name="kopf",
-        )
-        waiting = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
-            if task.done() and not stop.is_set():
-                await task
-                raise ClusterError("watching our objects ended by itself", remedy="the process starts anew")
+            )
         finally:
-            waiting.cancel()
-            flag.set()
-            checks = list(self._checks.values())
-            for check in checks:
-                check.cancel()
-            await asyncio.gather(*checks, return_exceptions=True)
-            await asyncio.wait([task], timeout=5)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cluster.close()
+            # Connections over TLS that kopf's session closed need a moment; the loop ends with this coroutine.
+            await asyncio.sleep(TLS_GRACE)
 
     async def _await_kinds(self) -> None:
         """Until the server serves all of our kinds."""
@@ -127,21 +135,23 @@ class Operator:
             else:
                 return
 
-    def _handle(self, kopf: Any, registry: Any, kind: str, plural: str) -> None:
+    def _handle(self, kopf: Any, registry: Any, main: asyncio.AbstractEventLoop, kind: str, plural: str) -> None:
         group, _, version = API_VERSION.partition("/")
 
         @kopf.on.event(group, version, plural, registry=registry, id=plural)  # type: ignore[untyped-decorator]
         async def observe(event: Any, **_: Any) -> None:
-            body = dict(event["object"])
-            if event["type"] == "DELETED":
-                metadata = body["metadata"]
-                self._cache.forget(kind, ObjectKey(metadata["namespace"], metadata["name"]), metadata["uid"])
-            else:
-                self._cache.observe(kind, body)
+            main.call_soon_threadsafe(self._see, kind, event["type"], event["object"])
+
+    def _see(self, kind: str, happened: str | None, body: Body) -> None:
+        if happened == "DELETED":
+            metadata = body["metadata"]
+            self._cache.forget(kind, ObjectKey(metadata["namespace"], metadata["name"]), metadata["uid"])
+        else:
+            self._cache.observe(kind, body)
 
     # ------------------------------------------------------------------------------------------------- after a list
 
-    def _trace(self) -> aiohttp.TraceConfig:
+    def _trace(self, main: asyncio.AbstractEventLoop) -> aiohttp.TraceConfig:
         """Hears of kopf's lists."""
         import aiohttp
 
@@ -154,7 +164,7 @@ class Operator:
             parts = params.url.path.strip("/").split("/")
             kind = next((kind for kind, plural in PLURALS.items() if parts[-1] == plural), None)
             if kind is not None:
-                self._listed(kind, parts[-2] if parts[-3:-2] == ["namespaces"] else None)
+                main.call_soon_threadsafe(self._listed, kind, parts[-2] if parts[-3:-2] == ["namespaces"] else None)
 
         trace.on_request_start.append(started)
         return trace
@@ -195,10 +205,58 @@ class Operator:
             self.synced.set()
 
 
+class _Thread:
+    """A coroutine in a loop of its own: `run(flag, loop of the caller)`, where `flag` asks it to end."""
+
+    def __init__(
+        self, run: Callable[[asyncio.Event, asyncio.AbstractEventLoop], Awaitable[None]], *, name: str
+    ) -> None:
+        self._run = run
+        self._name = name
+        self._main = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._flag: asyncio.Event | None = None
+        self.ended: asyncio.Future[None] = self._main.create_future()
+
+    def start(self) -> None:
+        threading.Thread(target=self._thread, name=self._name, daemon=True).start()
+
+    def _thread(self) -> None:
+        failure: BaseException | None = None
+        try:
+            asyncio.run(self._inside())
+        except BaseException as error:  # handed to whoever waits in the other thread
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the caller's loop is closed: nobody waits any more
+            self._main.call_soon_threadsafe(self._end, failure)
+
+    async def _inside(self) -> None:
+        self._loop, self._flag = asyncio.get_running_loop(), asyncio.Event()
+        await self._run(self._flag, self._main)
+
+    def _end(self, failure: BaseException | None) -> None:
+        if self.ended.done():
+            return
+        if failure is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(failure)
+
+    async def stop(self, seconds: float) -> None:
+        """Ask it to end, and wait so long. What it raised is not raised again."""
+        if self._loop is not None and self._flag is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._flag.set)
+        await asyncio.wait([self.ended], timeout=seconds)
+        if self.ended.done() and not self.ended.cancelled():
+            self.ended.exception()
+
+
 def import_kopf() -> Any:
     """kopf without the Kubernetes client's models, which it imports when they are installed (350 ms, 19 MB)."""
     if "kopf" in sys.modules:
         return sys.modules["kopf"]
+    logging.getLogger("kopf").setLevel(logging.ERROR)  # each event handled, signals it was kept from
     names = ("kubernetes", "kubernetes.client", "kubernetes_asyncio", "pykube")
     kept = {name: sys.modules.get(name) for name in names}
     try:
@@ -224,4 +282,6 @@ def settings(kopf: Any) -> Any:
     chosen.queueing.idle_timeout = 0.05
     chosen.networking.request_timeout = 30
     chosen.networking.connect_timeout = 5
+    # It would kill its thread, and with it the process, some minutes after an end that it calls unclean.
+    chosen.process.ultimate_exiting_timeout = None
     return chosen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,11 @@ async def watching(plane: ControlPlane, *namespaces: str) -> AsyncIterator[tuple
     config = ClusterConfig.load(kubeconfig=Path(plane.kubeconfig), environment={})
     cluster = await Cluster.connect(config)
     cache, stop = Cache(), asyncio.Event()
-    operator = Operator(cluster, cache, server=cluster.server, open_session=cluster.open_session, namespaces=namespaces)
+
+    async def connect() -> Cluster:
+        return await Cluster.connect(ClusterConfig.load(kubeconfig=Path(plane.kubeconfig), environment={}))
+
+    operator = Operator(cluster, cache, connect=connect, namespaces=namespaces)
     task = asyncio.create_task(operator.run(stop))
     try:
         await asyncio.wait_for(operator.synced.wait(), 60)
@@ -119,3 +124,12 @@ async def test_a_mistyped_gate_reaches_us(plane: ControlPlane, namespace: str) -
         entry = cache.get("ImagePolicy", ObjectKey(namespace, "web"))
         assert entry is not None
         assert "spec.minAgee: unknown field" in str(entry.error)
+
+
+async def test_our_own_tasks_outlive_kopf(plane: ControlPlane, namespace: str) -> None:
+    """kopf cancels all that is left of its loop when it ends: it must not be ours."""
+    async with watching(plane, namespace):
+        ours = asyncio.create_task(asyncio.sleep(3600))
+    assert not ours.done()
+    ours.cancel()
+    assert not [thread for thread in threading.enumerate() if thread.name == "kopf"]
