@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from image_updater import __version__
 from image_updater.cluster import calls
 from image_updater.cluster.discovery import Discovery
-from image_updater.cluster.errors import ClusterError, Gone
+from image_updater.cluster.errors import ClusterError, Gone, KindUnknown
 from image_updater.cluster.lines import Lines
 from image_updater.cluster.model import Happened, WatchEvent
 from image_updater.cluster.refusals import kind_is_gone, refusal
@@ -45,10 +45,13 @@ _RESTARTS = 3
 class Cluster:
     """Open with `await Cluster.connect(config)`; many accounts share one pool of connections and one discovery."""
 
-    def __init__(self, transport: Transport, discovery: Discovery, user: str | None = None) -> None:
+    def __init__(
+        self, transport: Transport, discovery: Discovery, user: str | None = None, *, queued: bool = True
+    ) -> None:
         self._transport = transport
         self._discovery = discovery
         self._user = user
+        self._queued = queued
         identity = transport.config.identity
         self.identity = f"{identity} as {user}" if user is not None else identity
         """Server and account: a key for caches."""
@@ -97,6 +100,10 @@ class Cluster:
         """The same server as another account (`system:serviceaccount:apps:deployer`); None is our own."""
         return Cluster(self._transport, self._discovery, user)
 
+    def unqueued(self) -> Cluster:
+        """The same for what must not wait behind a thousand others, such as the renewal of a Lease."""
+        return Cluster(self._transport, self._discovery, self._user, queued=False)
+
     def open_session(self, traces: Sequence[aiohttp.TraceConfig] = ()) -> aiohttp.ClientSession:
         """For a library that makes its own requests to `server`: our trust and login, also when it is renewed.
 
@@ -134,7 +141,7 @@ class Cluster:
     ) -> Body | None:
         """None: there is no such object. Raises KindUnknown when no server serves the kind any more."""
         call = calls.get(resource, namespace, name, user=self._user, metadata_only=metadata_only)
-        answer = await self._transport.send(call)
+        answer = await self._send(call)
         if answer.status == 404 and not kind_is_gone(answer.status, answer.body):
             return None
         return _named(resource, self._parsed(answer, call))
@@ -190,7 +197,7 @@ class Cluster:
                 metadata_only=metadata_only,
             )
             try:
-                body = self._parsed(await self._transport.send(call), call)
+                body = self._parsed(await self._send(call), call)
             except AnswerTooLarge:
                 if chunk <= 1:
                     raise
@@ -253,11 +260,15 @@ class Cluster:
             metadata_only=metadata_only,
         )
         lines = Lines()
-        async with self._transport.stream(call, seconds=seconds) as chunks:
-            yield "OPENED", {}
-            async for chunk in chunks:
-                for line in lines.feed(chunk):
-                    yield self._event(resource, line, call)
+        try:
+            async with self._transport.stream(call, seconds=seconds) as chunks:
+                yield "OPENED", {}
+                async for chunk in chunks:
+                    for line in lines.feed(chunk):
+                        yield self._event(resource, line, call)
+        except KindUnknown:
+            self._discovery.doubt()
+            raise
 
     def _event(self, resource: Resource, line: bytes, call: calls.Call) -> tuple[str, Body]:
         try:
@@ -297,7 +308,7 @@ class Cluster:
             subresource=subresource,
             user=self._user,
         )
-        return self._parsed(await self._transport.send(call), call)
+        return self._parsed(await self._send(call), call)
 
     async def patch(
         self,
@@ -323,7 +334,7 @@ class Cluster:
             subresource=subresource,
             user=self._user,
         )
-        return self._parsed(await self._transport.send(call), call)
+        return self._parsed(await self._send(call), call)
 
     async def create(
         self,
@@ -345,14 +356,14 @@ class Cluster:
             dry_run=dry_run,
             user=self._user,
         )
-        return self._parsed(await self._transport.send(call), call)
+        return self._parsed(await self._send(call), call)
 
     async def replace(
         self, resource: Resource, body: Body, *, subresource: str | None = None, manager: str | None = None
     ) -> Body:
         """Raises Conflict when `metadata.resourceVersion` is given and not the current one, ObjectNotFound."""
         call = calls.replace(resource, body, manager=manager or MANAGER, subresource=subresource, user=self._user)
-        return self._parsed(await self._transport.send(call), call)
+        return self._parsed(await self._send(call), call)
 
     async def delete(
         self,
@@ -376,7 +387,7 @@ class Cluster:
             dry_run=dry_run,
             user=self._user,
         )
-        answer = await self._transport.send(call)
+        answer = await self._send(call)
         if answer.status == 404 and not kind_is_gone(answer.status, answer.body):
             return False
         self._parsed(answer, call)
@@ -396,7 +407,7 @@ class Cluster:
     ) -> bool:
         """Whether this account (or `user`, which needs rights on SubjectAccessReviews) may do that."""
         call = calls.review(verb, resource, namespace, name, subresource, of=user, user=self._user)
-        answer = self._parsed(await self._transport.send(call), call)
+        answer = self._parsed(await self._send(call), call)
         return bool((answer.get("status") or {}).get("allowed"))
 
     async def service_account_token(
@@ -404,8 +415,11 @@ class Cluster:
     ) -> str:
         """A fresh token (TokenRequest), valid for about `seconds`. Raises ObjectNotFound, Forbidden."""
         call = calls.token(namespace, name, [*audiences], seconds, user=self._user)
-        answer = self._parsed(await self._transport.send(call), call)
+        answer = self._parsed(await self._send(call), call)
         return str(answer["status"]["token"])
+
+    async def _send(self, call: calls.Call) -> Answer:
+        return await self._transport.send(call, queued=self._queued)
 
     def _parsed(self, answer: Answer, call: calls.Call) -> Body:
         if answer.status >= 300:

@@ -53,8 +53,8 @@ class ClusterConfig:
     @property
     def identity(self) -> str:
         """A key for caches: equal ones see the same objects."""
-        trust = hashlib.sha256(repr((self.ca, self.verify, self.server_name, self.proxy, self.fingerprint)).encode())
-        return f"{self.server} {self.account} {trust.hexdigest()[:16]}"
+        rest = (self.account, self.ca, self.verify, self.server_name, self.proxy, self.fingerprint)
+        return f"{self.server} {hashlib.sha256(repr(rest).encode()).hexdigest()[:16]}"
 
     @classmethod
     def load(

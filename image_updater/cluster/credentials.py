@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 REREAD = 60.0
 """Seconds after which a token file is read again: a kubelet renews it at 80 % of its life, an hour as a rule."""
 
+PLUGIN = 60.0
+"""Seconds that an exec plugin may take."""
+
 EARLY = timedelta(minutes=1)
 """An exec plugin is asked anew this long before what it gave ends."""
 
@@ -112,7 +115,13 @@ class ExecPlugin:
 
         command = str(self._spec.get("command") or "")
         try:
-            status = await ExecProvider(ConfigNode("exec", self._spec)).run()  # type: ignore[no-untyped-call]
+            async with asyncio.timeout(PLUGIN):
+                status = await ExecProvider(ConfigNode("exec", self._spec)).run()  # type: ignore[no-untyped-call]
+        except TimeoutError:
+            raise AccessDenied(
+                f"the exec plugin {command!r} of the kubeconfig did not end in {PLUGIN:g} s",
+                remedy="it must not ask a person anything",
+            ) from None
         except (ConfigException, OSError, ValueError) as exc:
             raise AccessDenied(
                 f"the exec plugin {command!r} of the kubeconfig failed: {str(exc)[:300]}",

@@ -85,7 +85,7 @@ def read(data: bytes, *, where: Where, allow_insecure: bool = False) -> ClusterC
     secret = hashlib.sha256(repr((token, certificate, key)).encode()).hexdigest()
     return ClusterConfig(
         server=server,
-        account=f"user {context.get('user')!r} of {where}",
+        account=f"user {context.get('user')!r}",
         credentials=Fixed(login),
         ca=_data(cluster, "certificate-authority-data", of_cluster, where),
         verify=not insecure,

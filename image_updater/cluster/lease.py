@@ -68,7 +68,7 @@ class Lease:
     ) -> None:
         """Seconds: `duration` of the Lease (whole ones), between renewals, and between looks at another's Lease."""
         assert renew < duration * (1 - MARGIN), "a renewal must come before the margin"
-        self._cluster = cluster
+        self._cluster = cluster.unqueued()
         self._namespace = namespace
         self._name = name
         self._holder = holder

@@ -7,10 +7,10 @@ here and nowhere else; neither headers nor query strings are ever in them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections import Counter
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -108,10 +108,11 @@ class Transport:
         made = tls.context(self.config, self._login_now) if self._base.scheme == "https" else True
         return _session(self.config, made, self._session.headers.get("User-Agent", ""), [trace, *traces])
 
-    async def send(self, call: Call) -> Answer:
+    async def send(self, call: Call, *, queued: bool = True) -> Answer:
         """The answer, also one that is an error and that no further try can mend.
 
-        Raises ClusterUnavailable when none came, AccessDenied when there is no login.
+        Without `queued` it does not wait for others to be through. Raises ClusterUnavailable when none came,
+        AccessDenied when there is no login.
         """
         began, attempt, renewed = self.monotonic(), 0, False
         renew = False
@@ -119,7 +120,7 @@ class Transport:
             attempt += 1
             error: ClusterError | None = None
             try:
-                answer, pause = await self._exchange(call, renew)
+                answer, pause = await self._exchange(call, renew, queued)
             except _NotSent as failed:
                 error, pause, again = failed.error, None, True
             except _Cut as failed:
@@ -146,7 +147,7 @@ class Transport:
                 raise refusal(answer.status, answer.body, call.subject, until=self._until(pause))
             return answer
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def stream(self, call: Call, *, seconds: float) -> AsyncIterator[AsyncIterator[bytes]]:
         """The chunks of an answer that goes on for up to `seconds`. Raises as `send` does, refusals too; no retries."""
         limits = aiohttp.ClientTimeout(total=seconds + TOTAL, sock_connect=CONNECT, sock_read=SILENCE)
@@ -184,10 +185,10 @@ class Transport:
     def _until(self, pause: float | None) -> datetime | None:
         return self.clock() + timedelta(seconds=pause) if pause is not None else None
 
-    async def _exchange(self, call: Call, renew: bool) -> tuple[Answer, float | None]:
+    async def _exchange(self, call: Call, renew: bool, queued: bool) -> tuple[Answer, float | None]:
         limits = aiohttp.ClientTimeout(total=TOTAL, sock_connect=CONNECT)
         arguments = await self._arguments(call, renew)
-        async with self._limit:
+        async with self._limit if queued else contextlib.nullcontext():
             started = self.monotonic()
             status: int | str = "error"
             try:

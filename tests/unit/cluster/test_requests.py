@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import pytest
 from aiohttp import web
 
-from image_updater.cluster import transport
+from image_updater.cluster import Cluster, ClusterConfig, Lease, transport
 from image_updater.cluster.credentials import Login
 from image_updater.cluster.errors import ClusterError, ClusterUnavailable, Gone, InvalidObject, Throttled
 from image_updater.cluster.lines import MAX_LINE
@@ -19,7 +19,6 @@ from image_updater.errors import AccessDenied, ImageUpdaterError
 from tests.unit.cluster.conftest import DEPLOYMENTS, SECRETS, answer, status
 
 if TYPE_CHECKING:
-    from image_updater.cluster import Cluster
     from tests.unit.cluster.conftest import Connect, FakeTime, Server
 
 BODY = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "apps"}}
@@ -416,6 +415,48 @@ async def test_requests_are_limited_and_watches_are_not_counted(connect: Connect
     server.will(slow)
     await asyncio.gather(*(cluster.get(DEPLOYMENTS, "web", "apps") for _ in range(100)))
     assert most <= 32
+
+
+async def test_a_lease_does_not_wait_behind_a_thousand_others(connect: Connect, server: Server) -> None:
+    cluster = await connect()
+    go = asyncio.Event()
+
+    async def stuck(_: web.Request) -> web.StreamResponse:
+        await go.wait()
+        return web.json_response(BODY)
+
+    async def at_once(request: web.Request) -> web.StreamResponse:
+        return await (stuck(request) if request.path == WEB else answer(404, {"kind": "Status"})(request))
+
+    server.will(at_once)
+    others = [asyncio.create_task(cluster.get(DEPLOYMENTS, "web", "apps")) for _ in range(100)]
+    while len(server.seen) < 32:
+        await asyncio.sleep(0)
+    with pytest.raises(ImageUpdaterError):
+        await Lease(cluster, namespace="n", name="l", holder="h").take()
+    assert not any(each.done() for each in others)
+    go.set()
+    await asyncio.gather(*others)
+
+
+async def test_a_proxy_is_used_and_its_password_never_shown(server: Server, time: FakeTime) -> None:
+    proxy = server.url.replace("http://", "http://u:hunter2@")
+    config = ClusterConfig(server="http://api.internal:6443", proxy=proxy)
+    cluster = await Cluster.connect(config, sleep=time.sleep)
+    server.will(answer(200, BODY))
+    assert await cluster.get(DEPLOYMENTS, "web", "apps")
+    assert server.seen[0].headers["Host"] == "api.internal:6443"
+    assert server.seen[0].headers["Proxy-Authorization"] == "Basic dTpodW50ZXIy"
+    server.will(cut)
+    with pytest.raises(ClusterUnavailable) as caught:
+        await cluster.get(DEPLOYMENTS, "web", "apps")
+    assert "hunter2" not in f"{caught.value!r} {caught.value}"
+    await cluster.close()
+    gone = await Cluster.connect(ClusterConfig(server="https://api.internal", proxy="http://u:hunter2@127.0.0.1:9"))
+    with pytest.raises(ClusterUnavailable, match="the proxy refuses or cannot be reached") as caught:
+        _ = [each async for each in gone.watch(DEPLOYMENTS, resource_version="1")]
+    assert "hunter2" not in f"{caught.value!r} {caught.value}"
+    await gone.close()
 
 
 async def test_another_library_logs_in_as_we_do(connect: Connect, server: Server) -> None:

@@ -59,6 +59,9 @@ class Objects:
         self.before: Callable[[str], Awaitable[None]] = _nothing
         self.after: Callable[[str], Awaitable[None]] = _nothing
 
+    def unqueued(self) -> Objects:
+        return self
+
     async def get(self, _: Any, name: str, namespace: str | None = None) -> Body | None:
         await self._around("get")
         found = copy.deepcopy(self.objects.get(name))
