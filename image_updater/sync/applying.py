@@ -119,16 +119,20 @@ class Application:
             watches.end(self.ref, self.answer)
 
     async def _step(self, step: Step, seen: Seen | None = None) -> Done:
-        if step is Step.READ:
-            if self._holds(await self.means.read(self.resource, self.ref)):
+        try:
+            if step is Step.READ and self._holds(await self.means.read(self.resource, self.ref)):
                 return self._done(Action.EQUAL, applied=self.known)
-            step = Step.MEND
-        self.manifest = await self.means.scaling.without_replicas(self.manifest, self.means.cluster)
-        if step is Step.MEND:
-            return await self._mend()
-        if step is Step.SEEK:
+            self.manifest = await self.means.scaling.without_replicas(self.manifest, self.means.cluster)
+            if step in (Step.READ, Step.MEND):
+                return await self._mend()
+        except Forbidden:
+            # Nobody may look: whatever it is now, it is applied.
+            if self.drift is not Drift.CORRECT or self.manifest.scaled:
+                raise
+            return await self._send(None)
+        if step is Step.SEEK or handling(self.manifest.body) is Handling.IF_NOT_PRESENT:
             return await self._seek()
-        if self.manifest.scaled:
+        if self.manifest.scaled or (seen is None and self._rendered_elsewhere() is not None):
             live = await self.means.read(self.resource, self.ref)
             return await (self._seek() if live is None else self._existing(live))
         if seen is None:
@@ -170,8 +174,9 @@ class Application:
             return left
         asked = handling(self.manifest.body, live)
         entry = entry_of(live)
-        if not entry and asked is Handling.IF_NOT_PRESENT:
-            return self._done(Action.SKIPPED, reason="it is there, and an annotation says to create it only")
+        if asked is Handling.IF_NOT_PRESENT:
+            reason = "it is there, and an annotation says to create it only"
+            return self._done(Action.SKIPPED, reason=reason, applied=self.known)
         if not entry and asked is not Handling.MERGE:
             await take_fields_over(
                 self.means.cluster,
@@ -269,15 +274,16 @@ class Application:
 
     def _refuse_another(self, owner: ObjectKey | None) -> None:
         """Raises Contested: who has it keeps it while it renders it, else two would write it in turns."""
-        if owner is None or owner == self.owner or self.request.elsewhere is None:
-            return
-        other = self.request.elsewhere(self.ref).renders
-        if other is not None and labelled(other) == owner:
+        other = self._rendered_elsewhere()
+        if owner is not None and owner != self.owner and other is not None and labelled(other) == owner:
             raise Contested(
                 f"it belongs to Kustomization {other}, which renders it too",
                 where=Where(object=str(self.ref)),
                 remedy="take it out of one of the two",
             )
+
+    def _rendered_elsewhere(self) -> ObjectKey | None:
+        return self.request.elsewhere(self.ref).renders if self.request.elsewhere is not None else None
 
     def _forgotten(self, owner: ObjectKey | None) -> bool:
         """Whether it is ours and not known any more what we applied: what others changed may be drift that stays."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from image_updater.sync.model import Entry
 
 AT_ONCE: Final = 12
-_ATTEMPTS: Final = 6
+_ATTEMPTS: Final = 10
 """Of an object that changes all the time between our look and our request."""
 
 _FINALIZERS: Final = 10.0
@@ -56,6 +56,8 @@ class Pruning:
     means: Means
     elsewhere: Callable[[Ref], Elsewhere] | None = None
     preempted: Callable[[], bool] = lambda: False
+    applied: frozenset[str] = frozenset()
+    """Uids of what was just applied: a kind that two groups serve (Ingress, once) is one object under two names."""
     departing: bool = False
     """The Kustomization itself goes: what another one renders is left to it at once."""
 
@@ -162,6 +164,8 @@ class Pruning:
             return Done(ref=ref, action=Action.ORPHANED, reason="it carries no owner labels any more")
         if owner != labelled(self.owner):
             return Done(ref=ref, action=Action.ORPHANED, reason=f"it belongs to Kustomization {owner} now")
+        if live["metadata"]["uid"] in self.applied:
+            return Done(ref=ref, action=Action.ORPHANED, reason="it is the same object as one of another group in Git")
         annotation = never_pruned(marks(live))
         if annotation is not None:
             return Done(ref=ref, action=Action.ORPHANED, reason=f"the object in the cluster says {annotation}")

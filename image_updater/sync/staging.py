@@ -287,7 +287,9 @@ def _hopeless(error: ImageUpdaterError) -> bool:
     """Whether no request of this account will be answered now."""
     if isinstance(error, ClusterUnavailable | Throttled):
         return "webhook" not in error.message
-    return isinstance(error, AccessDenied) and not isinstance(error, Forbidden)
+    if isinstance(error, Forbidden):
+        return "impersonate" in (error.remedy or "")
+    return isinstance(error, AccessDenied)
 
 
 def _kinds_of(body: Body) -> tuple[tuple[str, str], ...]:

@@ -88,7 +88,8 @@ class Syncer:
                 errors=errors,
                 preempted=staging.preempted,
             )
-        pruned = await self._prune(request, difference(request.inventory, new), preempted)
+        applied = frozenset(each.uid for each in staging.known.values())
+        pruned = await self._prune(request, difference(request.inventory, new), applied, preempted)
         return SyncReport(
             revision=request.revision,
             done=(*done, *pruned.done),
@@ -98,11 +99,17 @@ class Syncer:
             preempted=pruned.preempted,
         )
 
-    async def _prune(self, request: SyncRequest, entries: Sequence[Entry], preempted: Callable[[], bool]) -> Pruned:
+    async def _prune(
+        self, request: SyncRequest, entries: Sequence[Entry], applied: frozenset[str], preempted: Callable[[], bool]
+    ) -> Pruned:
         if not request.kustomization.prune:
             return Pruned(done=tuple(_orphaned(entry.ref, "`prune` is off") for entry in entries))
         pruning = Pruning(
-            owner=request.kustomization.key, means=self._means, elsewhere=request.elsewhere, preempted=preempted
+            owner=request.kustomization.key,
+            means=self._means,
+            elsewhere=request.elsewhere,
+            preempted=preempted,
+            applied=applied,
         )
         return await pruning.run(entries)
 

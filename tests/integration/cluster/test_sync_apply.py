@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from image_updater.api.model import Drift
+from image_updater.sync.syncer import Syncer
 from tests.parts.syncing import Rig, actions, named, rigged
 
 if TYPE_CHECKING:
@@ -360,3 +365,41 @@ async def test_an_object_that_is_being_deleted_is_told_and_made_again_later(rig:
     rig.plane.patch("ConfigMap", "settings", rig.namespace, {"metadata": {"finalizers": None}})
     await rig.until(lambda: rig.moved)
     assert actions(await rig.sync(CONFIG.replace("blue", "green"))) == {"ConfigMap/settings": "created"}
+
+
+async def test_what_was_created_only_once_is_never_changed(rig: Rig) -> None:
+    once = CONFIG.replace(
+        "name: settings", "name: settings, annotations: {kustomize.toolkit.fluxcd.io/ssa: IfNotPresent}"
+    )
+    await rig.sync(once)
+    assert actions(await rig.sync(once.replace("blue", "green"))) == {"ConfigMap/settings": "skipped"}
+    rig.plane.patch("ConfigMap", "settings", rig.namespace, {"data": {"colour": "red"}})
+    await rig.until(lambda: rig.moved)
+    assert actions(await rig.sync(once)) == {"ConfigMap/settings": "skipped"}
+    live = rig.plane.get("ConfigMap", "settings", rig.namespace)
+    assert live is not None
+    assert live["data"]["colour"] == "red"
+
+
+async def test_a_secret_that_two_render_is_contested_too(rig: Rig) -> None:
+    await rig.sync(SECRET, "first")
+    await rig.run(replace(rig.build(SECRET, "second"), elsewhere=None))
+    report = await rig.sync(SECRET.replace("hunter2", "hunter3"), "first")
+    assert [type(error).__name__ for error in report.errors] == ["Contested"]
+
+
+async def test_a_controller_that_may_not_impersonate_stops_at_the_first_object(rig: Rig) -> None:
+    many = "---".join(CONFIG.replace("settings", f"c{number}") for number in range(40))
+    nobody = Syncer(
+        rig.own.impersonating("system:serviceaccount:default:x").impersonating("jane"),
+        watches=rig.watches,
+        clock=lambda: datetime.now(UTC),
+        monotonic=time.monotonic,
+        sleep=asyncio.sleep,
+    )
+    await rig.sync(CONFIG)
+    mark = rig.plane.mark()
+    report = await rig.sync(many, syncer=nobody)
+    assert [type(error).__name__ for error in report.errors][-1] == "HeldBack"
+    assert "impersonate" in str(report.errors[0])
+    assert len(rig.mine(mark)) <= 12
