@@ -249,7 +249,7 @@ class Attempting:
         if report.changed and not same and before.get("lastAppliedContent") and revision.committed is not None:
             self._metrics.commit_to_applied.observe((self._context.clock() - revision.committed).total_seconds())
         if state.applied == content:
-            await self._count_corrections(state, synced)
+            self._count_corrections(state, synced)
         else:
             state.deadline = None
         tripped = state.breaker.error
@@ -270,15 +270,14 @@ class Attempting:
             return ()
         return (Happening(reason=APPLIED, message=f"{revision}: {changes(synced.report.done)}"),)
 
-    async def _count_corrections(self, state: State, synced: Synced) -> None:
+    def _count_corrections(self, state: State, synced: Synced) -> None:
         """The content is what it was: whatever was written now, somebody else had changed."""
         now = self._context.monotonic()
         for done in synced.report.done:
             if done.action in (Action.CONFIGURED, Action.RECREATED, Action.CREATED):
                 self._metrics.corrections += 1
                 if state.breaker.corrected(done.ref, done.fields, now) and state.breaker.error is None:
-                    other = await self._kustomizing.other_manager(synced, done.ref)
-                    state.breaker.trip(done.ref, other)
+                    state.breaker.trip(done.ref)
 
     # ------------------------------------------------------------------------------------------- is it healthy?
 

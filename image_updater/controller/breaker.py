@@ -33,6 +33,8 @@ class Breaker:
     def __init__(self) -> None:
         self._times: dict[tuple[Ref, str], deque[float]] = {}
         self._field = ""
+        self.others: dict[Ref, str] = {}
+        """Who else has written an object, as far as it said."""
         self.error: FieldConflict | None = None
 
     def corrected(self, ref: Ref, fields: Iterable[str], now: float) -> bool:
@@ -47,8 +49,16 @@ class Breaker:
                 return True
         return False
 
-    def trip(self, ref: Ref, other: str | None) -> None:
-        """`other` is the manager that sets it too, as far as the object says."""
+    def close(self, now: float) -> list[Ref]:
+        """Objects whose next correction is one too often: the last moment to see who else sets them."""
+        return [
+            ref
+            for (ref, _), times in self._times.items()
+            if sum(now - each <= WITHIN for each in times) == LIMIT and ref not in self.others
+        ]
+
+    def trip(self, ref: Ref) -> None:
+        other = self.others.get(ref)
         field = f" {self._field.partition(':')[0]}" if self._field else ""
         self.error = FieldConflict(
             f"{ref}:{field or ' it'} was set back more than {LIMIT} times in {WITHIN / 60:g} minutes,"
@@ -58,4 +68,5 @@ class Breaker:
 
     def reset(self) -> None:
         self._times.clear()
+        self.others.clear()
         self.error = None

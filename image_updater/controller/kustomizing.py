@@ -101,6 +101,10 @@ class Kustomizing:
         else:
             self._index.unsettle(state.key, name)
         self._built(state)
+        for ref in state.breaker.close(self._context.monotonic()):
+            other = await self.other_manager(target, ref)
+            if other is not None:
+                state.breaker.others[ref] = other
         request = SyncRequest(
             kustomization=kustomization,
             revision=revision,
@@ -224,11 +228,11 @@ class Kustomizing:
                 raise SpecError(f"the cluster serves no kind {check.kind}", where=where, remedy=remedy)
         return list(dict.fromkeys(refs))
 
-    async def other_manager(self, synced: Synced, ref: Ref) -> str | None:
+    async def other_manager(self, target: Target, ref: Ref) -> str | None:
         """Who else has written the object last, by its managedFields."""
         try:
-            resource = await synced.target.cluster.serving(ref.group, ref.kind)
-            body = await synced.target.cluster.get(resource, ref.name, ref.namespace or None, metadata_only=True)
+            resource = await target.cluster.serving(ref.group, ref.kind)
+            body = await target.cluster.get(resource, ref.name, ref.namespace or None, metadata_only=True)
         except ImageUpdaterError as error:
             log.info("who else writes %s cannot be read: %s", ref, error)
             return None

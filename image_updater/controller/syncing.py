@@ -146,14 +146,22 @@ class Syncing:
         while True:
             for _, key in sorted(await changes.next()):
                 self._observe(key)
-            self._cycles = dependencies.cycles(
-                {
-                    key: state.entry.value.depends_on
-                    for key, state in self._states.items()
-                    if isinstance(state.entry.value, Kustomization)
-                }
-            )
+            self._find_cycles()
             self._wake.set()
+
+    def _find_cycles(self) -> None:
+        before = self._cycles
+        self._cycles = dependencies.cycles(
+            {
+                key: state.entry.value.depends_on
+                for key, state in self._states.items()
+                if isinstance(state.entry.value, Kustomization)
+            }
+        )
+        for key in before.keys() ^ self._cycles.keys():
+            state = self._states.get(key)
+            if state is not None and state.owned:
+                self._put(state, Priority.CHANGED)
 
     async def _tidy(self) -> None:
         while True:

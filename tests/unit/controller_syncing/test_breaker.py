@@ -13,10 +13,13 @@ def test_it_trips_when_one_field_was_set_back_too_often() -> None:
     breaker = Breaker()
     for number in range(LIMIT):
         assert not breaker.corrected(WEB, ["spec.replicas"], 10.0 * number)
+    assert breaker.close(55.0) == [WEB]
+    breaker.others[WEB] = "autoscaler"
+    assert breaker.close(55.0) == []
     assert not breaker.corrected(WEB, ["spec.paused"], 60.0)
     assert not breaker.corrected(API, ["spec.replicas"], 60.0)
     assert breaker.corrected(WEB, ["spec.replicas"], 60.0)
-    breaker.trip(WEB, "autoscaler")
+    breaker.trip(WEB)
     error = breaker.error
     assert error is not None
     assert error.reason == "Conflict"
@@ -33,7 +36,7 @@ def test_it_begins_anew() -> None:
     breaker = Breaker()
     for _ in range(LIMIT + 1):
         breaker.corrected(WEB, [], 1.0)
-    breaker.trip(WEB, None)
+    breaker.trip(WEB)
     breaker.reset()
     assert breaker.error is None
     assert not breaker.corrected(WEB, [], 2.0)
