@@ -278,9 +278,9 @@ def files() -> dict[Path, str]:
         CHART / "files/rbac.yaml": f"# {NOTE}\n" + dump(rbac.table()),
     }
     for definition in crds():
-        made[CHART / "charts/crds/crds" / f"{definition['spec']['names']['plural']}.yaml"] = f"# {NOTE}\n" + dump(
-            definition
-        )
+        # Helm 3's `show crds` puts nothing between files.
+        text = f"---\n# {NOTE}\n{dump(definition)}"
+        made[CHART / "charts/crds/crds" / f"{definition['spec']['names']['plural']}.yaml"] = text
     return made
 
 

@@ -262,6 +262,7 @@ def _container(chosen: Installation) -> Manifest:
         "args": ["controller"],
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
             {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
             *({"name": f"IMAGE_UPDATER_{name}", "value": value} for name, value in variables.items()),
         ],

@@ -175,10 +175,10 @@ class Controller:
 
     @property
     def _instance(self) -> str:
-        return self._environment.get("POD_NAME") or socket.gethostname()
+        return instance(self._environment)
 
     def _lease(self, cluster: Cluster, role: Role) -> Lease:
-        """One for each role and shard. A restarted process is another holder."""
+        """One for each role and shard."""
         shard = ""
         if self._settings.selector:
             shard = "-" + hashlib.sha256(self._settings.selector.encode()).hexdigest()[:8]
@@ -194,7 +194,7 @@ class Controller:
             cluster,
             namespace=self._lease_namespace,
             name=f"image-updater-{role}{shard}",
-            holder=f"{self._instance}_{uuid.uuid4()}",
+            holder=holder(self._environment),
             on_error=failed,
         )
 
@@ -205,6 +205,18 @@ class Controller:
         if namespace := self._environment.get("POD_NAMESPACE"):
             return namespace
         return _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.is_file() else "default"
+
+
+def instance(environment: Mapping[str, str]) -> str:
+    """The pod, or the machine."""
+    return environment.get("POD_NAME") or socket.gethostname()
+
+
+def holder(environment: Mapping[str, str]) -> str:
+    """Who holds a Lease. A container that starts again in its pod is the same one, since the kubelet has seen the end
+    of the one before; everywhere else a process that starts again is another one, and waits until the Lease is free.
+    """
+    return f"{instance(environment)}_{environment.get('POD_UID') or uuid.uuid4()}"
 
 
 def _now() -> datetime:

@@ -3,6 +3,8 @@
 {{- $root := index . 0 -}}{{- $workload := index . 1 -}}
 - name: POD_NAME
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_UID
+  valueFrom: {fieldRef: {fieldPath: metadata.uid}}
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
 - name: IMAGE_UPDATER_ROLES
