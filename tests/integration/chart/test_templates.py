@@ -373,6 +373,12 @@ def test_the_definitions_are_those_of_the_code_and_come_first() -> None:
     assert of_kind(template("--include-crds"), "CustomResourceDefinition")
 
 
+def test_their_files_can_be_put_one_behind_the_other() -> None:
+    """`helm show crds` of Helm 3 does just that."""
+    text = "".join(path.read_text() for path in (CHART / "charts/crds/crds").iterdir())
+    assert len(list(yaml.safe_load_all(text))) == len(crds())
+
+
 def test_without_them_none_is_installed() -> None:
     objects = template("--include-crds", "-f", VALUES / "no-crds.yaml")
     assert of_kind(objects, "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "NetworkPolicy") != []
