@@ -50,6 +50,8 @@ class Halves:
                 pushed=self._sources.on_pushed if self._sources is not None else None,
             )
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pushing: set[asyncio.Task[None] | None] = set()
+        """Those that may be in the middle of a push: the image half, once it leads."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until one of them fails: it is raised."""
@@ -74,13 +76,16 @@ class Halves:
         except asyncio.CancelledError:
             work.close()
             raise
+        if role is Role.UPDATE:
+            self._pushing.add(asyncio.current_task())
         await work
 
     async def close(self) -> None:
-        """End what is under way: the image half ends its push, the sync half stops between two requests."""
-        for task in self._tasks:
-            if task.get_name() == "sync":
-                task.cancel()
+        """End what is under way: the image half ends its push, the sync half stops between two requests, and who still
+        waits for its Lease waits no more.
+        """
+        for task in self._tasks - self._pushing:
+            task.cancel()
         if self._tasks:
             # The image half bounds its own end (--stop-timeout).
             _, late = await asyncio.wait(self._tasks, timeout=self._context.settings.stop_timeout + 5)
