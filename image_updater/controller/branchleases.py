@@ -27,7 +27,7 @@ log = logging.getLogger("image_updater.controller")
 WAIT = 60.0
 """Seconds that a push waits for another shard to give the branch back."""
 RETRY = 0.5
-IDLE = 3.0
+IDLE = 1.0
 """Seconds without a push after which a branch is given back."""
 TURN = 5.0
 """Seconds after which a branch is given back between two pushes: others wait for it, too."""

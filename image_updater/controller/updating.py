@@ -21,6 +21,7 @@ from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, Clus
 from image_updater.controller.pullsecrets import PullSecrets
 from image_updater.controller.status import Decision, Ready
 from image_updater.errors import ImageUpdaterError, Waiting
+from image_updater.pipeline.branches import SourceNotFound
 from image_updater.pipeline.daemon import Daemon
 from image_updater.pipeline.opening import open_client
 from image_updater.pipeline.outcome import ANNOTATION
@@ -44,6 +45,9 @@ log = logging.getLogger("image_updater.controller")
 PUSH_MARGIN: Final = 2.0
 """Seconds that our Lease must be good for when a push begins. It is renewed while the push goes on; what a process does
 that is stopped in the middle of one, the branch's own lease (the value that the server compares) makes harmless."""
+
+GRACE: Final = 2.0
+"""Seconds that a new automation waits for its GitRepository before it says that there is none."""
 
 MANY: Final = 2_000
 """Tags from which on the verdicts of a list are made beside the event loop."""
@@ -80,6 +84,8 @@ class Updating:
         """By object its uid, generation and the decision that was written last."""
         self._ran: dict[ObjectKey, ImageUpdateAutomation] = {}
         """Automations as they were when status was last written after a run."""
+        self._patient: set[str] = set()
+        """By uid the automations whose source has been waited for."""
         self._handling: dict[tuple[str, ObjectKey], str] = {}
         """Requests under way, by object."""
         self._long: dict[ObjectKey, asyncio.Task[None]] = {}
@@ -215,7 +221,9 @@ class Updating:
                 self._look(entry)
 
     def _forget(self, kind: str, key: ObjectKey) -> None:
-        self._said.pop((kind, key), None)
+        said = self._said.pop((kind, key), None)
+        if said is not None:
+            self._patient.discard(said[0])
         self._ran.pop(key, None)
         task = self._long.pop(key, None) if kind == POLICY else None
         if task is not None:
@@ -224,6 +232,11 @@ class Updating:
     def _look(self, entry: Entry) -> None:
         """What can be said of this object without any work; else, the work that was asked for."""
         ready, error = self._standing(entry)
+        if isinstance(error, SourceNotFound) and entry.uid not in self._patient:
+            self._patient.add(entry.uid)
+            if not self._context.status.current(entry):
+                self._tasks.start(self._look_later(_place(entry)))
+                return
         if ready is not None:
             handled = entry.requested if error is not None else None
             self._write(entry, Decision(ready=ready, fields=self._fields(entry), handled=handled), error)
@@ -233,6 +246,13 @@ class Updating:
         if entry.requested is not None and entry.requested not in (handled, self._handling.get(_place(entry))):
             self._handling[_place(entry)] = entry.requested
             self._tasks.start(self._handle(entry, entry.requested))
+
+    async def _look_later(self, place: tuple[str, ObjectKey]) -> None:
+        """Objects of one file are made one after the other: what refers to the next one waits a moment for it."""
+        await self._context.sleep(GRACE)
+        entry = self._context.cache.get(*place)
+        if entry is not None and not entry.deleting and self._context.owns(entry):
+            self._look(entry)
 
     def _standing(self, entry: Entry) -> tuple[Ready | None, ImageUpdaterError | None]:
         """Why nothing is done for this object; (None, None) when it is worked on."""

@@ -355,9 +355,9 @@ class Daemon:
         )
         now = self._monotonic()
         not_before = now + (until - self._clock()).total_seconds() if until is not None else None
-        self._polls.done(
-            group, now, failed=any(isinstance(error, Transient) for error in errors), not_before=not_before
-        )
+        # A Secret that is missing may come soon: objects are made in any order.
+        failed = any(isinstance(error, Transient) or error.reason == "SecretNotFound" for error in errors)
+        self._polls.done(group, now, failed=failed, not_before=not_before)
         self._wake.set()
 
     async def _check_hints(self, name: str) -> None:

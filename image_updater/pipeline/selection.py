@@ -200,14 +200,14 @@ class Selector:
     # ------------------------------------------------------------------------------------------------- one policy
 
     async def _asked(self, policy: ImagePolicy, ask: Callable[[ImagePolicy], Awaitable[Outcome]]) -> Outcome:
-        """With Secrets that are read anew, once, when the login is refused."""
+        """With Secrets that are read anew, once, when the login is refused or missing."""
         try:
             outcome = await ask(policy)
-        except AccessDenied:
-            if self._renew is None or not await self._renew(policy):
+        except ImageUpdaterError as error:
+            if self._renew is None or not _is_login(error) or not await self._renew(policy):
                 raise
             return await ask(policy)
-        if isinstance(outcome.error, AccessDenied) and self._renew is not None and await self._renew(policy):
+        if self._renew is not None and _is_login(outcome.error) and await self._renew(policy):
             return await ask(policy)
         return outcome
 
@@ -424,6 +424,13 @@ class Selector:
         source = self.source(policy)
         listing = self._listings.known(source)
         return await self._judge(policy, source, listing, ask=False) if listing is not None else None
+
+
+def _is_login(error: ImageUpdaterError | None) -> bool:
+    """Could other Secrets help?"""
+    from image_updater.registry.access import SecretNotFound
+
+    return isinstance(error, AccessDenied | SecretNotFound)
 
 
 __all__ = ["Outcome", "Selector", "policy_name"]

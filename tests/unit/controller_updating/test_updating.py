@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from image_updater.controller import updating
 from image_updater.errors import GitError
 from image_updater.patch.decisions import State
 from image_updater.registry.errors import AuthenticationFailed, RegistryUnavailable
@@ -214,8 +215,14 @@ async def test_an_edit_of_the_range_leads_to_another_answer(tmp_path: Path) -> N
     ids=["no such", "elsewhere", "elsewhere, allowed, and not there", "our own disk", "a tag"],
 )
 async def test_an_automation_whose_source_cannot_be_used_says_why(
-    tmp_path: Path, reference: dict[str, str], allowed: bool, reason: str, stalled: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reference: dict[str, str],
+    allowed: bool,
+    reason: str,
+    stalled: bool,
 ) -> None:
+    monkeypatch.setattr(updating, "GRACE", 0.05)
     half = Half(tmp_path, FakeRegistry("1.0.0"), Line(), allow_cross_namespace_refs=allowed)
     half.put(policy(), repository(), automation(), automation("bad", sourceRef=reference))
     half.put(object_("GitRepository", "local", {"url": "file:///etc/fleet.git", "ref": {"branch": "main"}}))
@@ -228,6 +235,20 @@ async def test_an_automation_whose_source_cannot_be_used_says_why(
         if reference == {"name": "gone"}:
             half.put(repository("gone", url="https://git.test/other.git"))
             await half.until(lambda: half.ready("ImageUpdateAutomation", "bad") == ("True", "Succeeded"))
+
+
+async def test_objects_of_one_file_that_come_in_any_order_are_no_failure(tmp_path: Path) -> None:
+    half = Half(tmp_path, FakeRegistry("1.0.0"), Line())
+    async with half.running():
+        half.put(automation())
+        await half.calm()
+        half.put(repository())
+        await half.calm()
+        half.put(policy())
+        await half.until(lambda: half.line.written == {"apps/web": "1.0.0"})
+        await half.until(lambda: half.ready("ImagePolicy", "web")[0] == "True")
+        await half.calm()
+        assert "Warning" not in {each[1] for each in half.events.sent}
 
 
 async def test_a_run_that_fails_says_so_and_keeps_the_last_commit(tmp_path: Path) -> None:
