@@ -18,6 +18,8 @@ log = logging.getLogger("image_updater.leading")
 
 
 class LeadershipLost(Waiting):
+    """The Lease of a role ran out, or another replica has it: this process ends and starts anew."""
+
     reason = "LeadershipLost"
 
 
@@ -43,6 +45,11 @@ class Leading:
             return False
         lease = self._leases.get(role)
         return lease is None or lease.valid_for() > seconds
+
+    def require(self, role: Role) -> None:
+        """Raises LeadershipLost when the Lease of this role is not ours now."""
+        if not self.leads(role):
+            raise LeadershipLost(f"the Lease of {role} is not ours", remedy="the replica that has it goes on")
 
     async def held(self, role: Role) -> None:
         """Wait until we lead in this role."""

@@ -91,6 +91,8 @@ class Limits:
 
 
 class NotLeader(Waiting):
+    """Not pushed: the Lease is not ours for as long as a push takes, or another shard has the branch."""
+
     reason = "NotLeader"
 
 
