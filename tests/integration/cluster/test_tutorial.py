@@ -186,6 +186,9 @@ def test_the_tutorial_works_from_the_first_command_to_the_last(stage: Stage) -> 
     verdicts = next(output for command, output in outputs.items() if ".status.candidates" in command)
     for tag, verdict in (("1.1.0", "chosen"), ("1.0.0", "eligible"), ("2.0.0", "rejected")):
         assert f'"tag":"{tag}","verdict":"{verdict}"' in verdicts
+    implicit = next(output for command, output in outputs.items() if ".status.policies" in command)
+    assert '"tag":"2.0.0"' in implicit
+    assert plane.get("imagepolicies.image-updater.dev", "web", "default") is None
     events = next(output for command, output in outputs.items() if "kubectl events" in command)
     assert "CommitPushed" in events
     page = (ROOT / "docs/operations.md").read_text()
