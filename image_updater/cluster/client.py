@@ -46,12 +46,19 @@ class Cluster:
     """Open with `await Cluster.connect(config)`; many accounts share one pool of connections and one discovery."""
 
     def __init__(
-        self, transport: Transport, discovery: Discovery, user: str | None = None, *, queued: bool = True
+        self,
+        transport: Transport,
+        discovery: Discovery,
+        user: str | None = None,
+        *,
+        queued: bool = True,
+        fence: Callable[[], None] | None = None,
     ) -> None:
         self._transport = transport
         self._discovery = discovery
         self._user = user
         self._queued = queued
+        self.fence = fence
         identity = transport.config.identity
         self.identity = f"{identity} as {user}" if user is not None else identity
         """Server and account: a key for caches."""
@@ -98,11 +105,17 @@ class Cluster:
 
     def impersonating(self, user: str | None) -> Cluster:
         """The same server as another account (`system:serviceaccount:apps:deployer`); None is our own."""
-        return Cluster(self._transport, self._discovery, user)
+        return Cluster(self._transport, self._discovery, user, queued=self._queued, fence=self.fence)
 
     def unqueued(self) -> Cluster:
         """The same for what must not wait behind a thousand others, such as the renewal of a Lease."""
-        return Cluster(self._transport, self._discovery, self._user, queued=False)
+        return Cluster(self._transport, self._discovery, self._user, queued=False, fence=self.fence)
+
+    def fenced(self, fence: Callable[[], None] | None) -> Cluster:
+        """The same for somebody who may not write at all times: `fence` is called right before each request that is no
+        read is sent, first tries and later ones, and raises what forbids it.
+        """
+        return Cluster(self._transport, self._discovery, self._user, queued=self._queued, fence=fence)
 
     def open_session(self, traces: Sequence[aiohttp.TraceConfig] = ()) -> aiohttp.ClientSession:
         """For a library that makes its own requests to `server`: our trust and login, also when it is renewed.
@@ -419,7 +432,7 @@ class Cluster:
         return str(answer["status"]["token"])
 
     async def _send(self, call: calls.Call) -> Answer:
-        return await self._transport.send(call, queued=self._queued)
+        return await self._transport.send(call, queued=self._queued, fence=self.fence)
 
     def _parsed(self, answer: Answer, call: calls.Call) -> Body:
         if answer.status >= 300:

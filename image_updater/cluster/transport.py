@@ -108,11 +108,11 @@ class Transport:
         made = tls.context(self.config, self._login_now) if self._base.scheme == "https" else True
         return _session(self.config, made, self._session.headers.get("User-Agent", ""), [trace, *traces])
 
-    async def send(self, call: Call, *, queued: bool = True) -> Answer:
+    async def send(self, call: Call, *, queued: bool = True, fence: Callable[[], None] | None = None) -> Answer:
         """The answer, also one that is an error and that no further try can mend.
 
-        Without `queued` it does not wait for others to be through. Raises ClusterUnavailable when none came,
-        AccessDenied when there is no login.
+        Without `queued` it does not wait for others to be through. `fence` is asked before each try that is no read.
+        Raises what it raises, ClusterUnavailable when no answer came, AccessDenied when there is no login.
         """
         began, attempt, renewed = self.monotonic(), 0, False
         renew = False
@@ -120,7 +120,7 @@ class Transport:
             attempt += 1
             error: ClusterError | None = None
             try:
-                answer, pause = await self._exchange(call, renew, queued)
+                answer, pause = await self._exchange(call, renew, queued, fence)
             except _NotSent as failed:
                 error, pause, again = failed.error, None, True
             except _Cut as failed:
@@ -185,10 +185,14 @@ class Transport:
     def _until(self, pause: float | None) -> datetime | None:
         return self.clock() + timedelta(seconds=pause) if pause is not None else None
 
-    async def _exchange(self, call: Call, renew: bool, queued: bool) -> tuple[Answer, float | None]:
+    async def _exchange(
+        self, call: Call, renew: bool, queued: bool, fence: Callable[[], None] | None
+    ) -> tuple[Answer, float | None]:
         limits = aiohttp.ClientTimeout(total=TOTAL, sock_connect=CONNECT)
         arguments = await self._arguments(call, renew)
         async with self._limit if queued else contextlib.nullcontext():
+            if fence is not None and call.method != "GET":
+                fence()
             started = self.monotonic()
             status: int | str = "error"
             try:

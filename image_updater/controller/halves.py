@@ -7,6 +7,8 @@ mirror already.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from image_updater.settings import Role
@@ -37,9 +39,11 @@ class Halves:
             from image_updater.controller.syncing import Syncing
             from image_updater.pipeline.building import Builds
 
-            self._sources = Sources(context)
+            # Every write of this half is one of a leader, to whatever cluster and as whomever.
+            fenced = replace(context, cluster=context.cluster.fenced(partial(leading.require, Role.SYNC)))
+            self._sources = Sources(fenced)
             builds = Builds(context.session.renderer, facts=context.session.facts)
-            self._syncing = Syncing(context, self._sources, builds)
+            self._syncing = Syncing(fenced, self._sources, builds)
             context.metrics.registry.register(self._syncing.metrics)
         if Role.UPDATE in roles:
             from image_updater.controller.updating import Updating

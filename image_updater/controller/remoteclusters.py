@@ -138,7 +138,9 @@ class Clusters:
 
     async def _connect(self, name: str, config: ClusterConfig | None) -> Target:
         context = self._context
-        cluster = context.cluster if config is None else await Cluster.connect(config)
+        cluster = context.cluster
+        if config is not None:
+            cluster = (await Cluster.connect(config)).fenced(context.cluster.fence)
         watches = Watches(
             cluster,
             on_moved=self._on_moved,

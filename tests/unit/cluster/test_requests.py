@@ -465,3 +465,36 @@ async def test_another_library_logs_in_as_we_do(connect: Connect, server: Server
     async with cluster.open_session() as session, session.get(f"{cluster.server}/version") as response:
         assert response.status == 200
     assert server.seen[0].headers["Authorization"] == "Bearer first"
+
+
+# ------------------------------------------------------------------------------------------------- a fence
+
+
+async def test_who_may_not_write_now_sends_no_write_and_may_read(connect: Connect, server: Server) -> None:
+    def shut() -> None:
+        raise AccessDenied("not ours")
+
+    server.will(answer(200, BODY))
+    fenced = (await connect()).fenced(shut).impersonating("system:serviceaccount:apps:deployer").unqueued()
+    for act in (REPEATED | NOT_REPEATED).values():
+        server.seen.clear()
+        with contextlib.suppress(AccessDenied):
+            await act(fenced)
+        assert {seen.method for seen in server.seen} <= {"GET"}
+    await fenced.get(DEPLOYMENTS, "web", "apps")
+    assert len(server.seen) == 1
+
+
+async def test_a_fence_is_asked_again_before_each_try(connect: Connect, server: Server, time: FakeTime) -> None:
+    """A process that sleeps between two tries may wake as somebody else."""
+    asked: list[int] = []
+
+    def closing() -> None:
+        asked.append(len(server.seen))
+        if len(asked) > 1:
+            raise AccessDenied("not ours any more")
+
+    server.will(status(503, "x"), answer(200, BODY))
+    with pytest.raises(AccessDenied):
+        await (await connect()).fenced(closing).apply(DEPLOYMENTS, BODY)
+    assert len(server.seen) == 1
