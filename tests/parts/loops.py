@@ -130,6 +130,10 @@ class Place:
     def file(self, path: str, commit: str = "main") -> str:
         return gitservers.git("show", f"{commit}:{path}", cwd=self.repository)
 
+    def sound(self) -> None:
+        """Git itself finds nothing wrong, and nobody's commit was thrown away."""
+        gitservers.git("fsck", "--full", "--strict", cwd=self.repository)
+
     def subjects(self) -> list[str]:
         """Newest first."""
         return gitservers.git("log", "--format=%s", "main", cwd=self.repository).splitlines()
