@@ -80,6 +80,8 @@ class Staging:
             if self.preempted:
                 return
             needed = "the API server" if self._broken is not None else await self._establish(stage)
+            if self.preempted:
+                return
 
     # ------------------------------------------------------------------------------------------- one stage
 
@@ -220,7 +222,7 @@ class Staging:
         return None
 
     async def _usable(self, manifest: Manifest) -> None:
-        """Raises NotEstablished, and BeingDeleted for a namespace that goes."""
+        """Wait until it is, or something more urgent comes. Raises NotEstablished, and BeingDeleted for what goes."""
         resource = await self._resource(manifest)
         end = self._means.monotonic() + ESTABLISHED
         pause = 0.05
@@ -230,6 +232,9 @@ class Staging:
                 return
             if live is not None and live["metadata"].get("deletionTimestamp"):
                 raise BeingDeleted("it is being deleted", where=Where(object=str(manifest.ref)))
+            if self._preempted():
+                self.preempted = True
+                return
             if self._means.monotonic() > end:
                 raise NotEstablished(
                     f"it is not usable after {ESTABLISHED:.0f} s: {_why(live)}", where=Where(object=str(manifest.ref))

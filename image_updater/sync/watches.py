@@ -1,6 +1,6 @@
 """What the cluster holds of all that is applied, from metadata-only watches with the controller's own read rights.
 
-One watch a kind, of objects that carry an owner label. Of each object only a hash of its uid and of our managedFields
+One watch a kind (or a kind and namespace, where only some may be read), of objects that carry an owner label. Of each object only a hash of its uid and of our managedFields
 entry is kept, with its version, its owner and what its annotations ask of us: some 300 bytes. That hash moves when,
 and only when, a field that we set was changed or taken, so an equal one means that there is nothing to do.
 
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import ObjectKey
 from image_updater.cluster import Watcher
+from image_updater.cluster.errors import KindUnknown
 from image_updater.cluster.model import Happened, Ref
 from image_updater.sync.fields import own_fields
 from image_updater.sync.manifests import label_value
@@ -127,14 +128,18 @@ class Watches:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         dice: Callable[[], float] = random.random,
+        namespaces: Iterable[str] = (),
     ) -> None:
+        """`namespaces`: those that may be read (none named: all, and kinds without a namespace)."""
         self.cluster = cluster
         """With the controller's own rights."""
-        self.scaling = Scaling(cluster, monotonic=monotonic, sleep=sleep, dice=dice)
+        self._namespaces = tuple(namespaces)
+        self.scaling = Scaling(cluster, monotonic=monotonic, sleep=sleep, dice=dice, namespaces=self._namespaces)
         self._on_moved = on_moved
         self._sleep = sleep
         self._dice = dice
-        self._kinds: dict[tuple[str, str], _Kind] = {}
+        self._kinds: dict[tuple[str, str, str], _Kind] = {}
+        """By group, kind, and the namespace that is watched ("" is all)."""
         self._owners: dict[ObjectKey, ObjectKey] = {}
         self._closed = False
 
@@ -142,7 +147,12 @@ class Watches:
         """Watch these kinds too, and wait until they are listed: PATIENCE seconds at most, then they are unwatched
         until their list comes.
         """
-        kinds = [kind for resource in resources if (kind := self._kind(resource)) is not None]
+        kinds = [
+            kind
+            for resource in resources
+            for namespace in self._scopes(resource)
+            if (kind := self._kind(resource, namespace)) is not None
+        ]
         waiting = [kind for kind in kinds if not kind.answered.is_set()]
         if waiting:
             with contextlib.suppress(TimeoutError):
@@ -150,27 +160,37 @@ class Watches:
                     for kind in waiting:
                         await kind.answered.wait()
 
-    def _kind(self, resource: Resource) -> _Kind | None:
-        key = (resource.group, resource.kind)
-        if key == ("", "Secret") or not {"list", "watch"} <= resource.verbs or self._closed:
+    def _scopes(self, resource: Resource) -> tuple[str, ...]:
+        """The namespaces to watch it in."""
+        if not self._namespaces:
+            return ("",)
+        return self._namespaces if resource.namespaced else ()
+
+    def _of(self, ref: Ref) -> _Kind | None:
+        """The watch that shows this object."""
+        return self._kinds.get((ref.group, ref.kind, ref.namespace if self._namespaces else ""))
+
+    def _kind(self, resource: Resource, namespace: str) -> _Kind | None:
+        key = (resource.group, resource.kind, namespace)
+        if key[:2] == ("", "Secret") or not {"list", "watch"} <= resource.verbs or self._closed:
             return None
         kind = self._kinds.get(key)
         if kind is None or kind.task.done():
-            kind = self._kinds[key] = _Kind(self, resource)
+            kind = self._kinds[key] = _Kind(self, resource, namespace)
         return kind
 
     def watched(self, ref: Ref) -> bool:
         """Whether `state` can be believed for this kind: Secrets, forbidden and unserved kinds are not watched."""
-        kind = self._kinds.get((ref.group, ref.kind))
+        kind = self._of(ref)
         return kind is not None and kind.believable
 
     def trouble(self) -> Mapping[tuple[str, str], ImageUpdaterError]:
         """Why kinds (group, kind) that should be watched are not."""
-        return {key: kind.trouble for key, kind in self._kinds.items() if kind.trouble is not None}
+        return {key[:2]: kind.trouble for key, kind in self._kinds.items() if kind.trouble is not None}
 
     def state(self, ref: Ref) -> Seen | None:
         """None: no such object carries an owner label, or the kind is not watched."""
-        kind = self._kinds.get((ref.group, ref.kind))
+        kind = self._of(ref)
         return kind.objects.get(_short(ref)) if kind is not None and kind.believable else None
 
     def count(self) -> int:
@@ -179,19 +199,19 @@ class Watches:
 
     def begin(self, ref: Ref) -> None:
         """We are about to write this object: events of it wait for `end`."""
-        kind = self._kinds.get((ref.group, ref.kind))
+        kind = self._of(ref)
         if kind is not None:
             kind.writing.setdefault(_short(ref), None)
 
     def end(self, ref: Ref, body: Body | None = None) -> None:
         """The write is over. `body` is what the server made of the object; None: nothing was written."""
-        kind = self._kinds.get((ref.group, ref.kind))
+        kind = self._of(ref)
         if kind is not None:
             kind.end(_short(ref), None if body is None else self.share(Seen.of(body)))
 
     def gone(self, ref: Ref) -> None:
         """We deleted it, or let it go: nobody has to be told."""
-        kind = self._kinds.get((ref.group, ref.kind))
+        kind = self._of(ref)
         if kind is not None:
             kind.forget(_short(ref))
 
@@ -216,10 +236,11 @@ class Watches:
             namespace, _, name = short.partition("/")
             self._on_moved(Ref(resource.group, resource.kind, namespace, name), owner)
 
-    def watcher(self, resource: Resource, kind: _Kind) -> Watcher:
+    def watcher(self, resource: Resource, namespace: str, kind: _Kind) -> Watcher:
         return Watcher(
             self.cluster,
             resource,
+            namespace=namespace or None,
             labels=OWNER_NAME,
             metadata_only=True,
             on_event=kind.on_event,
@@ -236,7 +257,7 @@ def _short(ref: Ref) -> str:
 class _Kind:
     """The watch of one kind, and what it has shown. Keys are `namespace/name`."""
 
-    def __init__(self, watches: Watches, resource: Resource) -> None:
+    def __init__(self, watches: Watches, resource: Resource, namespace: str) -> None:
         self._watches = watches
         self._resource = resource
         self.objects: dict[str, Seen] = {}
@@ -248,7 +269,8 @@ class _Kind:
         self._fresh: dict[str, int] = {}
         """Versions that we wrote and the watch has not shown yet: what it shows of older ones is past."""
         self._listed = False
-        self.task = asyncio.create_task(watches.watcher(resource, self).run(), name=f"watch {resource.plural}")
+        watcher = watches.watcher(resource, namespace, self)
+        self.task = asyncio.create_task(watcher.run(), name=f"watch {resource.plural}")
 
     @property
     def believable(self) -> bool:
@@ -258,6 +280,9 @@ class _Kind:
         self.trouble = trouble
         if trouble is not None:
             self.answered.set()
+        if isinstance(trouble, KindUnknown):
+            # Its definition went, with all its objects. Who applies one again has the kind followed again.
+            self.task.cancel()
 
     def on_event(self, event: WatchEvent) -> None:
         if event.happened is Happened.SYNCED:

@@ -68,6 +68,24 @@ async def test_a_definition_that_was_deleted_meanwhile_comes_back_with_its_objec
     assert rig.plane.request("GET", f"/apis/{group}/v1/namespaces/{rig.namespace}/things/one")
 
 
+async def test_a_definition_that_never_gets_usable_is_not_waited_for_when_a_commit_comes(rig: Rig) -> None:
+    """Its names are those of another one: the server never establishes it."""
+    group = f"{rig.namespace}.example.com"
+    assert (await rig.sync(definition(group), "first")).ok
+    twin = definition(group).replace("plural: things", "plural: others").replace("things.", "others.")
+    calls = 0
+
+    def commit() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 4
+
+    report = await rig.sync(f"{twin}---{CONFIG}", preempted=commit)
+    assert report.preempted
+    assert actions(report) == {f"CustomResourceDefinition/others.{group}": "created"}
+    assert {entry.ref.name for entry in report.inventory} == {f"others.{group}", "settings"}
+
+
 async def test_a_kind_that_nobody_serves_fails_alone(rig: Rig) -> None:
     report = await rig.sync(f"{thing('nobody.example.com', 'one')}---{CONFIG}")
     assert actions(report) == {"Thing/one": "failed", "ConfigMap/settings": "created"}
