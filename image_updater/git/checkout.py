@@ -252,6 +252,10 @@ class Checkout:
         """Since when `path` holds `value`; None where the history here does not tell."""
         return dating.when_written(self._repository, commit, path, value)
 
+    def touched(self, commit: str, path: str) -> bool:
+        """Whether that commit changed this file."""
+        return dating.touched(self._repository, commit, path)
+
     def tree_of(self, commit: str) -> GitTree:
         """A commit's files."""
         return GitTree(self._repository, str(commits.get(self._repository, commit).tree_id), self._cache)

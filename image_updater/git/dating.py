@@ -38,6 +38,16 @@ def when_written(repository: pygit2.Repository, commit: str, path: str, value: s
     return None
 
 
+def touched(repository: pygit2.Repository, commit: str, path: str) -> bool:
+    """Whether a commit changed this file, compared with its first parent. False where the parent was not fetched."""
+    found = repository.get(commit)
+    if not isinstance(found, pygit2.Commit) or commit in shallow(repository):
+        return False
+    after = _blob(found, path)
+    before = _blob(found.parents[0], path) if found.parents else None
+    return (after.id if after is not None else None) != (before.id if before is not None else None)
+
+
 def _blob(commit: pygit2.Commit, path: str) -> pygit2.Blob | None:
     try:
         found = commit.tree[path]

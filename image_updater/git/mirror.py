@@ -339,6 +339,10 @@ class Mirror:
         """Since when `path` holds `value`; None where the fetched history does not tell."""
         return dating.when_written(self._repository, commit, path, value)
 
+    def touched(self, commit: str, path: str) -> bool:
+        """Whether that commit changed this file."""
+        return dating.touched(self._repository, commit, path)
+
     def verify(self, tip: Tip, keys: verify.TrustedKeys, mode: VerifyMode) -> tuple[str, ...]:
         """Who signed what `mode` asks for. Raises SignatureInvalid."""
         return verify.verify_tip(self._repository, commit=tip.commit, tag=tip.tag, mode=mode, keys=keys)

@@ -21,6 +21,7 @@ from image_updater.patch.decisions import Choice, Decision, Plan, State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.plan import plan
 from image_updater.patch.scope import Scope
+from image_updater.pipeline.contested import contested
 from image_updater.pipeline.outcome import ANNOTATION, Outcome, policy_name
 from image_updater.pipeline.prove import Proof, prove
 from image_updater.policy import TagFacts, may_replace
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from image_updater.kustomize import FactCache, NamedRoot
     from image_updater.kustomize.model import Problem, Provenance, Tree
     from image_updater.patch.model import Edit
+    from image_updater.pipeline.contested import Past
     from image_updater.pipeline.report import PullResolver
     from image_updater.pipeline.selection import Selector
     from image_updater.policy.model import Movement
@@ -109,10 +111,12 @@ async def run(
     locked: Mapping[str, str] | None = None,
     settled: Mapping[str, str] | None = None,
     written: Written | None = None,
+    past: Past | None = None,
 ) -> Run:
     """The line for `automation` on `tree`.
 
-    `written` dates a tag that no registry lists any more by the commit that wrote it.
+    `written` dates a tag that no registry lists any more by the commit that wrote it. `past` tells whether a value
+    would be written back that another policy has just displaced.
     `settled`: sites that another automation of this run moves, with the reason why they are not moved again. Raises
     only what makes the whole automation impossible; everything else is in the answer.
     """
@@ -168,6 +172,10 @@ async def run(
                 problems=provenance.problems,
                 failures=failures,
             )
+        found = contested(planned.decisions, choices, past) if past is not None else {}
+        if found.keys() - refusals.keys():
+            refusals |= found
+            continue
         edits, files, found = edit(tree, planned)
         if found:
             refusals |= found

@@ -16,6 +16,7 @@ from image_updater.git import FilesChanged, access_for, write_files
 from image_updater.patch.decisions import State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.pipeline.commits import committable, message_for, signer_for
+from image_updater.pipeline.contested import REACH, Past
 from image_updater.pipeline.line import Line, Run, default_automation, moved_sites, relabel, run
 from image_updater.pipeline.progress import Done
 from image_updater.pipeline.report import CommitReport, Mode, UpdateReport
@@ -65,6 +66,10 @@ def _check(request: UpdateRequest, opened: Opened) -> None:
         committable(checkout, push=request.mode is Mode.PUSH)
         for automation in request.objects.automations:
             signer_for(automation, request.secrets)
+
+
+def _past(checkout: Checkout) -> Past:
+    return Past(recent=lambda: checkout.history(limit=REACH), touched=checkout.touched)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,14 @@ class _Local:
             request.progress(f"{automation.key}: planning")
             try:
                 result = await run(
-                    self.line, automation, request.objects, tree, locked=locked, settled=settled, written=written
+                    self.line,
+                    automation,
+                    request.objects,
+                    tree,
+                    locked=locked,
+                    settled=settled,
+                    written=written,
+                    past=_past(checkout) if checkout is not None else None,
                 )
             except SpecError:
                 raise

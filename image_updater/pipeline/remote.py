@@ -18,6 +18,7 @@ from image_updater.git.verify import keys_from_secret
 from image_updater.patch.decisions import Decision, State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.pipeline.commits import check_templates, message_for, signer_for
+from image_updater.pipeline.contested import REACH, Past
 from image_updater.pipeline.line import default_automation, moved_sites, relabel, run
 from image_updater.pipeline.progress import Done
 from image_updater.pipeline.report import CommitReport, Mode
@@ -168,7 +169,15 @@ async def _dry_run(request: UpdateRequest, line: Line, target: Target, mirror: M
     for automation in target.automations:
         tree = OverlayTree(tip.tree, files) if files else tip.tree
         try:
-            result = await run(line, automation, request.objects, tree, settled=settled, written=_history(mirror, tip))
+            result = await run(
+                line,
+                automation,
+                request.objects,
+                tree,
+                settled=settled,
+                written=_history(mirror, tip),
+                past=_past(mirror, tip),
+            )
         except SpecError:
             raise
         except ImageUpdaterError as exc:
@@ -190,6 +199,10 @@ async def _read(target: Target, mirror: Mirror) -> Tip:
     branch = await mirror.default_branch()
     await mirror.fetch(branch, depth=0)
     return Tip(commit=ref.commit, tree=mirror.tree(ref.commit), branch=branch)
+
+
+def _past(mirror: Mirror, tip: Tip) -> Past:
+    return Past(recent=lambda: mirror.history(tip.commit, limit=REACH), touched=mirror.touched)
 
 
 def _history(mirror: Mirror, tip: Tip) -> Written:
@@ -233,7 +246,14 @@ async def _queued(
         if not request.active(automation.key):
             landed.run = None
             return None
-        landed.run = result = await run(line, automation, request.objects, tip.tree, written=_history(mirror, tip))
+        landed.run = result = await run(
+            line,
+            automation,
+            request.objects,
+            tip.tree,
+            written=_history(mirror, tip),
+            past=_past(mirror, tip),
+        )
         if not result.files:
             return None
         landed.message = await message_for(
