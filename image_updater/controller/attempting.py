@@ -157,7 +157,8 @@ class Attempting:
         if cycle is not None:
             place = Where(object=where.object, field="spec.dependsOn")
             raise DependencyCycle(f"it waits for itself: {' → '.join(map(str, cycle))}", where=place)
-        if self._context.cache.get("GitRepository", source) is None:
+        repository = self._context.cache.get("GitRepository", source)
+        if repository is None:
             raise SourceNotReady(f"GitRepository {source} does not exist")
         if state.plan is None or state.revision is None:
             error = self._sources.error(source)
@@ -389,6 +390,8 @@ class Attempting:
         await self._kustomizing.tell(state, entry, ready, fields, handled=True)
         state.ready, state.generation = ready, entry.generation
         kustomization = entry.value
+        if isinstance(kustomization, Kustomization):
+            await self._planning.note_unbuilt(state, kustomization)
         if not isinstance(kustomization, Kustomization):
             self._alarm(state, None)
         elif isinstance(error, Waiting):
@@ -399,8 +402,6 @@ class Attempting:
             self._alarm(state, None)
         else:
             self._metrics.syncs["failed"] += 1
-            if lasting:
-                await self._planning.note_broken(state, kustomization)
             self._failed(state, kustomization, error, lasting=lasting)
 
 

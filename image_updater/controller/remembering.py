@@ -7,13 +7,17 @@ one costs requests and never hides a difference.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from image_updater.cluster.model import Ref
 from image_updater.sync.model import Applied
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+MANY: Final = 500
+"""Objects that it would cost too much to ask about again: written at once."""
 
 
 class Kept(Protocol):
@@ -31,6 +35,7 @@ class Remembering:
 
     def __init__(self, kept: Kept | None) -> None:
         self._kept = kept
+        self._unwritten = False
 
     def load(self, uid: str) -> dict[Ref, Applied]:
         data = self._kept.get(uid) if self._kept is not None else None
@@ -52,7 +57,12 @@ class Remembering:
             for ref, each in known.items()
         ]
         self._kept.put(uid, json.dumps(rows, separators=(",", ":")).encode())
+        self._unwritten = True
+        if len(rows) >= MANY:
+            self.flush()
 
     def flush(self) -> None:
-        if self._kept is not None:
+        """Write what was saved since the last time."""
+        if self._kept is not None and self._unwritten:
+            self._unwritten = False
             self._kept.flush()

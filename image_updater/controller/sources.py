@@ -136,10 +136,13 @@ class Sources:
 
     def _uses(self) -> dict[ObjectKey, bool]:
         used: dict[ObjectKey, bool] = {}
+        across = self._context.settings.allow_cross_namespace_refs
         for kind in _USERS:
             for entry in self._context.cache.entries(kind).values():
                 if entry.value is not None and entry.value.source_ref is not None and not entry.value.suspend:
                     key = entry.value.source_ref
+                    if key.namespace != entry.key.namespace and not across:
+                        continue
                     used[key] = used.get(key, False) or self._context.owns(entry)
         return used
 

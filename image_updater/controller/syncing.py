@@ -43,8 +43,8 @@ log = logging.getLogger("image_updater.sync")
 KIND: Final = "Kustomization"
 FAULT: Final = 30.0
 """Seconds until the next try after a fault of ours."""
-TIDY: Final = 60.0
-"""Seconds between closing what nobody uses and writing what is remembered."""
+TIDY: Final = 5.0
+"""Seconds between writing what is remembered, and closing what nobody uses."""
 
 
 class Syncing:
@@ -79,6 +79,7 @@ class Syncing:
             index=self._index,
             account=self._clusters.account,
             planned=self._planned,
+            noted=self._wake_held,
         )
         self.metrics = SyncMetrics(
             queued=lambda: len(self._agenda),

@@ -50,7 +50,6 @@ class SyncMetrics(Collector):
         self.objects: Counter[str] = Counter()
         """By what was done to them."""
         self.corrections = 0
-        self.builds = 0
         self.commit_to_applied = Times()
         self.sync_seconds = Times()
 
