@@ -1,14 +1,16 @@
 """Which Kustomization holds an object: so that one which moved from one to another in a commit is never deleted.
 
 An index over the newest builds of all Kustomizations that apply to one cluster. Between a commit and the build of a
-Kustomization that it changed, that one is unsettled: it may hold what another one lost. One that does not build stays
-unsettled, but only for objects whose names its files mention, or that it held before.
+Kustomization that it changed, that one is unsettled: it may hold what another one lost. One that is not built then (it
+does not build, or waits for a dependency) stays unsettled, but only for objects that its files can be about, or that it
+held before: it must not keep everybody else from pruning.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from image_updater.sync.model import Elsewhere
 
@@ -25,7 +27,7 @@ class _Holder:
     refs: frozenset[Ref] = frozenset()
     unsettled: bool = False
     means: Callable[[Ref], bool] | None = None
-    """For one that does not build: whether an object can be meant by what it would be."""
+    """For one that is not built: whether an object can be meant by what it would be."""
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ class Index:
         return holder is not None and bool(holder.refs)
 
     def unsettle(self, key: ObjectKey, cluster: str, means: Callable[[Ref], bool] | None = None) -> None:
-        """There is a newer revision that is not built; with `means` it failed."""
+        """There is a newer revision that is not built; with `means` it will not be soon."""
         holder = self._holders.get(key)
         refs: frozenset[Ref] = holder.refs if holder is not None and holder.cluster == cluster else frozenset()
         self._set(key, _Holder(cluster, refs, True, means))
@@ -109,13 +111,53 @@ class Index:
         return other != key and (holder.means is None or ref in holder.refs or holder.means(ref))
 
 
-def mentions(files: Iterable[bytes], *, prefix: str = "", suffix: str = "") -> Callable[[Ref], bool]:
-    """Whether an object's name stands in these files, without what is put around it (also a generator's hash)."""
+_WORD: Final = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.:-]*")
+_AFFIX: Final = re.compile(rb"""(?:[Pp]refix|[Ss]uffix)["']?:\s*["']?([A-Za-z0-9.-]+)""")
+_HASH: Final = re.compile(r"-[a-z0-9]{10}\Z")
+"""What Kustomize puts behind the names of generated objects."""
+_INFLATES: Final = (b"helmCharts", b"HelmChart")
+"""Names come out of templates there."""
+_GENERATED: Final = frozenset({"ConfigMap", "Secret"})
+_NAMES: Final = 200
+"""Ways to read one name, at most."""
+
+
+def mentions(
+    files: Iterable[bytes], *, prefix: str = "", suffix: str = "", namespace: str = "", target: str | None = None
+) -> Callable[[Ref], bool]:
+    """Whether an object can come out of these files: by its kind, its name without what is put around it (by the
+    Kustomization, in the files, or as a generator's hash), and its namespace: `target`, where all objects are put into
+    it; else one that the files mention, or the Kustomization's own. In doubt it can.
+    """
     joined = b"\n".join(files)
+    words = {word.decode() for word in _WORD.findall(joined)}
+    inflates = any(word in joined for word in _INFLATES)
+    affixes = {prefix, suffix, *(found.decode() for found in _AFFIX.findall(joined))} - {""}
 
     def means(ref: Ref) -> bool:
-        name = ref.name.removeprefix(prefix).removesuffix(suffix)
-        names = {name, name.rpartition("-")[0] or name}
-        return any(each.encode() in joined for each in names)
+        if target is not None:
+            if ref.namespace not in ("", target):
+                return False
+        elif ref.namespace not in ("", namespace) and ref.namespace not in words:
+            return False
+        if inflates:
+            return True
+        generated = ref.kind in _GENERATED and b"enerator" in joined
+        if not generated and not any(kind in words for kind in (ref.kind, f"{ref.kind}List")):
+            return False
+        return not words.isdisjoint(_readings(ref.name, affixes))
 
     return means
+
+
+def _readings(name: str, affixes: Iterable[str]) -> set[str]:
+    """The name, and what it may have been in the files."""
+    found, left = {name}, [name]
+    while left and len(found) < _NAMES:
+        each = left.pop()
+        shortened = {_HASH.sub("", each)}
+        for affix in affixes:
+            shortened |= {each.removeprefix(affix), each.removesuffix(affix)}
+        left += shortened - found - {""}
+        found |= shortened - {""}
+    return found

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from image_updater.api.model import GROUP
 from image_updater.api.status import status_fields
 from image_updater.cluster.errors import KindUnknown
 from image_updater.cluster.model import Ref
@@ -205,7 +206,9 @@ class Kustomizing:
         return found
 
     async def checked(self, kustomization: Kustomization, synced: Synced) -> list[Ref]:
-        """The objects whose health is waited for. Raises SpecError for a health check that names no kind."""
+        """The objects whose health is waited for: not its own, which would wait for itself. Raises SpecError for a
+        health check that names no kind.
+        """
         refs = [manifest.ref for manifest in synced.manifests] if kustomization.wait else []
         for number, check in enumerate(kustomization.health_checks):
             namespace = check.namespace or kustomization.key.namespace
@@ -226,7 +229,8 @@ class Kustomizing:
                 where = Where(object=f"Kustomization {kustomization.key}", field=f"spec.healthChecks[{number}]")
                 remedy = "check the kind" if check.api_version is not None else "write its apiVersion"
                 raise SpecError(f"the cluster serves no kind {check.kind}", where=where, remedy=remedy)
-        return list(dict.fromkeys(refs))
+        own_ref = Ref(GROUP, "Kustomization", kustomization.key.namespace, kustomization.key.name)
+        return [ref for ref in dict.fromkeys(refs) if ref != own_ref or kustomization.kube_config is not None]
 
     async def other_manager(self, target: Target, ref: Ref) -> str | None:
         """Who else has written the object last, by its managedFields."""

@@ -37,7 +37,8 @@ def applied(revision: str, objects: int, report: SyncReport) -> Ready:
     if skipped:
         message += f"; {_names(skipped)} are left alone because their annotations say so"
     if report.held:
-        message += f"; {_names(report.held)} left this path and wait for another Kustomization to take them over"
+        why = next(done.reason for done in report.done if done.action is Action.HELD)
+        message += f"; not pruned: {_names(report.held)} ({why})"
     return Ready(state=True, reason=APPLIED, message=message)
 
 

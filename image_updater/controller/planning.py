@@ -44,8 +44,11 @@ class Planning:
         index: Index,
         account: Callable[[Kustomization], str | None],
         planned: Callable[[State], None],
+        noted: Callable[[], None],
     ) -> None:
-        """`planned` is called for each Kustomization of ours, when all of its source are planned."""
+        """`planned` is called for each Kustomization of ours, when all of its source are planned; `noted`, when more is
+        known of one that is not built.
+        """
         self._context = context
         self._sources = sources
         self._builds = builds
@@ -53,6 +56,7 @@ class Planning:
         self._index = index
         self._account = account
         self._planned = planned
+        self._noted = noted
         self._due: dict[ObjectKey, set[ObjectKey]] = {}
         self._busy: set[ObjectKey] = set()
         self._tasks = Tasks()
@@ -112,9 +116,11 @@ class Planning:
         elif isinstance(answer, Plan):
             if state.built == state.content:
                 self._index.settle(state.key)
-            else:
+            elif state.unbuilt != state.content:
+                state.unbuilt = None
                 self._index.unsettle(state.key, name)
         else:
+            state.unbuilt = state.content
             self._index.unsettle(state.key, name, await self._meant(state))
 
     def _note_other(self, state: State, name: str) -> None:
@@ -139,13 +145,21 @@ class Planning:
                 state.entry = entry
                 self._note_other(state, target_name(entry.value))
 
-    async def note_broken(self, state: State, kustomization: Kustomization) -> None:
-        """What it would hold is not known, because it does not build."""
-        if state.built != state.content:
-            self._index.unsettle(state.key, target_name(kustomization), await self._meant(state))
+    async def note_unbuilt(self, state: State, kustomization: Kustomization) -> None:
+        """It was looked at and not built: it does not build, or something keeps it from being applied. Until that is
+        mended it holds up no other one's prune, but of objects that its files can be about.
+        """
+        content = state.content
+        if content is None or content in (state.built, state.unbuilt):
+            return
+        means = await self._meant(state)
+        if state.content == content != state.built:
+            state.unbuilt = content
+            self._index.unsettle(state.key, target_name(kustomization), means)
+            self._noted()
 
     async def _meant(self, state: State) -> Callable[[Ref], bool]:
-        """For one that does not build: which objects its files may be about."""
+        """For one that is not built: which objects its files may be about."""
         return await asyncio.to_thread(_mentions, state.revision, state.plan, state.entry.value)
 
 
@@ -165,4 +179,10 @@ def _mentions(revision: Revision | None, plan: object, kustomization: object) ->
         tree = revision.tree
         paths = [path for path in tree.files() if path.startswith(folder) and path.endswith((".yaml", ".yml", ".json"))]
         texts = [tree.read(path) for path in paths]
-    return mentions(texts, prefix=prefix, suffix=suffix)
+    return mentions(
+        texts,
+        prefix=prefix,
+        suffix=suffix,
+        namespace=kustomization.key.namespace,
+        target=kustomization.target_namespace,
+    )

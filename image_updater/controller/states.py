@@ -57,6 +57,8 @@ class State:
     """The content that was applied whole."""
     built: str | None = None
     """The content that the index of objects knows."""
+    unbuilt: str | None = None
+    """The content of which the index knows only what its files can be about."""
     generation: int = 0
     """Of the object, when it was worked on last."""
     ready: Ready | None = None

@@ -13,7 +13,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from image_updater.api.model import GROUP
 from image_updater.cluster.errors import Conflict, KindUnknown
+from image_updater.cluster.model import Ref
 from image_updater.errors import ImageUpdaterError, Where
 from image_updater.sync.model import Action, Done, Elsewhere
 from image_updater.sync.policies import marks, never_pruned
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from image_updater.api.model import ObjectKey
-    from image_updater.cluster.model import Body, Ref, Resource
+    from image_updater.cluster.model import Body, Resource
     from image_updater.sync.applying import Means
     from image_updater.sync.model import Entry
 
@@ -159,6 +161,9 @@ class Pruning:
 
     def _kept(self, ref: Ref, live: Body) -> Done | None:
         """Why it is not deleted; None when it is."""
+        if ref == Ref(GROUP, "Kustomization", self.owner.namespace, self.owner.name):
+            # Else a file that was moved takes everything along. Who wants that deletes the Kustomization.
+            return Done(ref=ref, action=Action.ORPHANED, reason="a Kustomization does not delete itself")
         owner = owner_of(live)
         if owner is None:
             return Done(ref=ref, action=Action.ORPHANED, reason="it carries no owner labels any more")

@@ -50,7 +50,7 @@ def test_one_that_does_not_build_is_asked_what_it_mentions() -> None:
     index.unsettle(B, "local", mentions([b"kind: Deployment\nmetadata:\n  name: other\n"]))
     assert index.ask(A, "local")(WEB) == NOBODY
     assert index.ask(A, "local")(API) == Elsewhere(unsettled=B)
-    index.unsettle(B, "local", mentions([b"name: web\n"]))
+    index.unsettle(B, "local", mentions([b"kind: Deployment\nname: web\n"], target="prod"))
     assert index.ask(A, "local")(WEB) == Elsewhere(unsettled=B)
 
 
@@ -75,9 +75,44 @@ def test_what_is_gone_holds_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("name", "found"),
-    [("web", True), ("p-web-s", True), ("web-8f7d6c5b4a", True), ("api", False), ("p-api-s", False)],
-    ids=["itself", "put-around", "hashed", "another", "another-put-around"],
+    [
+        ("web", True),
+        ("p-web-s", True),
+        ("web-8f7d6c5b4a", True),
+        ("in-web", True),
+        ("p-in-web-8f7d6c5b4a-s", True),
+        ("api", False),
+        ("p-api-s", False),
+        ("we", False),
+        ("webs", False),
+    ],
 )
 def test_names_are_looked_for_without_what_is_put_around_them(name: str, found: bool) -> None:
-    means = mentions([b"kind: Pod", b"name: web"], prefix="p-", suffix="-s")
+    files = [b"namePrefix: in-\nconfigMapGenerator:", b"name: web"]
+    means = mentions(files, prefix="p-", suffix="-s", namespace="prod")
     assert means(Ref("", "ConfigMap", "prod", name)) is found
+
+
+@pytest.mark.parametrize(
+    ("ref", "target", "found"),
+    [
+        (Ref("", "Pod", "prod", "web"), None, True),
+        (Ref("", "Pod", "named", "web"), None, True),
+        (Ref("", "Pod", "elsewhere", "web"), None, False),
+        (Ref("", "Pod", "prod", "web"), "there", False),
+        (Ref("", "Pod", "there", "web"), "there", True),
+        (Ref("", "Namespace", "", "web"), "there", True),
+        (Ref("", "Service", "prod", "web"), None, False),
+        (Ref("", "Secret", "prod", "web"), None, False),
+        (Ref("", "ConfigMap", "prod", "web"), None, True),
+    ],
+)
+def test_kinds_and_namespaces_of_others_are_not_meant(ref: Ref, target: str | None, found: bool) -> None:
+    files = [b"kind: Pod\nname: web\nnamespace: named\n", b"kind: Namespace", b"kind: ConfigMapList"]
+    assert mentions(files, namespace="prod", target=target)(ref) is found
+
+
+def test_what_a_template_makes_may_be_anything_of_its_namespace() -> None:
+    means = mentions([b"helmCharts: [{name: x}]"], namespace="prod")
+    assert means(Ref("apps", "Deployment", "prod", "any"))
+    assert not means(Ref("apps", "Deployment", "other", "any"))

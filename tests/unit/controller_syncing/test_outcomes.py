@@ -44,11 +44,8 @@ def broken(ref: Ref, error: ImageUpdaterError) -> Done:
             ),
         ),
         (
-            [Done(ref=OLD, action=Action.HELD)],
-            (
-                "main@sha1:1234 is applied: 5 objects; Service prod/old left this path and wait for another Kustomization"
-                " to take them over"
-            ),
+            [Done(ref=OLD, action=Action.HELD, reason="Kustomization prod/x renders it now")],
+            "main@sha1:1234 is applied: 5 objects; not pruned: Service prod/old (Kustomization prod/x renders it now)",
         ),
     ],
     ids=["plain", "drift", "skipped", "held"],
