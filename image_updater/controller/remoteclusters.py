@@ -146,6 +146,8 @@ class Clusters:
             on_moved=self._on_moved,
             sleep=context.sleep,
             dice=context.dice,
+            # Another cluster's login has whatever rights it has there; ours has those of these namespaces.
+            namespaces=context.settings.watch_namespaces if config is None else (),
         )
         return Target(name=name, cluster=cluster, watches=watches)
 

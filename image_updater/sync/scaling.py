@@ -1,8 +1,8 @@
 """Which workloads something else scales: HorizontalPodAutoscalers, ScaledObjects and Canaries that the cluster holds.
 
-With the controller's own read rights they are watched, all of them on one watch a kind; without, those of a namespace
-are listed as the applying account, at most once every few seconds. What nobody may read is taken to be absent: then
-Git's replicas are applied, as they would be by any other tool.
+With the controller's own read rights they are watched, all of them on one watch a kind (or those of each namespace that
+it may read). Without, those of a namespace are listed as the applying account, at most once every few seconds. What
+nobody may read is taken to be absent: then Git's replicas are applied, as they would be by any other tool.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from image_updater.cluster.model import Happened, Ref
 from image_updater.sync.policies import SCALERS, replica_owners, without_replicas
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from image_updater.cluster import Cluster
     from image_updater.cluster.model import Resource, WatchEvent
@@ -41,12 +41,15 @@ class Scaling:
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         dice: Callable[[], float] = random.random,
+        namespaces: Collection[str] = (),
     ) -> None:
+        """`namespaces`: those that `reading` may read (none named: all)."""
+        self._namespaces = frozenset(namespaces)
         self._reading = reading
         self._monotonic = monotonic
         self._sleep = sleep
         self._dice = dice
-        self._watched: dict[tuple[str, str], _Scalers] = {}
+        self._watched: dict[tuple[str, str, str], _Scalers] = {}
         self._missing: dict[tuple[str, str], float] = {}
         self._listed: dict[tuple[str, str, str], tuple[float, dict[Ref, Ref]]] = {}
         self._lock = asyncio.Lock()
@@ -75,10 +78,12 @@ class Scaling:
         except KindUnknown:
             self._missing[kind] = self._monotonic()
             return None
-        if self._reading is not None:
-            scalers = self._watched.get(kind)
+        if self._reading is not None and (not self._namespaces or ref.namespace in self._namespaces):
+            namespace = ref.namespace if self._namespaces else ""
+            scalers = self._watched.get((*kind, namespace))
             if scalers is None or scalers.task.done():
-                scalers = self._watched[kind] = _Scalers(self._reading, resource, self._sleep, self._dice)
+                scalers = _Scalers(self._reading, resource, namespace, self._sleep, self._dice)
+                self._watched[(*kind, namespace)] = scalers
             await scalers.answered.wait()
             if scalers.trouble is None:
                 return scalers.owner(ref)
@@ -112,6 +117,7 @@ class _Scalers:
         self,
         cluster: Cluster,
         resource: Resource,
+        namespace: str,
         sleep: Callable[[float], Awaitable[None]],
         dice: Callable[[], float],
     ) -> None:
@@ -119,7 +125,15 @@ class _Scalers:
         self.answered = asyncio.Event()
         self._targets: dict[Ref, Ref] = {}
         """Scaler → its workload."""
-        watcher = Watcher(cluster, resource, on_event=self._on_event, on_state=self._on_state, sleep=sleep, dice=dice)
+        watcher = Watcher(
+            cluster,
+            resource,
+            namespace=namespace or None,
+            on_event=self._on_event,
+            on_state=self._on_state,
+            sleep=sleep,
+            dice=dice,
+        )
         self.task = asyncio.create_task(watcher.run(), name=f"watch {resource.plural}")
 
     def owner(self, workload: Ref) -> Ref | None:

@@ -1,8 +1,9 @@
 """What the cluster holds of all that is applied, from metadata-only watches with the controller's own read rights.
 
-One watch a kind (or a kind and namespace, where only some may be read), of objects that carry an owner label. Of each object only a hash of its uid and of our managedFields
-entry is kept, with its version, its owner and what its annotations ask of us: some 300 bytes. That hash moves when,
-and only when, a field that we set was changed or taken, so an equal one means that there is nothing to do.
+One watch a kind (or a kind and namespace, where only some may be read), of objects that carry an owner label. Of each
+object only a hash of its uid and of our managedFields entry is kept, with its version, its owner and what its
+annotations ask of us: some 300 bytes. That hash moves when, and only when, a field that we set was changed or taken, so
+an equal one means that there is nothing to do.
 
 The time of our entry is part of it. The fields alone do not tell two applies of ours apart that set the same fields to
 other values, and one of them may have been forgotten: a process was killed between its apply and its report, or another

@@ -261,3 +261,31 @@ def test_a_long_name_is_the_one_that_labels_hold() -> None:
     key = ObjectKey("apps", "n" * 100)
     assert labelled(key) == labelled(labelled(key))
     assert len(labelled(key).name) <= 63
+
+
+# ------------------------------------------------------------------------------------------------- some namespaces
+
+
+async def test_where_only_some_namespaces_may_be_read_only_those_are_watched(
+    monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
+    """Roles in namespaces allow no list of the whole cluster, and none of kinds without a namespace."""
+    monkeypatch.setattr(module, "Watcher", FakeWatcher)
+    FakeWatcher.made.clear()
+    watches = Watches(None, on_moved=told, namespaces=["apps", "web"])  # type: ignore[arg-type]
+    kinds = Resource(
+        group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False, verbs=CONFIG_MAPS.verbs
+    )
+    following = asyncio.create_task(watches.follow([CONFIG_MAPS, kinds]))
+    await asyncio.sleep(0)
+    assert [each.options["namespace"] for each in FakeWatcher.made] == ["apps", "web"]
+    for each in FakeWatcher.made:
+        each.says(Happened.SYNCED)
+    await following
+    assert watches.watched(REF)
+    assert not watches.watched(Ref("", "ConfigMap", "elsewhere", "c"))
+    assert not watches.watched(Ref("", "Namespace", "", "apps"))
+    FakeWatcher.made[0].says(Happened.ADDED, body(1))
+    assert watches.state(REF) is not None
+    assert watches.state(Ref("", "ConfigMap", "web", "c")) is None
+    await watches.close()
