@@ -152,11 +152,12 @@ class Place:
     # ---------------------------------------------------------------------------------------------- our objects
 
     def object(self, kind: str, name: str, **spec: Any) -> Object:
+        """Fields that are None are left out."""
         return {
             "apiVersion": API,
             "kind": kind,
             "metadata": {"name": name, "namespace": self.namespace},
-            "spec": spec,
+            "spec": {key: value for key, value in spec.items() if value is not None},
         }
 
     def source(self, name: str = "fleet", **spec: Any) -> Object:
