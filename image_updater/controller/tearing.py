@@ -103,7 +103,7 @@ class Tearing:
     async def _let_go(self, state: State, entry: Entry, why: str | None) -> Left:
         if why is not None:
             count = len(state.inventory or ())
-            what = f"{count:,} objects stay" if count else "what it applied stays"
+            what = f"{count:,} objects stay" if count > 1 else "1 object stays" if count else "what it applied stays"
             happened = Happening(reason="PruneAbandoned", message=f"{what}: {why}", warning=True)
             before = self._context.status.current(entry)
             ready = standing(before) or Ready(state=False, reason=happened.reason, message=happened.message)
