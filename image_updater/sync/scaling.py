@@ -97,7 +97,7 @@ class Scaling:
             try:
                 bodies, _ = await cluster.list(resource, namespace)
                 owners = replica_owners(bodies)
-            except Forbidden:
+            except (Forbidden, KindUnknown):
                 owners = {}
             self._listed = {key: each for key, each in self._listed.items() if now - each[0] < FRESH}
             self._listed[key] = (now, owners)
