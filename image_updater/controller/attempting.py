@@ -135,6 +135,7 @@ class Attempting:
         await self._kustomizing.inventory(state, entry, kustomization)
         ready = suspended(before, "nothing is applied or pruned")
         await self._kustomizing.tell(state, entry, ready, _standing_fields(before), handled=True)
+        state.settled = before.get("lastAppliedContent") if ready.state else None
         state.ready, state.generation, state.tried, state.force = ready, entry.generation, None, False
         self._alarm(state, None)
 
@@ -188,15 +189,18 @@ class Attempting:
         if entry.deleting:
             return "is being deleted"
         status = self._context.status.current(entry) if state.owned else entry.status
-        ready = state.ready if state.ready is not None else standing(status)
-        if ready is None or (state.generation or status.get("observedGeneration")) != entry.generation:
+        worked = state.owned and state.generation > 0
+        if (state.generation if worked else status.get("observedGeneration")) != entry.generation:
             return "is not applied yet"
         source = entry.value.source_ref if isinstance(entry.value, Kustomization) else None
         newest = self._sources.revision(source) if source is not None else None
         if newest is None or state.revision is None or newest.commit != state.revision.commit:
             return "is not at the newest revision of its source"
-        if (state.applied or status.get("lastAppliedContent")) != state.content or ready.state is not True:
-            return "is suspended" if ready.reason == "Suspended" else f"is not ready ({ready.reason})"
+        ready = standing(status)
+        settled = state.settled if worked else status.get("lastAppliedContent")
+        if settled != state.content or (not worked and (ready is None or ready.state is not True)):
+            reason = ready.reason if ready is not None else "Progressing"
+            return "is suspended" if reason == "Suspended" else f"is not ready ({reason})"
         return None
 
     def _check_breaker(self, state: State) -> None:
@@ -352,15 +356,17 @@ class Attempting:
 
     def _succeeded(self, state: State, kustomization: Kustomization) -> None:
         state.failures = 0
+        state.settled = state.applied if state.ready is not None and state.ready.state else None
         routine = routine_after(kustomization, self._context.dice)
         self._alarm(state, routine if not state.held else min(routine, 60.0))
-        if state.ready is not None and state.ready.state:
+        if state.settled is not None:
             self._became_ready(state)
 
     def _failed(
         self, state: State, kustomization: Kustomization, error: ImageUpdaterError | None, *, lasting: bool
     ) -> None:
         state.failures += 1
+        state.settled = None
         wait = retry_after(
             kustomization,
             error,
@@ -388,7 +394,7 @@ class Attempting:
             self._alarm(state, LOOK_AGAIN)
             return
         await self._kustomizing.tell(state, entry, ready, fields, handled=True)
-        state.ready, state.generation = ready, entry.generation
+        state.ready, state.generation, state.settled = ready, entry.generation, None
         kustomization = entry.value
         if isinstance(kustomization, Kustomization):
             await self._planning.note_unbuilt(state, kustomization)

@@ -66,6 +66,8 @@ class Fetch:
         self.ref = ref
         self.members: set[ObjectKey] = set()
         self.tip: Tip | None = None
+        self.busy = self.again = False
+        """A fetch is under way; somebody has asked for one since it began."""
         self._monotonic = monotonic
         self._lock = asyncio.Lock()
         self._default: tuple[str, float] | None = None

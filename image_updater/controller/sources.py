@@ -252,6 +252,7 @@ class Sources:
     # ------------------------------------------------------------------------------------------- one fetch
 
     def _hurry(self, fetch: Fetch) -> None:
+        fetch.again = fetch.busy
         now = self._context.monotonic()
         self._schedule.put(fetch.key, interval=self._interval(fetch), due=now)
         self._schedule.hurry(fetch.key, now)
@@ -285,6 +286,7 @@ class Sources:
         error: ImageUpdaterError | None = None
         try:
             async with self._gate:
+                fetch.busy, fetch.again = True, False
                 self.fetched += 1
                 mirror, tip = await fetch.fetch(self._mirrors)
             await self._publish(fetch, mirror, tip)
@@ -309,6 +311,9 @@ class Sources:
         self._schedule.put(fetch.key, interval=interval, due=now)
         not_before = now + wait if wait is not None and not math.isinf(interval) else None
         self._schedule.done(fetch.key, now, failed=error is not None, not_before=not_before)
+        fetch.busy = False
+        if fetch.again:
+            self._schedule.hurry(fetch.key, now)
         self._wake.set()
 
     async def _take(self, fetch: Fetch, branch: str, commit: str) -> None:

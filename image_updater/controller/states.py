@@ -55,6 +55,8 @@ class State:
     """The content that was worked on last."""
     applied: str | None = None
     """The content that was applied whole."""
+    settled: str | None = None
+    """The content that was applied, and is healthy where that is waited for."""
     built: str | None = None
     """The content that the index of objects knows."""
     unbuilt: str | None = None

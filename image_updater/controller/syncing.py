@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import Kustomization, ObjectKey
@@ -21,7 +22,7 @@ from image_updater.controller.inventories import Inventories
 from image_updater.controller.kustomizing import Kustomizing
 from image_updater.controller.planning import Planning
 from image_updater.controller.remembering import Remembering
-from image_updater.controller.remoteclusters import Clusters, secret_of, target_name
+from image_updater.controller.remoteclusters import LOCAL, Clusters, secret_of, target_name
 from image_updater.controller.states import State
 from image_updater.controller.syncmetrics import SyncMetrics
 from image_updater.controller.tearing import Tearing
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("image_updater.sync")
 
 KIND: Final = "Kustomization"
+SHARE: Final = 4
+"""Another cluster gets one worker in so many: one that does not answer must not hold up the rest."""
 FAULT: Final = 30.0
 """Seconds until the next try after a fault of ours."""
 TIDY: Final = 5.0
@@ -58,6 +61,10 @@ class Syncing:
         """Kustomizations by what their owner labels say."""
         self._cycles: dict[ObjectKey, tuple[ObjectKey, ...]] = {}
         self._index = Index()
+        self._busy: Counter[str] = Counter()
+        """Workers by cluster."""
+        self._parked: dict[str, dict[ObjectKey, Priority]] = {}
+        """Those that wait for one of the workers that their cluster may have."""
         self._tasks = Tasks()
         self._wake = asyncio.Event()
         self._clusters = Clusters(context, on_moved=self._moved)
@@ -268,7 +275,7 @@ class Syncing:
         """Those whose objects another one was to take over, where nobody is to any more."""
         for state in self._states.values():
             value = state.entry.value
-            if state.held and isinstance(value, Kustomization):
+            if state.held and not state.working and isinstance(value, Kustomization):
                 ask = self._index.ask(state.key, target_name(value))
                 if any((said := ask(ref)).renders is None and said.unsettled is None for ref in state.held):
                     self._put(state, Priority.MOVED)
@@ -295,11 +302,22 @@ class Syncing:
         if state.working:
             state.again = priority if state.again is None else min(state.again, priority)
             return
+        value = state.entry.value
+        name = target_name(value) if isinstance(value, Kustomization) else LOCAL
+        if name != LOCAL and self._busy[name] >= max(1, self._context.settings.sync_concurrency // SHARE):
+            parked = self._parked.setdefault(name, {})
+            parked[key] = min(priority, parked.get(key, priority))
+            return
         state.working = True
-        self._tasks.start(self._work(state), then=lambda: self._end(state))
+        self._busy[name] += 1
+        self._tasks.start(self._work(state), then=lambda: self._end(state, name))
 
-    def _end(self, state: State) -> None:
+    def _end(self, state: State, name: str) -> None:
         state.working = False
+        self._busy[name] -= 1
+        for key, priority in self._parked.pop(name, {}).items():
+            self._agenda.put(key, priority)
+        self._wake_held()
         again, state.again = state.again, None
         if again is not None and self._states.get(state.key) is state:
             self._agenda.put(state.key, again)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final
 from image_updater.api.model import Kustomization
 from image_updater.cluster.model import Resource
 from image_updater.controller.finalizing import FINALIZER, set_finalizer
-from image_updater.controller.outcomes import kept_off, standing
+from image_updater.controller.outcomes import kept_off
 from image_updater.controller.remoteclusters import target_name
-from image_updater.controller.status import Happening, Ready, resource_of
+from image_updater.controller.status import Ready, resource_of
 from image_updater.errors import ImageUpdaterError, Terminal
 from image_updater.sync.model import Action, SyncRequest
 
@@ -104,10 +104,10 @@ class Tearing:
         if why is not None:
             count = len(state.inventory or ())
             what = f"{count:,} objects stay" if count > 1 else "1 object stays" if count else "what it applied stays"
-            happened = Happening(reason="PruneAbandoned", message=f"{what}: {why}", warning=True)
-            before = self._context.status.current(entry)
-            ready = standing(before) or Ready(state=False, reason=happened.reason, message=happened.message)
-            await self._kustomizing.tell(state, entry, ready, {}, happened=(happened,))
+            # Not through status, which ends with the object.
+            self._context.recorder.event(
+                about=entry.reference, type="Warning", reason="PruneAbandoned", message=f"{what}: {why}"
+            )
         await set_finalizer(self._context.cluster, entry, wanted=False)
         return Left()
 

@@ -130,6 +130,25 @@ def test_who_waits_for_itself_is_told_so_and_who_waits_is_woken(here: Place, rep
         here.await_applied(name)
 
 
+def test_what_was_ready_once_is_waited_for_again_when_its_content_moves(here: Place, replica: Replica) -> None:
+    here.commit({**APPS, "base/web.yaml": deployment("web", "example.com/web:1")})
+    here.apply(
+        here.source(),
+        here.kustomization("base", path="base", wait=True, timeout="10m"),
+        here.kustomization(dependsOn=[{"name": "base"}]),
+    )
+    here.await_applied("base")
+    here.await_applied()
+    here.commit({"base/web.yaml": deployment("web", "example.com/web:2-hang"), "apps/a.yaml": config("a", x="2")})
+    here.await_condition("Kustomization", "base", status="Unknown", reason="Progressing")
+    here.await_condition("Kustomization", "apps", status="False", reason="DependencyNotReady", contains="base")
+    assert data(here, "a") == {"x": "1"}
+    here.commit({"base/web.yaml": deployment("web", "example.com/web:3")})
+    until(lambda: data(here, "a") == {"x": "2"}, 60, "it goes on once the other one is healthy")
+    here.await_running("web", "example.com/web:3")
+    here.await_ready(("Kustomization", "base"), ("Kustomization", "apps"))
+
+
 # ------------------------------------------------------------------------------------------------- sources
 
 
@@ -231,8 +250,13 @@ def test_a_suspended_one_lets_its_objects_stay_and_a_finalizer_goes_when_it_is_n
     here.await_condition("Kustomization", "apps", status="True", reason="Suspended")
     await_end_of(replica, here)
     assert here.has("ConfigMap", "a")
-    (event,) = [each for each in here.events("Kustomization", "apps") if each["reason"] == "PruneAbandoned"]
-    assert "1 object" in event["note"]
+
+    def told() -> bool:
+        notes = [each["note"] for each in here.events("Kustomization", "apps") if each["reason"] == "PruneAbandoned"]
+        assert notes == ["1 object stays: it is suspended"]
+        return True
+
+    until(told, 30, "an Event says what stays")
 
 
 # ------------------------------------------------------------------------------------------------- fights, costs

@@ -45,7 +45,7 @@ class World:
         self.happened: list[Any] = []
         self.told: list[Any] = []
         context: Any = SimpleNamespace(
-            cluster=self, clock=lambda: NOW, status=SimpleNamespace(current=lambda entry: entry.status)
+            cluster=self, clock=lambda: NOW, recorder=SimpleNamespace(event=lambda **told: self.happened.append(told))
         )
         self.tearing = Tearing(context, self, self, Index())  # type: ignore[arg-type]
 
@@ -63,9 +63,8 @@ class World:
         state.inventory = (LINE,)
         return state.inventory
 
-    async def tell(self, _: State, __: Entry, ready: Any, ___: Any, *, happened: Any = (), **____: Any) -> None:
+    async def tell(self, _: State, __: Entry, ready: Any, ___: Any, **____: Any) -> None:
         self.told.append(ready)
-        self.happened.extend(happened)
 
     async def open(self, _: Kustomization) -> tuple[None, World]:
         if isinstance(self.answer, Exception):
@@ -140,12 +139,12 @@ async def test_it_does_not_hang(
         assert world.happened == []
     else:
         (happened,) = world.happened
-        assert (happened.reason, happened.warning) == ("PruneAbandoned", True)
-        assert happened.message == abandoned
+        assert (happened["reason"], happened["type"]) == ("PruneAbandoned", "Warning")
+        assert happened["message"] == abandoned
 
 
 async def test_a_suspended_one_is_let_go_and_says_so() -> None:
     world = World(answer=ClusterUnavailable("never asked"))
     assert await tear(world, entry(FINALIZER, suspend=True)) is None
     assert world.patches == [[]]
-    assert "it is suspended" in world.happened[0].message
+    assert "it is suspended" in world.happened[0]["message"]
