@@ -30,7 +30,7 @@ from image_updater.pipeline.tasks import Tasks
 from image_updater.pipeline.update import update
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from image_updater.controller.cache import Changed, Entry
     from image_updater.controller.context import Context
@@ -349,19 +349,19 @@ class Updating:
             self._long[entry.key] = self._tasks.start(self._say_long(entry, outcome))
             return
         judgement = outcome.judgement
-        self._say_now(entry, outcome, judgement.verdicts[: policystatus.BEST] if judgement is not None else ())
+        self._say_now(entry, outcome, judgement.best(policystatus.BEST) if judgement is not None else ())
 
     async def _say_long(self, entry: Entry, outcome: Outcome) -> None:
         judgement = outcome.judgement
         assert judgement is not None
-        verdicts = await asyncio.to_thread(lambda: judgement.verdicts[: policystatus.BEST])
+        verdicts = await asyncio.to_thread(judgement.best, policystatus.BEST)
         now = self._context.cache.get(POLICY, entry.key)
         if self._long.get(entry.key) is asyncio.current_task():
             del self._long[entry.key]
         if now is not None and self._answers(outcome, now):
             self._say_now(now, outcome, verdicts)
 
-    def _say_now(self, entry: Entry, outcome: Outcome, verdicts: tuple[Verdict, ...] | Any) -> None:
+    def _say_now(self, entry: Entry, outcome: Outcome, verdicts: Sequence[Verdict]) -> None:
         before = self._fields(entry)
         assert self._selector is not None
         fields = policystatus.fields(

@@ -335,7 +335,7 @@ class Daemon:
         outcomes = await self._following.follow(policies)
         known = {name: each for name, each in outcomes.items() if not isinstance(each.error, Waiting)}
         if known:
-            self._tell({}, known)
+            self._tell({}, known, restored=True)
         self._wake.set()
 
     # ------------------------------------------------------------------------------------------------- checks
@@ -398,8 +398,10 @@ class Daemon:
                 # Whoever waits for checks under way looks again.
                 branch.wake.set()
 
-    def _tell(self, before: Mapping[str, Outcome | None], outcomes: Mapping[str, Outcome]) -> set[str]:
-        """To the log and the observer; the names of those that choose something else."""
+    def _tell(
+        self, before: Mapping[str, Outcome | None], outcomes: Mapping[str, Outcome], *, restored: bool = False
+    ) -> set[str]:
+        """To the log (what was only remembered is no news there) and the observer; who chooses something else."""
         changed: set[str] = set()
         told: dict[str, Outcome] = {}
         for name, outcome in outcomes.items():
@@ -410,7 +412,7 @@ class Daemon:
             moved = _answer(outcome) != _answer(old)
             if moved:
                 changed.add(name)
-            if moved or newly:
+            if newly or (moved and not restored):
                 level = logging.WARNING if outcome.error is not None else logging.INFO
                 chosen = outcome.selection.tag if outcome.selection is not None else "nothing"
                 log.log(level, "%s: %s: %s", name, chosen, outcome.reason, extra={"policy": name, "chosen": chosen})

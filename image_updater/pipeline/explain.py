@@ -90,6 +90,9 @@ class Withheld:
             for verdict in self.inner.verdicts
         )
 
+    def best(self, count: int) -> Sequence[Verdict]:
+        return self.verdicts[:count]
+
     @property
     def needs_facts(self) -> Sequence[str]:
         return self.inner.needs_facts

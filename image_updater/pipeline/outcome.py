@@ -76,6 +76,10 @@ class Amended:
     def verdicts(self) -> Sequence[Verdict]:
         return (*self.inner.verdicts, *(Verdict(tag, Fate.REJECTED, reason) for tag, reason in self.denied.items()))
 
+    def best(self, count: int) -> Sequence[Verdict]:
+        found = tuple(self.inner.best(count))
+        return found if len(found) == count else self.verdicts[:count]
+
     @property
     def needs_facts(self) -> Sequence[str]:
         return self.inner.needs_facts

@@ -291,6 +291,7 @@ async def _queued(
             subject=landed.message.subject,
             pushed=True,
             attempts=outcome.attempts,
+            stood=outcome.stood,
         )
     done.end(key, revision=landed.revision, commit=commit, error=outcome.error)
 

@@ -134,6 +134,8 @@ class CommitReport:
     pushed: bool
     attempts: int = 1
     """Pushes that it took; more than one means lost races."""
+    stood: bool = False
+    """It was on that branch already, and waits to be merged: nothing was pushed."""
 
     def as_json(self) -> dict[str, object]:
         return {

@@ -181,6 +181,8 @@ class Runs:
     async def _note(self, branch: Branch, report: UpdateReport, changed_at: float | None) -> bool:
         """Log and count what an update did; True when part of it failed."""
         for commit in report.commits:
+            if commit.stood:
+                continue
             labels = (commit.repository, commit.branch)
             self._metrics.commits.labels(*labels).inc()
             if commit.attempts > 1:

@@ -6,6 +6,7 @@ came and went are judged. `facts` must not change under a judgement that is stil
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
@@ -47,6 +48,25 @@ class Judged:
     def held(self) -> bool:
         """Nothing is chosen, but something waits: for facts, or for a person to say what the dates cannot."""
         return self._outcome.held
+
+    def best(self, count: int) -> tuple[Verdict, ...]:
+        """The first `count` verdicts. Those of the other tags are not kept."""
+        if "verdicts" in self.__dict__:
+            return tuple(self.verdicts[:count])
+        verdict = self.compiled.contest.verdict
+        ranked: dict[Fate, list[tuple[Any, str, str]]] = {fate: [] for fate in Fate}
+        for tag in self.tags.unique:
+            fate, rank, reason = verdict(tag, self._facts, self._outcome)
+            ranked[fate].append((rank, tag, reason))
+        found: list[Verdict] = []
+        for fate, rows in ranked.items():
+            wanted = count - len(found)
+            if fate is Fate.REJECTED:
+                chosen = heapq.nsmallest(wanted, rows, key=lambda row: row[1])
+            else:
+                chosen = heapq.nlargest(wanted, rows, key=lambda row: row[0])
+            found += (Verdict(tag, fate, reason) for _, tag, reason in chosen)
+        return tuple(found)
 
     @cached_property
     def verdicts(self) -> Sequence[Verdict]:

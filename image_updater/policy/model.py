@@ -63,6 +63,9 @@ class Judgement(Protocol):
 
     @property
     def verdicts(self) -> Sequence[Verdict]: ...
+    def best(self, count: int) -> Sequence[Verdict]:
+        """The first `count` of `verdicts`, for those who need no more."""
+
     @property
     def needs_facts(self) -> Sequence[str]:
         """Tags whose facts (dates, or the digest of what would win) must be fetched before a choice can be made, in the
