@@ -62,8 +62,10 @@ def after_run(
         if report.error is None:
             happened += _refusals(report.sites, before)
         happened += _failures(report.implicit, answers, before)
-    if report.commit is not None:
-        commit = report.commit
+    commit = report.commit
+    if commit is not None and commit.stood:
+        made["lastPushCommit"] = commit.commit
+    elif commit is not None:
         made |= {"lastPushCommit": commit.commit, "lastPushTime": now}
         happened.insert(
             0,
@@ -72,7 +74,7 @@ def after_run(
     written = AUTOMATION_STATUS.json(made, "status")
     if report.revision is not None and (written != before or "observedRevision" not in before):
         # A commit that changes nothing here is no reason to write.
-        revision = report.commit.commit if report.commit is not None else report.revision
+        revision = commit.commit if commit is not None and commit.branch == branch else report.revision
         written["observedRevision"] = f"{branch}@sha1:{revision}" if branch else f"sha1:{revision}"
     if report.error is not None:
         return Said(fields=written, ready=failed(report.error), happened=tuple(happened))

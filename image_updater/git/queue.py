@@ -71,12 +71,15 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """`commit` is on the server; None with no error = nothing to do. `history` holds the tries before the last one."""
+    """`commit` is on the server; None with no error = nothing to do. `history` holds the tries before the last one.
+    `stood`: it was there already (a push branch that waits to be merged), and nothing was pushed.
+    """
 
     commit: str | None = None
     attempts: int = 0
     error: ImageUpdaterError | None = None
     history: tuple[Attempt, ...] = ()
+    stood: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +309,7 @@ class WriterQueue:
             # The rebuilt branch would hold the same files on the same base: what is there stays, and
             # reviews keep their place.
             for item, _ in written:
-                self._done(item, Outcome(commit=previous.commit, attempts=number, history=tuple(history)))
+                self._done(item, Outcome(commit=previous.commit, attempts=number, history=tuple(history), stood=True))
             return None
         try:
             async with self._guard() as ours:

@@ -166,7 +166,8 @@ class Callbacks(pygit2.RemoteCallbacks):
     @property
     def _remedy(self) -> str:
         if self.access.identity.startswith("secret:"):
-            return f"check {self.access.identity.replace('secret:', 'Secret ')}"
+            # What stands behind the `+` tells identities apart; the Secret's name is before it.
+            return f"check {self.access.identity.partition('+')[0].replace('secret:', 'Secret ')}"
         return (
             "add a key to the SSH agent or name a Secret with identity and known_hosts"
             if self.address.ssh

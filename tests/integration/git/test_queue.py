@@ -249,7 +249,9 @@ async def test_another_push_branch_is_rebuilt_and_a_persons_commit_on_it_stops_u
         await queue.submit(setting("k1", "1"))
         assert parts.git("show", "updates:a.yaml", cwd=bare) == "k0: 1\nk1: 1\nk2: 0"
         pushes = queue.pushes
-        assert (await queue.submit(setting("k1", "1"))).commit
+        again = await queue.submit(setting("k1", "1"))
+        assert again.commit
+        assert again.stood
         assert queue.pushes == pushes
         parts.commit(bare, {"b": "1"})
         await queue.submit(setting("k2", "1"))
