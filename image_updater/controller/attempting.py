@@ -176,7 +176,7 @@ class Attempting:
         missing = {key: why for key in kustomization.depends_on if (why := self.unready(key)) is not None}
         if missing:
             state.waits_for = frozenset(missing)
-            shown = "; ".join(f"{key} {why}" for key, why in list(missing.items())[:3])
+            shown = "; ".join(f"{key}: it {why}" for key, why in list(missing.items())[:3])
             more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise DependencyNotReady(f"waits for {shown}{more}")
 

@@ -208,6 +208,9 @@ class Syncing:
         if not owned:
             self._agenda.drop(key)
             state.stop.set()
+            for other in self._states.values():
+                if key in other.waits_for:  # from now on it looks at that one again and again: nobody tells
+                    self._put(other, Priority.CHANGED)
         if isinstance(kustomization, Kustomization) and kustomization.source_ref is not None and not entry.deleting:
             self._planning.plan(kustomization.source_ref, [key])
         elif owned:
