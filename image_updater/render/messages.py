@@ -1,4 +1,8 @@
-"""Kustomize's words for a person: the repository's paths instead of ours, the place it names, and not a page of it."""
+"""Kustomize's words for a person: the repository's paths instead of ours, the place it names, and not a page of it.
+
+What it cannot read it quotes, and that may be a Secret: a patch, a generator's literal, a scalar. These words go into
+logs, status and Events, so what it quotes of values is left out.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,18 @@ _LINE = re.compile(r"\byaml: line (\d+)|\bline (\d+):")
 _LOGGED = re.compile(r'"command failed" err=(?:"((?:[^"\\]|\\.)*)"|<\n(.*?)\n >)', re.DOTALL)
 """How kubectl wraps what its kustomize says, when it comes as a log line: quoted, or indented where it has many."""
 
+_QUOTED = (
+    (re.compile(r"(literal sources \[).*(\]: invalid literal source ).*(, expected)", re.DOTALL), r"\1…\2…\3"),
+    (re.compile(r'(\[patch: )".*?"(\](?:\s|$|:))', re.DOTALL), r'\1"…"\2'),
+    (re.compile(r"(unknown anchor )'[^']*'"), r"\1'…'"),
+    (re.compile(r"(cannot unmarshal !!\w+ )`.*?`( into )", re.DOTALL), r"\1`…`\2"),
+)
+"""How kustomize quotes what stands in files."""
+_CONFIG = re.compile(r"(with config: `\n?)(.*?)(\n`)", re.DOTALL)
+"""A generator or transformer that it could not set up, as YAML: only its end has a backquote where a line begins."""
+_SAFE = frozenset({"apiVersion", "kind", "metadata", "target", "path", "name", "namespace", "options"})
+"""Fields of such a configuration that tell which one it is and hold no values."""
+
 _MEMORY = ("cannot allocate memory", "out of memory")
 
 
@@ -34,6 +50,7 @@ def failure(messages: str, status: int, workspace: Workspace, root: Root) -> Bui
         text = quoted.replace('\\"', '"').replace("\\n", "\n") if block is None else textwrap.dedent(block)
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("# Warning")]
     text = "\n".join(lines).removeprefix("Error: ").removeprefix("error: ").strip()
+    text = _without_values(text)
     if any(words in text for words in _MEMORY):
         return LimitExceeded("the build needs more memory than it may use", where=Where(file=_own(root)))
     if not text:
@@ -41,6 +58,25 @@ def failure(messages: str, status: int, workspace: Workspace, root: Root) -> Bui
     if len(text) > _HEAD + _TAIL + 20:
         text = f"{text[:_HEAD]} … {text[-_TAIL:]}"
     return BuildFailed(text, where=_where(text, root))
+
+
+def _without_values(text: str) -> str:
+    for pattern, instead in _QUOTED:
+        text = pattern.sub(instead, text)
+    return _CONFIG.sub(lambda found: f"{found[1]}{_told(found[2])}{found[3]}", text)
+
+
+def _told(config: str) -> str:
+    lines = []
+    safe = True
+    for line in config.splitlines():
+        if line and not line[0].isspace() and not line.startswith("-"):
+            key, colon, _ = line.partition(":")
+            safe = key in _SAFE
+            lines.append(line if safe else f"{key}: …" if colon else "…")
+        elif safe:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _paths(text: str, workspace: Workspace, root: Root) -> str:

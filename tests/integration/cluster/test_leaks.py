@@ -225,10 +225,16 @@ def manifests(here: Place, tokens: Tokens) -> None:
             "generated/kustomization.yaml": f"secretGenerator:\n- name: g\n  literals: ['p={tokens['literal']}']\n",
             "patched/kustomization.yaml": "resources: [s.yaml]\npatches:\n- target: {kind: Secret}\n  patch: |\n"
             f"    - {{op: test, path: /stringData/password, value: '{tokens['patch']}'}}\n",
+            "merged/kustomization.yaml": "resources: [s.yaml]\npatches:\n- target: {kind: Secret}\n  patch: |\n"
+            f"    stringData: {{password: '{tokens['merge']}'}}\n",
+            "merged/s.yaml": manifest("merged", password="x"),
+            "literal/kustomization.yaml": f"secretGenerator:\n- name: g\n  literals: ['{tokens['no-literal']}']\n",
+            "anchor/s.yaml": f"{head}stringData:\n  password: *{tokens['anchor']}\n",
+            "anchor/kustomization.yaml": kustomize("s.yaml"),
             "patched/s.yaml": manifest("patched", password=tokens["unpatched"]),
         }
     )
-    names = ("coded", "typed", "field", "yaml", "patched")
+    names = ("coded", "typed", "field", "yaml", "patched", "merged", "literal", "anchor")
     here.apply(*(here.kustomization(name, path=name) for name in (*names, "generated")))
     for name in names:
         here.await_condition("Kustomization", name, status="False")

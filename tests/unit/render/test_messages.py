@@ -34,3 +34,41 @@ def test_the_cause_is_unwrapped(said: str, words: str) -> None:
         workspace.close()
     assert found.message == words
     assert found.where.file == "prod/p.yaml"
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            "loading KV pairs: literal sources [hunter2 p=hunter2]: invalid literal source hunter2, expected key=value",
+            "loading KV pairs: literal sources […]: invalid literal source …, expected key=value",
+        ),
+        (
+            (
+                "trouble configuring builtin PatchTransformer with config: `\npatch: |\n  stringData: {a: hunter2, b: `}\n"
+                'target:\n  kind: Secret\n`: unable to parse SM or JSON patch from [patch: "stringData: {a: hunter2}"]'
+            ),
+            (
+                "trouble configuring builtin PatchTransformer with config: `\npatch: …\ntarget:\n  kind: Secret\n`: "
+                'unable to parse SM or JSON patch from [patch: "…"]'
+            ),
+        ),
+        (
+            "yaml: unknown anchor 'hunter2' referenced in File: p.yaml",
+            "yaml: unknown anchor '…' referenced in File: p.yaml",
+        ),
+        (
+            "yaml: unmarshal errors:\n  line 3: cannot unmarshal !!str `hunter2` into map[string]string",
+            "yaml: unmarshal errors:\n  line 3: cannot unmarshal !!str `…` into map[string]string",
+        ),
+    ],
+    ids=["literal", "patch", "anchor", "scalar"],
+)
+def test_values_that_it_quotes_are_left_out(said: str, words: str) -> None:
+    """They may be a Secret's."""
+    workspace = Workspace(TREE, limits=Limits())
+    try:
+        found = messages.failure(f"Error: {said}\n", 1, workspace, kustomize_root("prod", TREE))
+    finally:
+        workspace.close()
+    assert found.message == words
