@@ -90,9 +90,11 @@ class Kustomizing:
         await set_finalizer(self._context.cluster, entry, wanted=prunes_on_deletion(kustomization))
         target, syncer = await self._clusters.open(kustomization)
         inventory = await self.inventory(state, entry, kustomization)
-        if state.first:
-            state.known = await asyncio.to_thread(self._remembering.load, entry.uid)
-            state.first = False
+        # Of the same cluster, applied by the same account: another one holds, or may do, something else.
+        memory = f"{entry.uid} {target.name} {self._clusters.account(kustomization) or ''}"
+        if state.memory != memory:
+            state.known = await asyncio.to_thread(self._remembering.load, memory)
+            state.memory = memory
         rendered = await self._builds.build(plan)
         manifests = await self._objects(rendered, kustomization, target)
         name = target_name(kustomization)
@@ -127,7 +129,7 @@ class Kustomizing:
         report = await syncer.sync(request, save_inventory=save_inventory, preempted=lambda: state.newer)
         if dict(report.known) != state.known:
             state.known = dict(report.known)
-            await asyncio.to_thread(self._remembering.save, entry.uid, state.known)
+            await asyncio.to_thread(self._remembering.save, memory, state.known)
         return Synced(report=report, manifests=manifests, target=target, syncer=syncer)
 
     async def inventory(self, state: State, entry: Entry, kustomization: Kustomization) -> tuple[Line, ...]:

@@ -31,14 +31,14 @@ class Kept(Protocol):
 
 
 class Remembering:
-    """By the uid of the Kustomization. Blocking."""
+    """By the uid of the Kustomization, its cluster and its account. Blocking."""
 
     def __init__(self, kept: Kept | None) -> None:
         self._kept = kept
         self._unwritten = False
 
-    def load(self, uid: str) -> dict[Ref, Applied]:
-        data = self._kept.get(uid) if self._kept is not None else None
+    def load(self, memory: str) -> dict[Ref, Applied]:
+        data = self._kept.get(memory) if self._kept is not None else None
         if data is None:
             return {}
         try:
@@ -49,14 +49,14 @@ class Remembering:
         except (ValueError, TypeError):
             return {}  # of another version
 
-    def save(self, uid: str, known: Mapping[Ref, Applied]) -> None:
+    def save(self, memory: str, known: Mapping[Ref, Applied]) -> None:
         if self._kept is None:
             return
         rows = [
             [ref.group, ref.kind, ref.namespace, ref.name, each.digest, each.uid, each.fields]
             for ref, each in known.items()
         ]
-        self._kept.put(uid, json.dumps(rows, separators=(",", ":")).encode())
+        self._kept.put(memory, json.dumps(rows, separators=(",", ":")).encode())
         self._unwritten = True
         if len(rows) >= MANY:
             self.flush()

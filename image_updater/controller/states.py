@@ -90,8 +90,8 @@ class State:
     waits_for: frozenset[ObjectKey] = frozenset()
     """The Kustomizations whose readiness it was refused for."""
     failures: int = 0
-    first: bool = True
-    """Not worked on yet by this process."""
+    memory: str | None = None
+    """What `known` is remembered as: it is of one cluster and one account. None: not read yet."""
 
     @property
     def uid(self) -> str:

@@ -1,0 +1,111 @@
+"""A live Kustomization gets another account or another cluster; strangers and itself do not get in its way."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.parts.controllers import controller
+from tests.parts.controlplane import until
+from tests.parts.loops import Place, Workshop, await_end_of, binding, config, deployment, kustomize, place, secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.parts.controllers import Replica
+    from tests.parts.controlplane import ControlPlane
+
+
+@pytest.fixture(scope="module")
+def replica(plane: ControlPlane, shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+    with controller(plane, tmp_path_factory.mktemp("controller"), environment=shop.environment) as running:
+        running.await_leading()
+        yield running
+
+
+@pytest.fixture
+def there(plane: ControlPlane, shop: Workshop) -> Iterator[Place]:
+    """Somebody else's namespace."""
+    with place(plane, shop, {"README.md": "# fleet\n"}) as made:
+        yield made
+
+
+def test_another_account_is_believed_when_the_server_does(here: Place, replica: Replica) -> None:
+    here.commit({"apps/a.yaml": config("a", x="1"), "apps/kustomization.yaml": kustomize("a.yaml")})
+    here.apply(here.source(), here.kustomization())
+    here.await_applied()
+    here.apply(here.kustomization(serviceAccountName="nobody"))
+    here.await_condition("Kustomization", "apps", status="False", reason="Forbidden", contains="nobody")
+    here.apply(binding(here.namespace, "nobody", "admin"))
+    here.await_applied()
+    await_end_of(replica, here)
+    assert not here.has("ConfigMap", "a")
+
+
+def test_another_cluster_gets_everything_though_drift_is_not_looked_for(
+    here: Place, replica: Replica, second_plane: ControlPlane
+) -> None:
+    namespace = second_plane.namespace()
+    kubeconfig = second_plane.kubeconfig.read_text().replace(
+        f"certificate-authority: {second_plane.ca}",
+        f"certificate-authority-data: {base64.b64encode(second_plane.ca.read_bytes()).decode()}",
+    )
+    here.apply(secret("elsewhere", {"value": kubeconfig}))
+    here.commit({"apps/a.yaml": config("a", x="1"), "apps/kustomization.yaml": kustomize("a.yaml")})
+    here.apply(here.source(), here.kustomization(drift="off"))
+    here.await_applied()
+    there = {"drift": "off", "targetNamespace": namespace, "kubeConfig": {"secretRef": {"name": "elsewhere"}}}
+    here.apply(here.kustomization(**there))
+    until(lambda: second_plane.get("ConfigMap", "a", namespace), 30, "the object in the other cluster")
+    here.await_applied()
+    await_end_of(replica, here)
+    second_plane.delete("Namespace", namespace)
+
+
+def test_one_that_waits_keeps_nobody_from_pruning(here: Place, there: Place, replica: Replica) -> None:
+    here.commit(
+        {
+            "apps/a.yaml": config("a", x="1"),
+            "apps/b.yaml": config("b", x="1"),
+            "apps/kustomization.yaml": kustomize("a.yaml", "b.yaml"),
+            "late/b.yaml": config("c", x="1"),
+            "late/kustomization.yaml": kustomize("b.yaml"),
+        }
+    )
+    there.commit({"apps/b.yaml": config("b", x="1"), "apps/kustomization.yaml": kustomize("b.yaml")})
+    here.apply(here.source(), here.kustomization())
+    here.apply(here.kustomization("late", path="late", dependsOn=[{"name": "never"}]))
+    there.apply(there.source(), there.kustomization(dependsOn=[{"name": "never"}]))
+    here.await_applied()
+    here.await_condition("Kustomization", "late", status="False", reason="DependencyNotReady")
+    there.await_condition("Kustomization", "apps", status="False", reason="DependencyNotReady")
+    here.commit({"apps/kustomization.yaml": kustomize("a.yaml")})
+    until(lambda: not here.has("ConfigMap", "b"), 30, "the end of what left Git")
+    # What one that waits may take over stays, and who that is is said.
+    here.commit({"apps/kustomization.yaml": "resources: []\n", "late/kustomization.yaml": kustomize("../apps/a.yaml")})
+    kept = here.await_condition("Kustomization", "apps", status="True", contains="not pruned")
+    assert f"{here.namespace}/late" in kept["message"]
+    assert here.has("ConfigMap", "a")
+
+
+def test_one_that_holds_itself_neither_waits_for_itself_nor_deletes_itself(here: Place, replica: Replica) -> None:
+    own = here.kustomization(wait=True, timeout="5s")
+    here.apply(binding(here.namespace, "default", "cluster-admin"))
+    here.commit(
+        {
+            "apps/self.yaml": json.dumps(own),
+            "apps/web.yaml": deployment("web", "example.com/web:1"),
+            "apps/kustomization.yaml": kustomize("self.yaml", "web.yaml"),
+        }
+    )
+    here.apply(here.source(), own)
+    here.await_applied()
+    assert here.inventory() == {"Kustomization/apps", "Deployment/web"}
+    here.commit({"apps/kustomization.yaml": kustomize("web.yaml")})
+    here.await_applied()
+    assert here.inventory() == {"Deployment/web"}
+    assert "deletionTimestamp" not in here.get("Kustomization", "apps")["metadata"]
+    await_end_of(replica, here)
