@@ -87,7 +87,7 @@ def _run(command: str, folder: Path) -> str:
 
 def _known(line: str) -> None:
     """Every flag of an `image-updater` command must exist."""
-    for words in re.findall(r"image-updater ([a-z]+)([^|#;&)]*)", line):
+    for words in re.findall(r"(?:^|[|;&(])\s*image-updater ([a-z]+)([^|#;&)]*)", line):
         command = cli.get_command(click.Context(cli), words[0])
         assert command is not None, f"no such command: {line}"
         flags = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
