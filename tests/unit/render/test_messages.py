@@ -46,7 +46,8 @@ def test_the_cause_is_unwrapped(said: str, words: str) -> None:
         (
             (
                 "trouble configuring builtin PatchTransformer with config: `\npatch: |\n"
-                '  stringData: {a: hunter2, b: `}\ntarget:\n  kind: Secret\n`: unable to parse SM or JSON patch from [patch: "stringData: {a: hunter2}"]'
+                "  stringData: {a: hunter2, b: `}\ntarget:\n  kind: Secret\n`: unable to parse SM or JSON patch from "
+                '[patch: "stringData: {a: hunter2}"]'
             ),
             (
                 "trouble configuring builtin PatchTransformer with config: `\npatch: …\ntarget:\n  kind: Secret\n`: "
