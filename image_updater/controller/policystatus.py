@@ -57,6 +57,25 @@ def fields(
     return POLICY_STATUS.json(made, "status")
 
 
+def is_said(outcome: Outcome, status: Mapping[str, Any], generation: int) -> bool:
+    """Does status say it already? Asked of answers from the state file, right after a start: a thousand policies whose
+    verdicts would be made for nothing.
+    """
+    listing, selection = outcome.listing, outcome.selection
+    if listing is None or not listing.restored or selection is None or outcome.error is not None or outcome.notes:
+        return False
+    latest = status.get("latest") or {}
+    ready = next((each for each in status.get("conditions") or () if each.get("type") == "Ready"), {})
+    digest = selection.digest or _digest(outcome, selection.tag)
+    return (
+        (status.get("observedGeneration"), ready.get("observedGeneration")) == (generation, generation)
+        and (ready.get("status"), ready.get("reason")) == ("True", "Succeeded")
+        and (latest.get("image"), latest.get("tag"), latest.get("digest"))
+        == (selection.name, selection.tag, str(digest) if digest else None)
+        and status.get("tagCount") == len(listing.answer.tags)
+    )
+
+
 def _latest(outcome: Outcome, before: Mapping[str, Any] | None, now: datetime) -> Mapping[str, Any] | None:
     selection = outcome.selection
     if selection is None:

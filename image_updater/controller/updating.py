@@ -345,6 +345,9 @@ class Updating:
         running = self._long.pop(entry.key, None)
         if running is not None:
             running.cancel()  # of an older answer
+        status = self._context.status.current(entry)
+        if policystatus.is_said(outcome, status, entry.generation):
+            return
         if outcome.error is None and listing is not None and len(listing.answer.tags) > MANY:
             self._long[entry.key] = self._tasks.start(self._say_long(entry, outcome))
             return
