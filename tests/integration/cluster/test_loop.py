@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from image_updater.settings import Role
+from tests.parts import gitservers
 from tests.parts.controllers import controller, installed
 from tests.parts.controlplane import until
-from tests.parts.loops import Place, Workshop, deployment, kustomize
+from tests.parts.loops import GROUP, Place, Workshop, deployment, kustomize, secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from tests.parts.controllers import Replica
     from tests.parts.controlplane import ControlPlane
@@ -176,6 +178,30 @@ def test_asking_is_as_good_as_waiting(here: Place, replica: Replica) -> None:
     here.annotate("Kustomization", "apps", requestedAt="2")
     until(lambda: here.status("Kustomization", "apps").get("lastHandledReconcileAt") == "2", 30, "it is answered")
     here.await_ready(("Kustomization", "apps"))
+
+
+def test_the_loop_over_ssh(here: Place, replica: Replica, tmp_path: Path) -> None:
+    here.push("web", "1.0.0")
+    with gitservers.ssh_server(tmp_path) as server:
+        repository = gitservers.bare(server.root / "fleet.git", files=web(here))
+        login = {"identity": server.identity.decode(), "known_hosts": server.known_hosts().decode()}
+        source = here.source(url=server.url("fleet.git"), secretRef={"name": "ssh"}, certSecretRef=None)
+        here.apply(secret("ssh", login), source, here.policy(), here.automation(), here.kustomization())
+        here.await_running("web", here.image("web", "1.0.0"))
+        here.push("web", "1.1.0")
+        here.await_running("web", here.image("web", "1.1.0"))
+        tip = gitservers.git("rev-parse", "main", cwd=repository)
+        here.await_applied(commit=tip)
+        assert 'newTag: "1.1.0"' in gitservers.git("show", "main:apps/kustomization.yaml", cwd=repository)
+
+        # Another host key is another server.
+        wrong = login | {"known_hosts": login["known_hosts"].replace("[127.0.0.1]", "[localhost]")}
+        here.apply(
+            secret("ssh-wrong", wrong), here.source("wrong", **source["spec"] | {"secretRef": {"name": "ssh-wrong"}})
+        )
+        here.await_condition("GitRepository", "wrong", status="False", contains="host key")
+        for kind, name in (("ImageUpdateAutomation", "all"), ("ImagePolicy", "web"), ("GitRepository", "fleet")):
+            here.plane.delete(f"{kind}.{GROUP}", name, here.namespace)
 
 
 def test_split_roles_with_lesser_rights_do_the_loop_together(
