@@ -20,7 +20,6 @@ from image_updater.controller.outcomes import (
     failed,
     health_fields,
     judged,
-    kept_off,
     progressing,
     report_fields,
     standing,
@@ -384,7 +383,7 @@ class Attempting:
         lasting = isinstance(error, RenderError | DocumentError | SpecError)
         if lasting and state.revision is not None and state.tried == state.content:
             fields["lastAttemptedRevision"] = str(state.revision)
-        ready = kept_off(error)
+        ready = Ready.of(error)
         stands = standing(before)
         if (
             isinstance(error, NotFetched)

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.controller.status import Ready
-from image_updater.errors import ImageUpdaterError, Terminal, Waiting
+from image_updater.errors import Terminal
 from image_updater.sync.inventory import object_id
 from image_updater.sync.model import Action, Condition
 
@@ -55,13 +55,6 @@ def failed(revision: str, report: SyncReport, wanted: Iterable[Ref]) -> Ready:
         message += f"; and {len(texts) - _SHOWN} more"
     stalled = all(isinstance(error, Terminal) for error in report.errors)
     return Ready(state=False, reason=reason, message=f"{revision}: {message}", stalled=stalled, reconciling=not stalled)
-
-
-def kept_off(error: ImageUpdaterError) -> Ready:
-    """It was not applied at all; who waits is not failed."""
-    if isinstance(error, Waiting):
-        return Ready(state=False, reason=error.reason, message=str(error), reconciling=True)
-    return Ready.of(error)
 
 
 def progressing(message: str) -> Ready:

@@ -65,7 +65,9 @@ def is_said(outcome: Outcome, status: Mapping[str, Any], generation: int) -> boo
     if listing is None or not listing.restored or selection is None or outcome.error is not None or outcome.notes:
         return False
     latest = status.get("latest") or {}
-    ready = next((each for each in status.get("conditions") or () if each.get("type") == "Ready"), {})
+    ready: Mapping[str, Any] = next(
+        (each for each in status.get("conditions") or () if each.get("type") == "Ready"), {}
+    )
     digest = selection.digest or _digest(outcome, selection.tag)
     return (
         (status.get("observedGeneration"), ready.get("observedGeneration")) == (generation, generation)

@@ -42,7 +42,8 @@ RETRIES: Final = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0, 60.0)
 class Ready:
     """What the `Ready` condition says. `state`: True, False, or None = unknown, still working on it.
 
-    `stalled`: nothing helps until the input changes. `reconciling`: work goes on (or is tried again).
+    `stalled`: nothing helps until the input changes. `reconciling`: work goes on (or is tried again). `waits`: nothing
+    is wrong, something else has to happen first; its Event is no warning.
     """
 
     state: bool | None
@@ -50,12 +51,20 @@ class Ready:
     message: str
     stalled: bool = False
     reconciling: bool = False
+    waits: bool = False
 
     @classmethod
     def of(cls, error: ImageUpdaterError) -> Ready:
         """Not ready, because of that."""
         terminal = isinstance(error, Terminal)
-        return cls(state=False, reason=error.reason, message=str(error), stalled=terminal, reconciling=not terminal)
+        return cls(
+            state=False,
+            reason=error.reason,
+            message=str(error),
+            stalled=terminal,
+            reconciling=not terminal,
+            waits=isinstance(error, Waiting),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +221,7 @@ class StatusWriter:
         if moved and not decision.quiet:
             self._recorder.event(
                 about=entry.reference,
-                type="Warning" if ready.state is False else "Normal",
+                type="Warning" if ready.state is False and not ready.waits else "Normal",
                 reason=ready.reason,
                 message=ready.message,
             )

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Final
 from image_updater.api.model import Kustomization
 from image_updater.cluster.model import Resource
 from image_updater.controller.finalizing import FINALIZER, set_finalizer
-from image_updater.controller.outcomes import kept_off
 from image_updater.controller.remoteclusters import target_name
 from image_updater.controller.status import Ready, resource_of
 from image_updater.errors import ImageUpdaterError, Terminal
@@ -97,7 +96,7 @@ class Tearing:
         if since >= (LASTING if lasting else PATIENCE) or (lasting and await self._goes_too(entry)):
             return await self._let_go(state, entry, str(error) if error is not None else "they do not go")
         if error is not None:
-            await self._kustomizing.tell(state, entry, kept_off(error), {})
+            await self._kustomizing.tell(state, entry, Ready.of(error), {})
         return Left(again=5.0 if since < LASTING else 30.0)
 
     async def _let_go(self, state: State, entry: Entry, why: str | None) -> Left:

@@ -147,3 +147,10 @@ async def test_what_cannot_be_saved_is_raised() -> None:
     server.cache.observe("ImagePolicy", body(uid="another"))
     with pytest.raises(Waiting):
         await writer.save(entry, Decision(ready=GOOD))
+
+
+async def test_who_waits_is_not_ready_and_warns_nobody() -> None:
+    writer, _, events, entry = make()
+    writer.write(entry, Decision(ready=Ready.of(Waiting("for another one"))))
+    await writer.settle()
+    assert events.sent == [("Normal", "Waiting", "for another one")]

@@ -8,6 +8,7 @@ from image_updater.cluster.errors import ClusterUnavailable, Forbidden, InvalidO
 from image_updater.cluster.model import Ref
 from image_updater.controller import outcomes
 from image_updater.controller.dependencies import DependencyNotReady
+from image_updater.controller.status import Ready
 from image_updater.errors import ImageUpdaterError, SpecError
 from image_updater.sync.model import Action, Condition, Done, Health, SyncReport
 
@@ -77,9 +78,9 @@ def test_many_failures_are_counted() -> None:
 
 
 def test_who_waits_is_not_stalled() -> None:
-    ready = outcomes.kept_off(DependencyNotReady("waits for apps/db"))
+    ready = Ready.of(DependencyNotReady("waits for apps/db"))
     assert (ready.state, ready.reason, ready.reconciling, ready.stalled) == (False, "DependencyNotReady", True, False)
-    assert outcomes.kept_off(SpecError("bad")).stalled
+    assert Ready.of(SpecError("bad")).stalled
 
 
 def test_health_names_what_failed_before_what_is_late() -> None:
