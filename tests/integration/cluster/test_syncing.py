@@ -123,7 +123,7 @@ def test_who_waits_for_itself_is_told_so_and_who_waits_is_woken(here: Place, rep
     assert way in here.condition("Kustomization", "apps")["message"]
     here.apply(here.kustomization("c", path="c", dependsOn=[{"name": "later"}], interval="1h"))
     here.await_condition(
-        "Kustomization", "c", status="False", reason="DependencyNotReady", contains="later does not exist"
+        "Kustomization", "c", status="False", reason="DependencyNotReady", contains="later: it does not exist"
     )
     here.apply(here.kustomization("later", path="apps", interval="1h", targetNamespace=namespace, namePrefix="later-"))
     for name in ("later", "c", "b", "apps"):
