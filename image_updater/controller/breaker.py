@@ -38,8 +38,13 @@ class Breaker:
         self.error: FieldConflict | None = None
 
     def corrected(self, ref: Ref, fields: Iterable[str], now: float) -> bool:
-        """We have set these fields again. True: once too often."""
-        for field in tuple(fields) or ("",):
+        """We have set these fields again. True: once too often.
+
+        A field comes with the values that it had (`data.a: 3 → 4`); whoever writes another one each time is still
+        the other writer.
+        """
+        for each in tuple(fields) or ("",):
+            field = each.partition(": ")[0]
             times = self._times.setdefault((ref, field), deque())
             times.append(now)
             while now - times[0] > WITHIN:
@@ -59,7 +64,7 @@ class Breaker:
 
     def trip(self, ref: Ref) -> None:
         other = self.others.get(ref)
-        field = f" {self._field.partition(':')[0]}" if self._field else ""
+        field = f" {self._field}" if self._field else ""
         self.error = FieldConflict(
             f"{ref}:{field or ' it'} was set back more than {LIMIT} times in {WITHIN / 60:g} minutes,"
             f" and {other or 'somebody'} sets it again: it is left alone now",

@@ -144,11 +144,10 @@ _ROLLBACK: Final = Struct(
             name="onFailure",
             type=Choice(
                 words=OnFailure,
-                later={OnFailure.ROLLBACK: "write hold: the tag is held until a newer one comes"},
+                later={OnFailure.ROLLBACK: "leave it out: a failed rollout is told, and nothing follows from it yet"},
             ),
             default=OnFailure.HOLD,
-            doc="what a failed rollout of our tag leads to: `hold` holds the tag until a newer one comes, "
-            "`none` only says so; `rollback` is not built yet",
+            doc="what a failed rollout of our tag will lead to: not built yet, `hold` and `none` both only tell it",
         ),
     ),
     build=lambda v: v["onFailure"],
@@ -267,7 +266,7 @@ SPEC: Final = Struct(
             "what `prune` says",
         ),
         Field(
-            name="rollback", type=_ROLLBACK, default=OnFailure.HOLD, shown="see below", doc="what a failed rollout does"
+            name="rollback", type=_ROLLBACK, default=OnFailure.HOLD, shown="see below", doc="what follows from a failed rollout: not built yet"
         ),
     ),
 )

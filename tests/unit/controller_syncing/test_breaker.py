@@ -40,3 +40,11 @@ def test_it_begins_anew() -> None:
     breaker.reset()
     assert breaker.error is None
     assert not breaker.corrected(WEB, [], 2.0)
+
+
+def test_another_value_each_time_is_the_same_fight() -> None:
+    breaker = Breaker()
+    tripped = [breaker.corrected(WEB, (f"spec.replicas: {n} → 1",), float(n)) for n in range(LIMIT + 1)]
+    assert tripped == [False] * LIMIT + [True]
+    breaker.trip(WEB)
+    assert "spec.replicas was set back" in str(breaker.error)
