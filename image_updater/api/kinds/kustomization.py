@@ -200,7 +200,8 @@ SPEC: Final = Struct(
             name="interval",
             type=Duration(minimum=timedelta(seconds=1)),
             default=timedelta(minutes=10),
-            doc="how often every object is compared, whatever the watches tell; give or take a tenth",
+            doc="how often what is not watched (Secrets above all) is compared, give or take a tenth; `requestedAt` "
+            "compares everything",
         ),
         Field(
             name="retryInterval",
@@ -266,7 +267,11 @@ SPEC: Final = Struct(
             "what `prune` says",
         ),
         Field(
-            name="rollback", type=_ROLLBACK, default=OnFailure.HOLD, shown="see below", doc="what follows from a failed rollout: not built yet"
+            name="rollback",
+            type=_ROLLBACK,
+            default=OnFailure.HOLD,
+            shown="see below",
+            doc="what follows from a failed rollout: not built yet",
         ),
     ),
 )
