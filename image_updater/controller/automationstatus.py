@@ -71,6 +71,8 @@ def after_run(
             0,
             Happening(reason="CommitPushed", message=f"{commit.subject} ({commit.commit[:12]} on {commit.branch})"),
         )
+    elif report.last is not None and report.last[0] != before.get("lastPushCommit"):
+        made |= {"lastPushCommit": report.last[0], "lastPushTime": report.last[1]}
     written = AUTOMATION_STATUS.json(made, "status")
     if report.revision is not None and (written != before or "observedRevision" not in before):
         # A commit that changes nothing here is no reason to write.

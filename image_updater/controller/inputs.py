@@ -262,6 +262,10 @@ class ClusterObjects:
             self._refers.pop(place, None)
         self._context.secrets.want(f"{kind} {key} (update)", wanted)
 
+    def secrets(self, kind: str, key: ObjectKey) -> frozenset[ObjectKey]:
+        """The Secrets that an object refers to."""
+        return self._refers.get((kind, key), frozenset())
+
     def users(self, secrets: Iterable[ObjectKey]) -> tuple[set[ObjectKey], set[ObjectKey]]:
         """The policies, and the repositories, that have to do with any of these Secrets."""
         places = {place for secret in secrets for place in self._secrets.get(secret, ())}

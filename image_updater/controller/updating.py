@@ -18,9 +18,9 @@ from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKe
 from image_updater.controller import automationstatus, policystatus
 from image_updater.controller.branchleases import BranchLeases
 from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, ClusterObjects
-from image_updater.controller.pullsecrets import PullSecrets
+from image_updater.controller.pullsecrets import RENEWED, PullSecrets
 from image_updater.controller.status import Decision, Ready
-from image_updater.errors import ImageUpdaterError, Waiting
+from image_updater.errors import AccessDenied, ImageUpdaterError, Waiting
 from image_updater.pipeline.branches import SourceNotFound
 from image_updater.pipeline.daemon import Daemon
 from image_updater.pipeline.opening import open_client
@@ -395,11 +395,17 @@ class Updating:
                 said, fault = automationstatus.after_failure(error, before), error
             else:
                 continue  # suspended, or gone, while the run was on
+            if isinstance(fault, AccessDenied):
+                self._tasks.start(self._renew(branch.repository.key))
             self._ran[automation.key] = automation
             self._write(entry, Decision(ready=said.ready, fields=said.fields, happened=said.happened), fault)
         if report is not None and self._pushed is not None:
             for commit in report.commits:
                 self._pushed(commit.repository, commit.branch, commit.commit)
+
+    async def _renew(self, repository: ObjectKey) -> None:
+        """Git refused the login: read its Secrets again; changed ones lead to another run."""
+        await self._context.secrets.need(self._inputs.secrets(REPOSITORY, repository), fresh=RENEWED)
 
     def refused(self, automations: Mapping[ObjectKey, ImageUpdaterError]) -> None:
         for key, error in automations.items():

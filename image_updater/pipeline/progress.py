@@ -19,6 +19,7 @@ from image_updater.pipeline.reporting import edit_rows, problem_rows, site_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
     from image_updater.errors import ImageUpdaterError
     from image_updater.patch.decisions import Decision
@@ -74,6 +75,7 @@ class Done:
         *,
         revision: str | None,
         commit: CommitReport | None = None,
+        last: tuple[str, datetime] | None = None,
         error: ImageUpdaterError | None = None,
     ) -> None:
         """One automation is through: what it pushed, or why it did not come so far."""
@@ -83,7 +85,7 @@ class Done:
             self.fail(automation, error)
         if self.apart:
             known = self.automations.get(automation, AutomationReport())
-            self.automations[automation] = replace(known, revision=revision, commit=commit, error=error)
+            self.automations[automation] = replace(known, revision=revision, commit=commit, last=last, error=error)
 
     def report(self, *, commit: str | None = None) -> UpdateReport:
         return UpdateReport(

@@ -25,6 +25,8 @@ from image_updater.pipeline.report import CommitReport, Mode
 from image_updater.pipeline.session import named_roots
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from image_updater.api.model import GitRepository, ImageUpdateAutomation
     from image_updater.git import GitAccess, Mirror
     from image_updater.git.verify import TrustedKeys
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
     from image_updater.pipeline.message import Message
     from image_updater.pipeline.mirrors import Mirrors
     from image_updater.pipeline.report import UpdateReport, UpdateRequest
+
+
+_LOOK_BACK = 50
+"""Commits; a first fetch has no more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -293,7 +299,8 @@ async def _queued(
             attempts=outcome.attempts,
             stood=outcome.stood,
         )
-    done.end(key, revision=landed.revision, commit=commit, error=outcome.error)
+    last = await _last_commit(request, mirror, automation, landed.revision) if commit is None else None
+    done.end(key, revision=landed.revision, commit=commit, last=last, error=outcome.error)
 
 
 def _note(result: Run, error: ImageUpdaterError | None, done: Done) -> None:
@@ -316,3 +323,18 @@ async def _template_fault(request: UpdateRequest, automation: ImageUpdateAutomat
         return error
     known[automation.key] = automation
     return None
+
+
+async def _last_commit(
+    request: UpdateRequest, mirror: Mirror, automation: ImageUpdateAutomation, revision: str | None
+) -> tuple[str, datetime] | None:
+    """The newest commit of this automation in the fetched history; looked for once in a process."""
+    if not request.apart or request.session is None or revision is None:
+        return None
+    place = (str(mirror.folder), automation.key)
+    if place in request.session.looked_back:
+        return None
+    request.session.looked_back.add(place)
+    name = str(automation.key)
+    history = await asyncio.to_thread(mirror.history, revision, limit=_LOOK_BACK)
+    return next(((each.id, each.when) for each in history if ("Automation", name) in each.trailers), None)

@@ -35,6 +35,8 @@ class Session:
     facts: BlobCache | None
     templates: dict[ObjectKey, ImageUpdateAutomation] = field(default_factory=dict)
     """The automations whose message template was tried."""
+    looked_back: set[tuple[str, ObjectKey]] = field(default_factory=set)
+    """Branches and automations whose last commit was looked for in Git."""
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def test_killed_at_any_moment_the_same_commits_come_out(
 
         def known() -> bool:
             status = here.status("ImageUpdateAutomation", "all")
+            assert status["lastPushCommit"] == here.tip, "whoever pushed it did not come to say so"
             return here.status("ImagePolicy", "web")["latest"]["tag"] == "1.4.0" and status["siteCounts"] == {
                 "current": 1
             }

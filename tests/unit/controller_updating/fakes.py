@@ -119,10 +119,13 @@ class Line:
         self.implicit: dict[str, Any] = {}
         self.states: dict[str, tuple[State, str]] = {}
         self.fail: Exception | None = None
+        self.failures = -1
+        """How often, from now on; below zero: always."""
 
     async def __call__(self, request: UpdateRequest) -> UpdateReport:
         self.requests.append(request)
-        if self.fail is not None:
+        if self.fail is not None and self.failures != 0:
+            self.failures -= 1
             raise self.fail
         assert request.selector is not None
         assert request.automations is not None

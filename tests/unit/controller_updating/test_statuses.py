@@ -233,3 +233,13 @@ def test_a_policy_of_an_annotation_that_fails_is_told_once() -> None:
     assert not again.happened
     other = said(AuthenticationFailed("no"), dict(again.fields))
     assert [each.reason for each in other.happened] == ["AuthenticationFailed"]
+
+
+def test_a_commit_whose_author_was_killed_before_it_said_so_is_found_in_git() -> None:
+    report = AutomationReport(sites=(site(State.CURRENT),), revision="d" * 40, last=("c" * 40, NOW))
+    said = after(report, {"lastPushCommit": "b" * 40, "lastPushTime": "2025-01-01T00:00:00Z"})
+    assert said.fields["lastPushCommit"] == "c" * 40
+    assert said.fields["lastPushTime"] == "2026-05-01T00:00:00Z"
+    assert not said.happened
+    told = {"lastPushCommit": "c" * 40, "lastPushTime": "2026-04-30T23:59:59Z"}
+    assert after(report, told).fields["lastPushTime"] == "2026-04-30T23:59:59Z"

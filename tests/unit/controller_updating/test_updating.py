@@ -8,6 +8,7 @@ import pytest
 
 from image_updater.controller import updating
 from image_updater.errors import GitError
+from image_updater.git.errors import GitAuthenticationFailed
 from image_updater.patch.decisions import State
 from image_updater.registry.errors import AuthenticationFailed, RegistryUnavailable
 from tests.unit.controller_updating.fakes import (
@@ -362,3 +363,22 @@ async def test_a_thousand_policies_made_one_by_one_cost_a_thousand_lists_and_few
         assert half.registry.calls["tags"] == 300
         assert sum(kind == "ImagePolicy" for kind, _, _ in half.cluster.statuses) == 300
         assert len(half.line.requests) < 20
+
+
+async def test_a_rotated_login_of_git_is_read_when_the_old_one_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updating, "RENEWED", 0.0)
+    half = Half(tmp_path, FakeRegistry("1.0.0"), Line())
+    half.cluster.put("Secret", "git", {"data": {}})
+    half.put(policy(), repository(secretRef={"name": "git"}), automation())
+    async with half.running():
+        await half.until(lambda: half.ready("ImageUpdateAutomation", "fleet") == ("True", "Succeeded"))
+        half.line.fail = GitAuthenticationFailed("no")
+        half.put(requested(automation(), "now"))
+        await half.until(lambda: half.ready("ImageUpdateAutomation", "fleet") == ("False", "AuthenticationFailed"))
+        await half.calm()
+        half.cluster.put("Secret", "git", {"data": {"password": "cA=="}})
+        half.line.failures = 1
+        half.put(requested(automation(), "later"))
+        await half.until(lambda: half.ready("ImageUpdateAutomation", "fleet") == ("True", "Succeeded"))
