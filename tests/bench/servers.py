@@ -32,7 +32,7 @@ from image_updater.settings import Settings
 from tests.parts import gitservers, registries, tools
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 
     from image_updater.pipeline.daemon import Daemon
     from image_updater.pipeline.report import UpdateReport
@@ -50,7 +50,7 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def tag_lists(registry: registries.RealRegistry, lists: dict[str, Iterable[str]]) -> None:
+def tag_lists(registry: registries.RealRegistry, lists: Mapping[str, Iterable[str]]) -> None:
     """Tags that are only listed: the registry lists folders, whatever they link to."""
     for repository, tags in lists.items():
         place = registry.root / "docker/registry/v2/repositories" / repository / "_manifests/tags"
