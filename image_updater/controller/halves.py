@@ -53,6 +53,10 @@ class Halves:
                 leads=lambda seconds: leading.leads(Role.UPDATE, seconds),
                 pushed=self._sources.on_pushed if self._sources is not None else None,
             )
+        if self._sources is not None and self._updating is not None:
+            # A person's commit is looked at when it is fetched, not when the automation's own interval is over.
+            moved = self._updating.moved
+            self._sources.subscribe(lambda revision: moved(revision.repository))
         self._tasks: set[asyncio.Task[None]] = set()
         self._pushing: set[asyncio.Task[None] | None] = set()
         """Those that may be in the middle of a push: the image half, once it leads."""
