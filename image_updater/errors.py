@@ -3,6 +3,7 @@
     ImageUpdaterError
     ├── Terminal                 nothing helps until the input changes
     │   ├── SpecError            an object, a template or a flag is invalid              InvalidSpec
+    │   │   └── SecretNotFound   a Secret that an object names is not there (yet)        SecretNotFound
     │   ├── DocumentError        a file is not what it should be                         InvalidDocument
     │   ├── Refused              an edit that cannot be proved or may not be made        Refused
     │   ├── SignatureError       a commit that must be signed is not                     SignatureInvalid
@@ -72,6 +73,12 @@ class Terminal(ImageUpdaterError):
 
 class SpecError(Terminal):
     reason = "InvalidSpec"
+
+
+class SecretNotFound(SpecError):
+    """It may come at any time: objects are made in any order. A controller looks for it again, and is not `Stalled`."""
+
+    reason = "SecretNotFound"
 
 
 class DocumentError(Terminal):

@@ -35,6 +35,7 @@ from image_updater.errors import (
     Waiting,
     Where,
 )
+from image_updater.pipeline.branches import SourceNotFound
 from image_updater.pipeline.tasks import Tasks
 from image_updater.sync.model import Action
 
@@ -60,13 +61,9 @@ LOOK_AGAIN: Final = 10.0
 
 
 class SourceNotReady(Waiting):
-    """There is no revision to apply."""
+    """There is no revision to apply yet. What was applied from an older one stays, and what was said of it."""
 
     reason = "SourceNotReady"
-
-
-class NotFetched(SourceNotReady):
-    """The revision is not known yet. What was applied from an older one stays as it is, and as it was said to be."""
 
 
 class Attempting:
@@ -159,10 +156,12 @@ class Attempting:
             raise DependencyCycle(f"it waits for itself: {' → '.join(map(str, cycle))}", where=place)
         repository = self._context.cache.get("GitRepository", source)
         if repository is None:
-            raise SourceNotReady(f"GitRepository {source} does not exist")
+            raise SourceNotFound(
+                f"there is no GitRepository {source}", where=where, remedy="add it, or correct the name"
+            )
         if state.plan is None or state.revision is None:
             error = self._sources.error(source)
-            raise NotFetched(
+            raise SourceNotReady(
                 f"GitRepository {source}: {error}" if error else f"GitRepository {source} is not fetched yet"
             )
         self._check_dependencies(state, kustomization)
@@ -386,8 +385,9 @@ class Attempting:
         ready = Ready.of(error)
         stands = standing(before)
         if (
-            isinstance(error, NotFetched)
+            isinstance(error, SourceNotReady)
             and stands is not None
+            and stands.reason not in (SourceNotReady.reason, SourceNotFound.reason)
             and before.get("observedGeneration") == entry.generation
         ):
             self._alarm(state, LOOK_AGAIN)

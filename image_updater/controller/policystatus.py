@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.status import POLICY_STATUS
 from image_updater.controller.status import Ready
-from image_updater.errors import Transient
-from image_updater.registry.access import SecretNotFound
+from image_updater.errors import SecretNotFound, Transient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import ObjectKey
 from image_updater.cluster import Cluster, ClusterConfig
-from image_updater.errors import SpecError, Where
+from image_updater.errors import SecretNotFound, SpecError, Where
 from image_updater.sync.syncer import Syncer
 from image_updater.sync.watches import Watches
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from image_updater.controller.context import Context
 
 LOCAL: Final = "local"
+MISSING: Final = 5.0
+"""Seconds for which a Secret that is not there is believed not to be, when it is needed."""
+
 _KEYS: Final = ("value", "value.yaml")
 """Where a kubeconfig stands in a Secret when `key` is not given, as in Flux."""
 
@@ -159,7 +162,10 @@ class Clusters:
         await self._context.secrets.need([name])
         secret = self._context.secrets(name)
         if secret is None:
-            raise SpecError(f"Secret {name} is missing", where=where, remedy="create it with a kubeconfig")
+            await self._context.secrets.need([name], fresh=MISSING)
+            secret = self._context.secrets(name)
+        if secret is None:
+            raise SecretNotFound(f"there is no Secret {name}", where=where, remedy="create it with a kubeconfig")
         keys = (reference.key,) if reference.key is not None else _KEYS
         data = next((secret.data[key] for key in keys if key in secret.data), None)
         if data is None:

@@ -16,7 +16,7 @@ from image_updater.api.model import GitRepository, ObjectKey
 from image_updater.api.status import status_fields
 from image_updater.controller.fetching import Fetch, FetchKey, Revision, fetch_key
 from image_updater.controller.status import Decision, Ready
-from image_updater.errors import ImageUpdaterError, SpecError, Transient, Where
+from image_updater.errors import ImageUpdaterError, SecretNotFound, SpecError, Transient, Where
 from image_updater.git import access_for, keys_from_secret, urls
 from image_updater.git.errors import GitAuthenticationFailed
 from image_updater.pipeline.scheduler import Schedule
@@ -194,10 +194,18 @@ class Sources:
             names.append(repository.verify.secret_ref)
         source.secrets = frozenset(ObjectKey(repository.key.namespace, name) for name in names if name is not None)
         secrets.want(f"{KIND} {repository.key}", source.secrets)
-        await secrets.need(source.secrets)
+        if self._asked(source.entry):
+            await secrets.need(source.secrets, fresh=0.0)
+        else:
+            await secrets.need(source.secrets)
         if repository.verify is not None:
             self._keys(repository)
         return access_for(repository, secrets, self._environment)
+
+    def _asked(self, entry: Entry) -> bool:
+        """Whether somebody wants it looked at now, by annotation."""
+        handled = self._context.status.current(entry).get("lastHandledReconcileAt")
+        return entry.requested is not None and entry.requested != handled
 
     def _join(self, source: _Source, repository: GitRepository, access: GitAccess) -> None:
         key = fetch_key(repository.url, access, repository.ref)
@@ -212,10 +220,9 @@ class Sources:
             fetch.members.add(repository.key)
         rotated = fetch.access != access
         fetch.access, fetch.url = access, repository.url
-        entry, status = source.entry, self._context.status.current(source.entry)
-        asked = entry.requested is not None and entry.requested != status.get("lastHandledReconcileAt")
-        edited = status.get("observedGeneration") != entry.generation
-        if moved or rotated or asked or edited or source.revision is None:
+        entry = source.entry
+        edited = self._context.status.current(entry).get("observedGeneration") != entry.generation
+        if moved or rotated or edited or self._asked(entry) or source.revision is None:
             self._hurry(fetch)
         else:
             self._pace(fetch)
@@ -370,7 +377,7 @@ class Sources:
         secret = self._context.secrets(name)
         if secret is None:
             where = Where(object=f"{KIND} {repository.key}", field="spec.verify.secretRef")
-            raise SpecError(f"Secret {name} is missing", where=where, remedy="create it with the keys to trust")
+            raise SecretNotFound(f"there is no Secret {name}", where=where, remedy="create it with the keys to trust")
         return keys_from_secret(secret)
 
     def _failed(self, fetch: Fetch, error: ImageUpdaterError) -> None:

@@ -1,9 +1,9 @@
 """Writing status: kstatus conditions, one server-side apply for each decision, nothing when nothing changed.
 
 `Ready`, `Reconciling` and `Stalled` are written as kstatus reads them (sigs.k8s.io/cli-utils, pkg/kstatus): a terminal
-error is `Stalled` and not `Ready`, a transient one is `Reconciling` (it is tried again) and not `Ready`; the abnormal
-two are absent when they are not true. An Event goes out on transitions only: when the status or the reason of `Ready`
-changes, or when the writer says that something happened (a commit).
+error is `Stalled` and not `Ready`, a transient one is `Reconciling` (it is tried again) and not `Ready`, as is a Secret
+that is missing, which may come; the abnormal two are absent when they are not true. An Event goes out on transitions
+only: when the status or the reason of `Ready` changes, or when the writer says that something happened (a commit).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from image_updater.api.model import API_VERSION
 from image_updater.cluster.errors import Conflict, ObjectNotFound
 from image_updater.cluster.model import Resource
 from image_updater.controller.cache import PLURALS
-from image_updater.errors import ImageUpdaterError, Terminal, Transient, Waiting
+from image_updater.errors import ImageUpdaterError, SecretNotFound, Terminal, Transient, Waiting
 from image_updater.sync.model import MANAGER
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Ready:
     @classmethod
     def of(cls, error: ImageUpdaterError) -> Ready:
         """Not ready, because of that."""
-        terminal = isinstance(error, Terminal)
+        terminal = isinstance(error, Terminal) and not isinstance(error, SecretNotFound)
         return cls(
             state=False,
             reason=error.reason,

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from image_updater.api.model import GitRepository, ObjectKey, Secret
-from image_updater.errors import SpecError, Where
+from image_updater.errors import SecretNotFound, SpecError, Where
 from image_updater.git import urls
 
 DEFAULT_TIMEOUT = timedelta(seconds=60)
@@ -231,8 +231,8 @@ def _secret(repository: GitRepository, name: str, secrets: Secrets, path: str) -
     key = ObjectKey(repository.meta.key.namespace, name)
     secret = secrets(key)
     if secret is None:
-        raise SpecError(
-            f"Secret {key} is missing", where=_where(repository, path), remedy="create it, or remove the reference"
+        raise SecretNotFound(
+            f"there is no Secret {key}", where=_where(repository, path), remedy="create it, or remove the reference"
         )
     return secret
 

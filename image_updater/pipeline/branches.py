@@ -24,7 +24,7 @@ Changes = "Mapping[ObjectKey, ImagePolicy | None]"
 
 
 class SourceNotFound(Waiting):
-    """An automation's GitRepository is not there (yet)."""
+    """The GitRepository that an object names is not there (yet)."""
 
     reason = "SourceNotFound"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from image_updater import policy as policies_room
 from image_updater.api import SpecErrors, check_references
 from image_updater.api.model import DigestPolicy, DigestReflection, NewestBy, NewestPolicy
-from image_updater.errors import AccessDenied, ImageUpdaterError, SpecError, Waiting, Where
+from image_updater.errors import AccessDenied, ImageUpdaterError, SecretNotFound, SpecError, Waiting, Where
 from image_updater.images import parse_name
 from image_updater.pipeline.facts import FactBook
 from image_updater.pipeline.listing import Listing, Listings, Source
@@ -428,8 +428,6 @@ class Selector:
 
 def _is_login(error: ImageUpdaterError | None) -> bool:
     """Could other Secrets help?"""
-    from image_updater.registry.access import SecretNotFound
-
     return isinstance(error, AccessDenied | SecretNotFound)
 
 

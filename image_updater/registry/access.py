@@ -22,7 +22,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from cryptography import x509
 
 from image_updater.api.model import ImagePolicy, ObjectKey, Provider, Secret
-from image_updater.errors import ImageUpdaterError, SpecError, Where
+from image_updater.errors import ImageUpdaterError, SecretNotFound, SpecError, Where
 from image_updater.images import ImageName, parse_name
 from image_updater.registry.dockerconfig import Credentials, DockerConfig, Rank, load, split_host
 from image_updater.registry.http import Wire
@@ -90,12 +90,6 @@ class Proxies:
             if address is not None and _contains(name, address):
                 return True
         return False
-
-
-class SecretNotFound(SpecError):
-    """A Secret that an object names is not there (yet)."""
-
-    reason = "SecretNotFound"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -348,7 +342,7 @@ def _secret(policy: ImagePolicy, secrets: Callable[[ObjectKey], Secret | None], 
     secret = secrets(key)
     if secret is None:
         raise SecretNotFound(
-            f"Secret {key} does not exist", where=_where(policy, field_), remedy="create it, or correct the name"
+            f"there is no Secret {key}", where=_where(policy, field_), remedy="create it, or correct the name"
         )
     return secret
 

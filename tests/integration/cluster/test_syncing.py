@@ -189,6 +189,20 @@ def test_what_cannot_be_fetched_says_why_and_goes_on_once_it_can(here: Place, re
     assert here.is_ready("Kustomization", "apps"), "what was applied stays"
 
 
+def test_what_is_not_there_yet_is_called_so_by_all_and_ends_no_try(here: Place, replica: Replica) -> None:
+    here.commit(APPS)
+    here.apply(here.kustomization())
+    ready = here.await_condition("Kustomization", "apps", status="False", reason="SourceNotFound")
+    assert f"there is no GitRepository {here.namespace}/fleet" in ready["message"]
+    here.apply(here.source(secretRef={"name": "later"}))
+    ready = here.await_condition("GitRepository", "fleet", status="False", reason="SecretNotFound")
+    assert f"there is no Secret {here.namespace}/later" in ready["message"]
+    assert here.condition("GitRepository", "fleet", "Reconciling")["status"] == "True"
+    here.apply(secret("later", {"username": "bot", "password": "s3cret:of:git"}))
+    here.annotate("GitRepository", "fleet", requestedAt="1")
+    here.await_applied()
+
+
 @pytest.mark.parametrize("url", ["file:///etc", "/etc"])
 def test_the_controllers_own_files_are_no_repository(here: Place, replica: Replica, url: str) -> None:
     source = here.source(url=url)

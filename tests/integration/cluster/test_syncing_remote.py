@@ -151,7 +151,7 @@ def test_another_kubeconfig_is_used_as_soon_as_it_is_there(
 ) -> None:
     here.commit(APPS)
     here.apply(here.source(), remote(here, there))
-    here.await_condition("Kustomization", "apps", status="False", reason="InvalidSpec", contains="far is missing")
+    here.await_condition("Kustomization", "apps", status="False", reason="SecretNotFound", contains="/far")
     text = account(second_plane, there, "deployer", "cluster-admin")
     here.apply(secret("far", {"value.yaml": text}))
     here.annotate("Kustomization", "apps", requestedAt=secrets.token_hex(4))

@@ -10,7 +10,7 @@ import pytest
 from image_updater.cluster.errors import ClusterUnavailable
 from image_updater.controller.cache import Cache, Entry
 from image_updater.controller.status import Decision, Happening, Ready, StatusWriter, document
-from image_updater.errors import RegistryError, SpecError, Waiting
+from image_updater.errors import RegistryError, SecretNotFound, SpecError, Waiting
 from tests.unit.controller.test_cache import body
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -154,3 +154,14 @@ async def test_who_waits_is_not_ready_and_warns_nobody() -> None:
     writer.write(entry, Decision(ready=Ready.of(Waiting("for another one"))))
     await writer.settle()
     assert events.sent == [("Normal", "Waiting", "for another one")]
+
+
+@pytest.mark.parametrize(
+    ("error", "reconciling", "stalled"),
+    [(SpecError("wrong"), False, True), (SecretNotFound("there is no Secret a/b"), True, False)],
+    ids=["wrong", "may-come"],
+)
+def test_a_secret_that_is_missing_is_no_stall(error: SpecError, reconciling: bool, stalled: bool) -> None:
+    ready = Ready.of(error)
+    assert (ready.state, ready.reason) == (False, type(error).reason)
+    assert (ready.reconciling, ready.stalled) == (reconciling, stalled)

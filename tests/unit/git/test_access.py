@@ -90,7 +90,7 @@ def test_what_is_missing_is_named(data: dict[str, bytes], url: str, words: str) 
 
 
 def test_a_missing_secret_is_invalid_input() -> None:
-    with pytest.raises(SpecError, match="Secret default/gone is missing"):
+    with pytest.raises(SpecError, match="there is no Secret default/gone"):
         access_for(repository(secret_ref="gone"), lambda key: None, {})
 
 

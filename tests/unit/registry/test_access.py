@@ -83,7 +83,7 @@ def test_a_secret_gives_the_login(data: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("found", "fields", "message"),
     [
-        (None, {"secret_ref": "it"}, r"objects\.yaml:7: spec\.secretRef: Secret default/it does not exist"),
+        (None, {"secret_ref": "it"}, r"objects\.yaml:7: spec\.secretRef: there is no Secret default/it"),
         (secret(token="x"), {"secret_ref": "it"}, "holds no registry login"),
         (secret(**{".dockerconfigjson": config("quay.io")}), {"secret_ref": "it"}, "no login for ghcr.io.*quay.io"),
         (secret(**{".dockerconfigjson": "{"}), {"secret_ref": "it"}, r"spec\.secretRef: the docker config is not JSON"),
