@@ -6,9 +6,11 @@ logs in as it. Nothing of the product is imported into the process that is teste
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +18,8 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -27,7 +31,6 @@ from tests.parts.controlplane import ApiError, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from tests.parts.controlplane import Audit, ControlPlane
 
@@ -94,7 +97,7 @@ def installed(
         account = plane.api_of(made.namespace, NAME)
         spaces = made.watch_namespaces or ("default",)
         for space in spaces:
-            plane.until(lambda space=space: _granted(account, space), 15, f"the rights of {made.user} in {space}")
+            plane.until(partial(_granted, account, space), 15, f"the rights of {made.user} in {space}")
         mark = plane.mark()
         yield made
         plane.mend()
@@ -137,6 +140,7 @@ class Replica:
         self.folder = folder
         self._kubeconfig = kubeconfig or account.plane.kubeconfig_of(account.namespace, NAME)
         self._log = folder / f"{name}.log"
+        self._cache = folder / "cache" / name
         self._since = 0
         self._flags = list(flags)
         self._environment = {
@@ -146,6 +150,7 @@ class Replica:
             "POD_NAME": name,
             "POD_NAMESPACE": account.namespace,
             "IMAGE_UPDATER_KUSTOMIZE": tools.binary("kustomize"),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
             "PYTHONWARNINGS": "default",
             **environment,
         }
@@ -166,7 +171,7 @@ class Replica:
                 f"--kubeconfig={self._kubeconfig}",
                 f"--roles={','.join(self.account.roles)}",
                 *([f"--watch-namespaces={watched}"] if watched else []),
-                f"--cache={self.folder / 'cache' / self.name}",
+                f"--cache={self._cache}",
                 "--listen=127.0.0.1:0",
                 *self._flags,
             ],
@@ -218,6 +223,11 @@ class Replica:
             self.stop()
         self.start()
 
+    def forget(self) -> None:
+        """Take its cache away, as a lost volume does. It must not run."""
+        assert not self.running
+        shutil.rmtree(self._cache, ignore_errors=True)
+
     def revive(self) -> None:
         """As the kubelet does: start it again if it has ended by itself."""
         if not self.running:
@@ -259,7 +269,7 @@ class Replica:
         return found[1]
 
     def get(self, path: str) -> tuple[int, str]:
-        """What it answers there."""
+        """What it answers there. An AssertionError when nobody does: not yet, or not any more."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(f"http://{self.address}{path}", timeout=10) as answer:
@@ -267,6 +277,11 @@ class Replica:
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode()
+        except OSError as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self.part.process.wait(2)
+                raise tools.PartFailedError(f"{self.name} ended with {code}:\n{self._tail()}") from error
+            raise AssertionError(f"{self.name} does not answer: {error}") from error
 
     def ready(self) -> bool:
         if not self.running:

@@ -13,6 +13,7 @@ import json
 import ssl
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.parts import gitservers, registries
@@ -248,7 +249,7 @@ class Place:
 
     def await_ready(self, *names: tuple[str, str], timeout: float = 60.0) -> None:
         for kind, name in names:
-            until(lambda kind=kind, name=name: self.is_ready(kind, name), timeout, f"{kind} {name} ready")
+            until(partial(self.is_ready, kind, name), timeout, f"{kind} {name} ready")
 
     def await_condition(
         self, kind: str, name: str, *, status: str, contains: str = "", reason: str = "", timeout: float = 60.0

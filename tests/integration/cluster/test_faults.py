@@ -145,8 +145,8 @@ class Crowd:
 def test_killed_at_any_moment_it_ends_where_it_would_have_ended(
     plane: ControlPlane, shop: Workshop, here: Place, tmp_path: Path, seed: int
 ) -> None:
-    """Many lives, each ended by SIGKILL, while tags and commits come. Without a Lease, or each life would begin with
-    the wait for that of the last one.
+    """Many lives, each ended by SIGKILL, while tags and commits come; some begin without the cache of the last. Without
+    a Lease, or each would begin with the wait for that of the one before.
     """
     dice = random.Random(seed)
     crowd = Crowd(here, dice)
@@ -166,6 +166,8 @@ def test_killed_at_any_moment_it_ends_where_it_would_have_ended(
             time.sleep(dice.uniform(0.0, 1.5))
             replica.kill()
             lives += 1
+            if dice.random() < 0.2:
+                replica.forget()
             replica.start()
             if dice.random() < 0.7:
                 replica.await_ready()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tests.parts import gitservers
@@ -152,7 +153,7 @@ def refused(here: Place, tokens: Tokens) -> None:
         secret("github", {"githubAppID": "1", "githubAppInstallationID": "2", "githubAppPrivateKey": tokens["app"]}),
     ]
     here.apply(*made)
-    policies = {
+    policies: dict[str, dict[str, Any]] = {
         "wrong-registry": {"secretRef": {"name": "wrong-registry"}},
         "wrong-auth": {"secretRef": {"name": "wrong-auth"}},
         "broken-registry": {"secretRef": {"name": "broken-registry"}},
@@ -161,7 +162,7 @@ def refused(here: Place, tokens: Tokens) -> None:
         "policy-proxy-url": {"proxySecretRef": {"name": "proxy-url"}},
     }
     ssh = f"ssh://git@127.0.0.1:1/{here.namespace}.git"
-    sources = {
+    sources: dict[str, dict[str, Any]] = {
         "wrong-git": {"secretRef": {"name": "wrong-git"}},
         "wrong-bearer": {"secretRef": {"name": "wrong-bearer"}},
         "broken-ssh": {"secretRef": {"name": "broken-ssh"}, "url": ssh, "certSecretRef": None},
@@ -194,7 +195,7 @@ def refused(here: Place, tokens: Tokens) -> None:
 
     for kind, names in (("ImagePolicy", policies), ("GitRepository", sources), ("Kustomization", clusters)):
         for name in names:
-            until(lambda kind=kind, name=name: settled(kind, name), 60, f"a word about {kind} {name}")
+            until(partial(settled, kind, name), 60, f"a word about {kind} {name}")
     for name in ("wrong-registry", "wrong-auth", "broken-registry", "policy-ca"):
         assert here.condition("ImagePolicy", name)["status"] == "False", name
     for name in ("wrong-git", "wrong-bearer", "broken-ssh", "source-ca", "broken-keys"):
@@ -238,7 +239,7 @@ def manifests(here: Place, tokens: Tokens) -> None:
     here.apply(*(here.kustomization(name, path=name) for name in (*names, "generated")))
     for name in names:
         here.await_condition("Kustomization", name, status="False")
-        until(lambda name=name: refused_for_good(here, name), 30, f"a word about {name}")
+        until(partial(refused_for_good, here, name), 30, f"a word about {name}")
     here.await_condition("Kustomization", "fixed", status="False")
     here.await_applied("generated")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +30,15 @@ def replica(plane: ControlPlane, shop: Workshop, tmp_path_factory: pytest.TempPa
 
 def data(here: Place, name: str) -> Any:
     return here.get("ConfigMap", name)["data"]
+
+
+def holds(here: Place, name: str, **values: str) -> bool:
+    return bool(data(here, name) == values)
+
+
+def listed(here: Place, name: str, *objects: str) -> bool:
+    """The whole inventory of a Kustomization."""
+    return here.inventory(name) == set(objects)
 
 
 def names(here: Place, kind: str = "ConfigMap") -> set[str]:
@@ -290,8 +300,8 @@ def test_an_object_that_moves_to_another_kustomization_is_never_deleted(here: Pl
                 f"{right}/kustomization.yaml": kustomize("a.yaml", "b.yaml"),
             }
         )
-        until(lambda right=right, turn=turn: data(here, "mover") == {"x": f"{right} {turn}"}, 30, "the new owner's")
-        until(lambda left=left: here.inventory(left) == {f"ConfigMap/{left}"}, 30, "the old owner forgets it")
+        until(partial(holds, here, "mover", x=f"{right} {turn}"), 30, "the new owner's")
+        until(partial(listed, here, left, f"ConfigMap/{left}"), 30, "the old owner forgets it")
         assert here.inventory(right) == {"ConfigMap/mover", f"ConfigMap/{right}"}
         assert here.get("ConfigMap", "mover")["metadata"]["uid"] == uid
     # Deleted with the one that has it, not with the one that had it.
