@@ -17,6 +17,7 @@ from image_updater.controller.outcomes import (
     APPLIED,
     applied,
     changes,
+    count,
     failed,
     health_fields,
     judged,
@@ -174,7 +175,7 @@ class Attempting:
         missing = {key: why for key in kustomization.depends_on if (why := self.unready(key)) is not None}
         if missing:
             state.waits_for = frozenset(missing)
-            shown = "; ".join(f"{key}: it {why}" for key, why in list(missing.items())[:3])
+            shown = "; ".join(f"{key}, which {why}" for key, why in list(missing.items())[:3])
             more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise DependencyNotReady(f"waits for {shown}{more}")
 
@@ -315,7 +316,7 @@ class Attempting:
             done, _ = await asyncio.wait({task}, timeout=PATIENCE)
             failing = state.ready is not None and state.ready.state is False and not synced.report.changed
             if not done and not stop.is_set() and not failing:
-                ready = progressing(f"{revision} is applied; {len(refs):,} objects are waited for")
+                ready = progressing(f"{revision} is applied; waiting for {count(len(refs), 'object')} to be ready")
                 await self._tell(state, entry, ready, fields, synced, happened)
                 happened = ()
             healths = await task

@@ -29,13 +29,15 @@ _LISTED: Final = 50
 
 def applied(revision: str, objects: int, report: SyncReport) -> Ready:
     """Everything is as Git says, or left to somebody on purpose."""
-    message = f"{revision} is applied: {_count(objects, 'object')}"
+    message = f"{revision} is applied: {count(objects, 'object')}"
     drifted = [done.ref for done in report.done if done.action is Action.DRIFTED]
     skipped = [done.ref for done in report.done if done.action is Action.SKIPPED]
     if drifted:
-        message += f"; {_names(drifted)} differ in the cluster and are left so (drift: warn)"
+        words = "differs in the cluster and is" if len(drifted) == 1 else "differ in the cluster and are"
+        message += f"; {_names(drifted)} {words} left so (drift: warn)"
     if skipped:
-        message += f"; {_names(skipped)} are left alone because their annotations say so"
+        words = "is left alone because an annotation says" if len(skipped) == 1 else "are left alone: annotations say"
+        message += f"; {_names(skipped)} {words} so"
     if report.held:
         why = next(done.reason for done in report.done if done.action is Action.HELD)
         message += f"; not pruned: {_names(report.held)} ({why})"
@@ -130,5 +132,6 @@ def _names(refs: Sequence[Ref]) -> str:
     return shown if len(refs) <= _SHOWN else f"{shown} and {len(refs) - _SHOWN} more"
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """`1 object`, `2 objects`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

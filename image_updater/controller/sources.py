@@ -404,7 +404,7 @@ class Sources:
 def _ready(source: _Source, revision: str | None, before: Mapping[str, Any]) -> Ready:
     repository = source.entry.value
     if isinstance(repository, GitRepository) and repository.suspend:
-        return suspended(before, f"nothing is fetched; {revision or 'no revision'} stays in use")
+        return suspended(before, f"nothing is fetched; {revision} stays in use" if revision else "nothing is fetched")
     if source.error is not None:
         return Ready.of(source.error)
     return Ready(state=True, reason="Succeeded", message=f"{revision} is fetched" if revision else "fetched")

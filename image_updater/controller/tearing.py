@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from image_updater.api.model import Kustomization
 from image_updater.cluster.model import Resource
 from image_updater.controller.finalizing import FINALIZER, set_finalizer
+from image_updater.controller.outcomes import count
 from image_updater.controller.remoteclusters import target_name
 from image_updater.controller.status import Ready, resource_of
 from image_updater.errors import ImageUpdaterError, Terminal
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 PATIENCE: Final = 600.0
 LASTING: Final = 60.0
 HELD: Final = 30.0
-"""Seconds that objects which another Kustomization renders are waited for: it has them then, or will make them."""
+"""Seconds that objects are waited for which another Kustomization may render, as soon as it builds."""
 
 _NAMESPACES: Final = Resource(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False)
 
@@ -72,9 +73,9 @@ class Tearing:
         held = {done.ref for done in report.done if done.action is Action.HELD}
         if not report.errors and survivors <= held:
             if await self._since(entry) >= HELD:
-                return await self._let_go(state, entry, None)
+                return await self._let_go(state, entry, _held(report), stay=len(survivors))
             return Left(again=5.0)
-        await self._kustomizing.tell(state, entry, _ready(report), {}, lines=report.inventory)
+        await self._kustomizing.tell(state, entry, _not_pruned(report), {}, lines=report.inventory)
         return await self._failed(state, entry, report.errors[0] if report.errors else None)
 
     async def _remove(self, state: State, entry: Entry, kustomization: Kustomization) -> SyncReport:
@@ -99,10 +100,12 @@ class Tearing:
             await self._kustomizing.tell(state, entry, Ready.of(error), {})
         return Left(again=5.0 if since < LASTING else 30.0)
 
-    async def _let_go(self, state: State, entry: Entry, why: str | None) -> Left:
+    async def _let_go(self, state: State, entry: Entry, why: str | None, *, stay: int | None = None) -> Left:
+        """`why` not all is gone, and how many objects `stay`: all of the inventory where that is not said."""
         if why is not None:
-            count = len(state.inventory or ())
-            what = f"{count:,} objects stay" if count > 1 else "1 object stays" if count else "what it applied stays"
+            number = len(state.inventory or ()) if stay is None else stay
+            verb = "stays" if number == 1 else "stay"
+            what = f"{count(number, 'object')} {verb}" if number else "what it applied stays"
             # Not through status, which ends with the object.
             self._context.recorder.event(
                 about=entry.reference, type="Warning", reason="PruneAbandoned", message=f"{what}: {why}"
@@ -125,6 +128,13 @@ class Tearing:
         return body is None or bool(body["metadata"].get("deletionTimestamp"))
 
 
-def _ready(report: SyncReport) -> Ready:
+def _not_pruned(report: SyncReport) -> Ready:
     texts = [str(error) for error in report.errors[:3]] or ["some objects are still there"]
     return Ready(state=False, reason="PruneFailed", message="; ".join(texts), reconciling=True)
+
+
+def _held(report: SyncReport) -> str:
+    """Why what stays was not deleted: the first one's reason, which names the other Kustomization."""
+    held = [done for done in report.done if done.action is Action.HELD]
+    more = f"; and {len(held) - 1:,} more" if len(held) > 1 else ""
+    return f"{held[0].ref}: {held[0].reason}{more}"

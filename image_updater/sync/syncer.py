@@ -161,5 +161,6 @@ def _errors(done: Iterable[Done]) -> tuple[ImageUpdaterError, ...]:
     held = [error for error in failed if isinstance(error, HeldBack)]
     causes = [error for error in failed if not isinstance(error, HeldBack)]
     if held:
-        causes.append(HeldBack(f"{len(held)} more were {held[0].message}", where=Where(object=held[0].where.object)))
+        verb = "was" if len(held) == 1 else "were"
+        causes.append(HeldBack(f"{len(held)} more {verb} {held[0].message}", where=Where(object=held[0].where.object)))
     return tuple(causes)

@@ -115,7 +115,7 @@ async def test_when_a_namespace_fails_what_comes_later_is_held_back(rig: Rig) ->
     report = await rig.sync(f"{CONFIG}---{space}")
     assert set(actions(report).values()) == {"failed"}
     assert [type(error).__name__ for error in report.errors] == ["InvalidObject", "HeldBack"]
-    assert "1 more were not applied, because Namespace kube-system failed" in str(report.errors[1])
+    assert "1 more was not applied, because Namespace kube-system failed" in str(report.errors[1])
 
 
 async def test_a_webhook_is_not_put_up_before_what_it_needs(rig: Rig) -> None:

@@ -33,7 +33,7 @@ def broken(ref: Ref, error: ImageUpdaterError) -> Done:
         (
             [Done(ref=REFS[0], action=Action.DRIFTED, fields=("spec",))],
             (
-                "main@sha1:1234 is applied: 5 objects; Deployment.apps prod/web0 differ in the cluster and are left so"
+                "main@sha1:1234 is applied: 5 objects; Deployment.apps prod/web0 differs in the cluster and is left so"
                 " (drift: warn)"
             ),
         ),
@@ -41,7 +41,7 @@ def broken(ref: Ref, error: ImageUpdaterError) -> Done:
             [Done(ref=ref, action=Action.SKIPPED) for ref in REFS],
             (
                 "main@sha1:1234 is applied: 5 objects; Deployment.apps prod/web0, Deployment.apps prod/web1,"
-                " Deployment.apps prod/web2 and 2 more are left alone because their annotations say so"
+                " Deployment.apps prod/web2 and 2 more are left alone: annotations say so"
             ),
         ),
         (

@@ -31,7 +31,12 @@ THERE = SyncReport(
     inventory=(LINE,),
     errors=(ClusterUnavailable("down"),),
 )
-TAKEN = SyncReport(revision="", done=(Done(ref=WEB, action=Action.HELD),), inventory=(LINE,))
+OTHER = Line(ref=Ref("", "Service", "apps", "web"), version="v1")
+HOLDS = tuple(
+    Done(ref=each.ref, action=Action.HELD, reason="Kustomization apps/b may render it") for each in (LINE, OTHER)
+)
+TAKEN = SyncReport(revision="", done=HOLDS[:1], inventory=(LINE,))
+TAKEN_TWO = SyncReport(revision="", done=HOLDS, inventory=(LINE, OTHER))
 
 
 class World:
@@ -122,11 +127,12 @@ async def test_the_finalizer_goes_after_the_objects_and_others_stay() -> None:
         (Forbidden("no right"), 1.0, True, None, "1 object stays: no right"),
         (ClusterUnavailable("far away"), 1.0, True, 5.0, None),
         (TAKEN, 1.0, False, 5.0, None),
-        (TAKEN, HELD + 1, False, None, None),
+        (TAKEN, HELD + 1, False, None, f"1 object stays: {WEB}: Kustomization apps/b may render it"),
+        (TAKEN_TWO, HELD + 1, False, None, f"2 objects stay: {WEB}: Kustomization apps/b may render it; and 1 more"),
     ],
     ids=[
         "fails", "fails-longer", "fails-for-ever", "away", "away-for-ever", "no-secret", "no-secret-for-long",
-        "namespace-goes", "rights-go", "away-while-namespace-goes", "taken-over", "taken-over-for-long",
+        "namespace-goes", "rights-go", "away-while-namespace-goes", "may-be-anothers", "anothers-for-long", "several",
     ],
 )  # fmt: skip
 async def test_it_does_not_hang(
