@@ -393,12 +393,22 @@ class Attempting:
         ):
             self._alarm(state, LOOK_AGAIN)
             return
-        await self._kustomizing.tell(state, entry, ready, fields, handled=True)
+        same = stands is not None and (stands.state, stands.reason) == (ready.state, ready.reason)
+        soon = entry.generation not in (state.generation, before.get("observedGeneration")) and self._may_come(
+            state, error
+        )
+        happened = (Happening(reason=ready.reason, message=ready.message, warning=not ready.waits),)
+        await self._kustomizing.tell(
+            state, entry, ready, fields, happened=happened if same and state.untold else (), handled=True, quiet=soon
+        )
+        state.untold = soon and not same
         state.ready, state.generation, state.settled = ready, entry.generation, None
         kustomization = entry.value
         if isinstance(kustomization, Kustomization):
             await self._planning.note_unbuilt(state, kustomization)
-        if not isinstance(kustomization, Kustomization):
+        if soon:
+            self._alarm(state, LOOK_AGAIN)
+        elif not isinstance(kustomization, Kustomization):
             self._alarm(state, None)
         elif isinstance(error, Waiting):
             others = any(not known.owned for key in state.waits_for if (known := self._states.get(key)) is not None)
@@ -409,6 +419,25 @@ class Attempting:
         else:
             self._metrics.syncs["failed"] += 1
             self._failed(state, kustomization, error, lasting=lasting)
+
+    def _may_come(self, state: State, error: ImageUpdaterError) -> bool:
+        """Whether it is only too early for a new object: objects of one file are made one after the other, and the
+        commit that brings its path may be newer than the last fetch. Nobody is told by an Event before a second look.
+        """
+        source = getattr(state.entry.value, "source_ref", None)
+        if isinstance(error, SourceNotFound):
+            return True
+        if source is None or self._sources.error(source) is not None:
+            return False
+        if isinstance(error, SourceNotReady):
+            return True
+        if error is not state.plan or state.revision is None or not isinstance(error, DocumentError):
+            return False
+        path = str(state.entry.value.path).removeprefix("./").strip("/")
+        if any(each.startswith(f"{path}/") for each in state.revision.tree.files()):
+            return False
+        self._sources.hurry(source)
+        return True
 
 
 def _standing_fields(before: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,6 +86,13 @@ class Sources:
         source = self._sources.get(key)
         return source.error if source is not None else None
 
+    def hurry(self, key: ObjectKey) -> None:
+        """Ask Git now: somebody needs what may have come since the last fetch."""
+        source = self._sources.get(key)
+        fetch = self._fetches.get(source.fetch) if source is not None and source.fetch is not None else None
+        if fetch is not None and fetch.ref.commit is None:
+            self._hurry(fetch)
+
     def on_pushed(self, url: str, branch: str, commit: str) -> None:
         """We have pushed: whoever reads that branch goes on at once."""
         try:

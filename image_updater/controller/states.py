@@ -65,6 +65,8 @@ class State:
     """Of the object, when it was worked on last."""
     ready: Ready | None = None
     """What its status was told last."""
+    untold: bool = False
+    """Its status says what may be over in a moment, and no Event does yet."""
 
     inventory: tuple[Line, ...] | None = None
     """As it stands on the server; None: not read yet."""

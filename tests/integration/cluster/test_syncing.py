@@ -203,6 +203,28 @@ def test_what_is_not_there_yet_is_called_so_by_all_and_ends_no_try(here: Place, 
     here.await_applied()
 
 
+def test_a_path_that_is_newer_than_the_last_fetch_is_fetched_without_a_warning(here: Place, replica: Replica) -> None:
+    here.apply(here.kustomization(interval="1h", retryInterval="1h"), here.source(interval="1h"))
+    here.await_ready(("GitRepository", "fleet"))
+    here.commit(APPS)
+    here.apply(here.kustomization("late", interval="1h", retryInterval="1h", namePrefix="late-"))
+    here.await_applied("apps")
+    here.await_applied("late")
+    told = [(each["type"], each["reason"], each["note"]) for each in here.events("Kustomization", "late")]
+    assert [type_ for type_, _, _ in told if type_ != "Normal"] == [], told
+
+
+def test_a_path_that_does_not_come_is_told_of_once(here: Place, replica: Replica) -> None:
+    here.apply(here.source(), here.kustomization(path="none"))
+    here.await_condition("Kustomization", "apps", status="False", contains="none: there is no such folder")
+
+    def told() -> list[Any]:
+        return [each for each in here.events("Kustomization", "apps") if each["type"] == "Warning"]
+
+    (event,) = until(told, 60, "a second look")
+    assert event["reason"] == "InvalidDocument"
+
+
 @pytest.mark.parametrize("url", ["file:///etc", "/etc"])
 def test_the_controllers_own_files_are_no_repository(here: Place, replica: Replica, url: str) -> None:
     source = here.source(url=url)
