@@ -193,11 +193,13 @@ class Attempting:
             return "is not applied yet"
         source = entry.value.source_ref if isinstance(entry.value, Kustomization) else None
         newest = self._sources.revision(source) if source is not None else None
-        if newest is None or state.revision is None or newest.commit != state.revision.commit:
+        # Of another shard, from a source that nothing here reads: what its status says is all there is to go by.
+        unread = newest is None and not state.owned
+        if not unread and (newest is None or state.revision is None or newest.commit != state.revision.commit):
             return "is not at the newest revision of its source"
         ready = standing(status)
         settled = state.settled if worked else status.get("lastAppliedContent")
-        if settled != state.content or (not worked and (ready is None or ready.state is not True)):
+        if (not unread and settled != state.content) or (not worked and (ready is None or ready.state is not True)):
             reason = ready.reason if ready is not None else "Progressing"
             return "is suspended" if reason == "Suspended" else f"is not ready ({reason})"
         return None

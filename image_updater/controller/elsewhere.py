@@ -28,6 +28,8 @@ class _Holder:
     unsettled: bool = False
     means: Callable[[Ref], bool] | None = None
     """For one that is not built: whether an object can be meant by what it would be."""
+    still: Callable[[Ref], bool] | None = None
+    """Whether it renders what is in `refs`, where those are an inventory: what it waits to lose is there too."""
 
 
 @dataclass(slots=True)
@@ -47,11 +49,13 @@ class Index:
         """Its newest revision was built, and holds these."""
         self._set(key, _Holder(cluster, frozenset(refs)))
 
-    def known(self, key: ObjectKey, cluster: str, refs: Iterable[Ref]) -> None:
-        """What it held at last (its inventory), while its builds are not known."""
+    def known(
+        self, key: ObjectKey, cluster: str, refs: Iterable[Ref], still: Callable[[Ref], bool] | None = None
+    ) -> None:
+        """What it held at last (its inventory), while its builds are not known; `still`: whether it renders that."""
         holder = self._holders.get(key)
         unsettled, means = (holder.unsettled, holder.means) if holder is not None else (False, None)
-        self._set(key, _Holder(cluster, frozenset(refs), unsettled, means))
+        self._set(key, _Holder(cluster, frozenset(refs), unsettled, means, still))
 
     def has_refs(self, key: ObjectKey) -> bool:
         """Whether anything is known of what it holds."""
@@ -62,13 +66,13 @@ class Index:
         """There is a newer revision that is not built; with `means` it will not be soon."""
         holder = self._holders.get(key)
         refs: frozenset[Ref] = holder.refs if holder is not None and holder.cluster == cluster else frozenset()
-        self._set(key, _Holder(cluster, refs, True, means))
+        self._set(key, _Holder(cluster, refs, True, means, holder.still if holder is not None else None))
 
     def settle(self, key: ObjectKey) -> None:
         """What was built last is what the newest revision is."""
         holder = self._holders.get(key)
         if holder is not None:
-            self._set(key, _Holder(holder.cluster, holder.refs))
+            self._set(key, _Holder(holder.cluster, holder.refs, still=holder.still))
 
     def forget(self, key: ObjectKey) -> None:
         holder = self._holders.pop(key, None)
@@ -100,11 +104,15 @@ class Index:
             if place is None:
                 return Elsewhere()
             others = sorted(other for other in place.holders.get(ref, ()) if other != key)
-            renders = next((other for other in others if not self._holders[other].unsettled), None)
+            renders = next((other for other in others if self._renders(other, ref)), None)
             unsettled = next((other for other in sorted(place.unsettled) if self._may_hold(other, ref, key)), None)
             return Elsewhere(renders=renders, unsettled=unsettled)
 
         return elsewhere
+
+    def _renders(self, other: ObjectKey, ref: Ref) -> bool:
+        holder = self._holders[other]
+        return not holder.unsettled and (holder.still is None or holder.still(ref))
 
     def _may_hold(self, other: ObjectKey, ref: Ref, key: ObjectKey) -> bool:
         holder = self._holders[other]

@@ -71,6 +71,14 @@ class Planning:
     def plan_all(self, source: ObjectKey) -> None:
         """Its revision moved."""
         self.plan(source, [key for key, state in self._states.items() if _source(state) == source])
+        for twin in self._sources.alike(source):
+            others = [state for state in self._states.values() if not state.owned and _source(state) == twin]
+            for state in others:
+                # Until it is planned, what ours lose may go there.
+                state.unbuilt = None
+                value: Any = state.entry.value
+                self._index.unsettle(state.key, target_name(value))
+            self.plan(twin, [state.key for state in others])
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -85,6 +93,8 @@ class Planning:
                 if (state := self._states.get(key)) is not None and _source(state) == source
             }
             revision = self._sources.revision(source)
+            if revision is None and not any(self._states[key].owned for key in wanted):
+                revision = self._sources.guess(source)
             answers: Mapping[ObjectKey, Plan | ImageUpdaterError] = {}
             if revision is not None:
                 specs = [entry.value for entry in wanted.values() if isinstance(entry.value, Kustomization)]
@@ -110,7 +120,7 @@ class Planning:
             state.content = content_of_error(answer) if answer is not None else None
         name = target_name(kustomization)
         if not state.owned:
-            self._note_other(state, name)
+            await self._note_other(state, name)
         elif answer is None or kustomization.suspend:
             return  # what it held at last is what it holds
         elif isinstance(answer, Plan):
@@ -123,19 +133,39 @@ class Planning:
             state.unbuilt = state.content
             self._index.unsettle(state.key, name, await self._meant(state))
 
-    def _note_other(self, state: State, name: str) -> None:
-        """One of another shard: status says what it has applied, and of which content."""
-        status = state.entry.status
+    async def _note_other(self, state: State, name: str) -> None:
+        """One of another shard, whose builds are not ours to see: until it has applied what it will be, it holds up
+        prunes of objects that its files can be about.
+        """
+        content = state.content
+        if self._read_other(state, name) or content is None or state.unbuilt == content:
+            return
+        self._index.unsettle(state.key, name)
+        means = await self._meant(state)
+        if state.content == content:
+            state.unbuilt = content
+            self._index.unsettle(state.key, name, means)
+            self._noted()
+
+    def _read_other(self, state: State, name: str) -> bool:
+        """What status says that it has applied; whether that is what it will be, as far as anybody here knows.
+
+        Where its source is not read here, or it is suspended, nothing of it moves for us; and what it has applied
+        carries its labels, which veto, so that an inventory in ConfigMaps need not be read.
+        """
+        status, kustomization = state.entry.status, state.entry.value
         try:
             lines = load(status.get("inventory"))
         except DocumentError:
-            lines = ()  # in ConfigMaps: whether it holds an object is not known, so it may
-        self._index.known(state.key, name, (line.ref for line in lines))
-        large = bool((status.get("inventory") or {}).get("configMaps"))
-        if status.get("lastAppliedContent") == state.content and not large:
+            lines = ()
+        suspended = isinstance(kustomization, Kustomization) and kustomization.suspend
+        still = None if suspended or state.plan is None else self._lazily(state)
+        self._index.known(state.key, name, (line.ref for line in lines), still)
+        if suspended or state.content is None or status.get("lastAppliedContent") == state.content:
+            state.unbuilt = None
             self._index.settle(state.key)
-        else:
-            self._index.unsettle(state.key, name)
+            return True
+        return False
 
     def refresh_others(self) -> None:
         """Their status moves without anybody being told: looked at before it is relied on."""
@@ -143,7 +173,11 @@ class Planning:
             entry = None if state.owned else self._context.cache.get("Kustomization", key)
             if entry is not None and isinstance(entry.value, Kustomization):
                 state.entry = entry
-                self._note_other(state, target_name(entry.value))
+                name = target_name(entry.value)
+                if not self._read_other(state, name) and state.unbuilt != state.content:
+                    self._index.unsettle(key, name)
+                    if entry.value.source_ref is not None:
+                        self.plan(entry.value.source_ref, [key])
 
     async def note_unbuilt(self, state: State, kustomization: Kustomization) -> None:
         """It was looked at and not built: it does not build, or something keeps it from being applied. Until that is
@@ -161,6 +195,21 @@ class Planning:
     async def _meant(self, state: State) -> Callable[[Ref], bool]:
         """For one that is not built: which objects its files may be about."""
         return await asyncio.to_thread(_mentions, state.revision, state.plan, state.entry.value)
+
+    def _lazily(self, state: State) -> Callable[[Ref], bool]:
+        """The same for one of another shard, read when it is asked about an object that it holds: hardly ever."""
+        if state.means is not None and state.means[0] == state.content:
+            return state.means[1]
+        inputs = (state.revision, state.plan, state.entry.value)
+        read: list[Callable[[Ref], bool]] = []
+
+        def means(ref: Ref) -> bool:
+            if not read:
+                read.append(_mentions(*inputs))
+            return read[0](ref)
+
+        state.means = (state.content, means)
+        return means
 
 
 def _source(state: State) -> ObjectKey | None:

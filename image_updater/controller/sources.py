@@ -25,6 +25,7 @@ from image_updater.pipeline.tasks import Tasks, pause
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from image_updater.api.model import GitRef
     from image_updater.controller.cache import Entry
     from image_updater.controller.context import Context
     from image_updater.git import GitAccess, Mirror, Tip, TrustedKeys
@@ -85,6 +86,33 @@ class Sources:
         """Why there is no newer one."""
         source = self._sources.get(key)
         return source.error if source is not None else None
+
+    def alike(self, key: ObjectKey) -> tuple[ObjectKey, ...]:
+        """GitRepositories of other shards that are not read here, and are the same repository at the same ref."""
+        place = self._place(key)
+        if not self._context.settings.selector or place is None:
+            return ()
+        others = self._context.cache.entries(KIND).keys() - self._sources.keys()
+        return tuple(other for other in sorted(others) if self._place(other) == place)
+
+    def guess(self, key: ObjectKey) -> Revision | None:
+        """What a GitRepository that is not read here points to, as far as one of ours that is alike tells. Good for
+        planning what others will do, and for nothing else: nobody has shown the login that this one names.
+        """
+        place = self._place(key)
+        if key in self._sources or place is None:
+            return None
+        found = (each.revision for other, each in self._sources.items() if self._place(other) == place)
+        return next((revision for revision in found if revision is not None), None)
+
+    def _place(self, key: ObjectKey) -> tuple[str, GitRef] | None:
+        entry = self._context.cache.get(KIND, key)
+        if entry is None or not isinstance(entry.value, GitRepository):
+            return None
+        try:
+            return urls.normalise(entry.value.url), entry.value.ref
+        except SpecError:
+            return None
 
     def hurry(self, key: ObjectKey) -> None:
         """Ask Git now: somebody needs what may have come since the last fetch."""

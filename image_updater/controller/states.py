@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 from image_updater.controller.breaker import Breaker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from image_updater.api.model import Kustomization, ObjectKey
     from image_updater.cluster.model import Ref
     from image_updater.controller.agenda import Priority
@@ -61,6 +63,8 @@ class State:
     """The content that the index of objects knows."""
     unbuilt: str | None = None
     """The content of which the index knows only what its files can be about."""
+    means: tuple[str | None, Callable[[Ref], bool]] | None = None
+    """Of another shard's: for which content, what its files can be about."""
     generation: int = 0
     """Of the object, when it was worked on last."""
     ready: Ready | None = None

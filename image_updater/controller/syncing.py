@@ -195,6 +195,8 @@ class Syncing:
             self._owners[label_value(key.namespace), label_value(key.name)] = key
         old, was = state.entry, state.owned
         state.entry, state.owned = entry, owned
+        if owned and not was:  # what it will be is for its own login to say
+            state.revision = state.plan = state.content = state.built = state.unbuilt = None
         edited = new or was is not owned or (old.generation, old.deleting) != (entry.generation, entry.deleting)
         handled = self._context.status.current(entry).get("lastHandledReconcileAt")
         asked = entry.requested not in (None, handled) and (new or entry.requested != old.requested)

@@ -88,3 +88,29 @@ def test_an_object_that_moves_to_another_shard_is_never_deleted(here: Place) -> 
     assert here.inventory("two") == {"ConfigMap/a", "ConfigMap/c"}
     found = here.get("ConfigMap", "a")
     assert (found["metadata"]["uid"], found["data"]) == (uid, {"x": "2"})
+
+
+@pytest.mark.usefixtures("_shards")
+def test_shards_with_sources_of_their_own_prune_and_wait_for_each_other(here: Place) -> None:
+    """One of another shard that cannot be applied is among them."""
+    here.commit({"one/a.yaml": config("a", x="1"), "one/b.yaml": config("b", x="1"), "two/c.yaml": config("c", x="1")})
+    here.apply(
+        labelled(here.source("fleet"), "one"),
+        labelled(here.source("other"), "two"),
+        labelled(here.kustomization("one", path="one", dependsOn=[{"name": "two"}]), "one"),
+        labelled(here.kustomization("two", path="two", sourceRef={"name": "other"}), "two"),
+        labelled(here.kustomization("gone", path="gone", sourceRef={"name": "other"}), "two"),
+    )
+    here.await_applied("two")
+    here.await_applied("one")
+    here.await_condition("Kustomization", "gone", status="False", contains="no such folder")
+    here.commit({"one/a.yaml": None})
+    until(lambda: not here.has("ConfigMap", "a"), 60, "what left the one is gone")
+    until(lambda: here.inventory("one") == {"ConfigMap/b"}, 60, "and of its inventory")
+    uid = here.get("ConfigMap", "b")["metadata"]["uid"]
+    here.commit({"one/b.yaml": None, "one/d.yaml": config("d", x="1"), "two/b.yaml": config("b", x="2")})
+    until(lambda: here.inventory("one") == {"ConfigMap/d"}, 90, "it has left the one")
+    found = here.get("ConfigMap", "b")
+    assert (found["metadata"]["uid"], found["data"]) == (uid, {"x": "2"})
+    here.plane.delete("Kustomization.image-updater.dev", "one", here.namespace)
+    until(lambda: not here.has("ConfigMap", "d"), 60, "what it applied goes with it")
