@@ -7,6 +7,7 @@ requests that it makes. Health is waited for beside the workers.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import Kustomization, ObjectKey
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from image_updater.controller.states import State
     from image_updater.controller.syncmetrics import SyncMetrics
     from image_updater.pipeline.building import Plan
+
+log = logging.getLogger("image_updater.sync")
 
 PATIENCE: Final = 1.0
 """Seconds that health is waited for before status says so."""
@@ -311,7 +314,12 @@ class Attempting:
         ]
         task = asyncio.create_task(
             synced.syncer.wait(
-                kustomization, refs, timeout=max(state.deadline - now, PATIENCE), preempted=stop, changed=written
+                kustomization,
+                refs,
+                timeout=max(state.deadline - now, PATIENCE),
+                preempted=stop,
+                changed=written,
+                foreign=set(refs).difference(manifest.ref for manifest in synced.manifests),
             )
         )
         try:
@@ -395,6 +403,12 @@ class Attempting:
         ):
             self._alarm(state, LOOK_AGAIN)
             return
+        if (
+            isinstance(error, RenderError)
+            and isinstance(error.__cause__, RenderError)
+            and (stands is None or stands.message != ready.message)
+        ):
+            log.warning("Kustomization %s: all that the build said: %s", state.key, error.__cause__)
         same = stands is not None and (stands.state, stands.reason) == (ready.state, ready.reason)
         soon = entry.generation not in (state.generation, before.get("observedGeneration")) and self._may_come(
             state, error
@@ -426,19 +440,21 @@ class Attempting:
         """Whether it is only too early for a new object: objects of one file are made one after the other, and the
         commit that brings its path may be newer than the last fetch. Nobody is told by an Event before a second look.
         """
-        source = getattr(state.entry.value, "source_ref", None)
+        kustomization = state.entry.value
         if isinstance(error, SourceNotFound):
             return True
-        if source is None or self._sources.error(source) is not None:
+        if not isinstance(kustomization, Kustomization) or kustomization.source_ref is None:
+            return False
+        if self._sources.error(kustomization.source_ref) is not None:
             return False
         if isinstance(error, SourceNotReady):
             return True
         if error is not state.plan or state.revision is None or not isinstance(error, DocumentError):
             return False
-        path = str(state.entry.value.path).removeprefix("./").strip("/")
-        if any(each.startswith(f"{path}/") for each in state.revision.tree.files()):
+        folder = kustomization.path.removeprefix("./").strip("/") + "/"
+        if any(path.startswith(folder) for path in state.revision.tree.files()):
             return False
-        self._sources.hurry(source)
+        self._sources.hurry(kustomization.source_ref)
         return True
 
 

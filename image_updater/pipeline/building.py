@@ -8,6 +8,7 @@ talks to a cluster.
 from __future__ import annotations
 
 import asyncio
+import posixpath
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from image_updater.kustomize.single import NamedRoots
 from image_updater.pipeline.session import named_roots
 from image_updater.render import plain
 from image_updater.render.errors import BuildFailed
+from image_updater.render.messages import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,14 +71,15 @@ class Builds:
 
     async def build(self, plan: Plan) -> bytes | tuple[tuple[str, bytes], ...]:
         """The manifests: one stream of documents, or for plain ones the files with their names. Raises RenderError (its
-        leaves say why) and DocumentError, with file and line where they are known.
+        leaves say why) and DocumentError, with file and line where they are known. Of a BuildFailed the cause has all
+        that kustomize said.
         """
         if plan.root.kind is RootKind.PLAIN:
             return await asyncio.to_thread(plain.manifests, plan.tree, plan.root)
         try:
             return await self._renderer.build(plan.tree, plan.root)
         except BuildFailed as exc:
-            raise _located(exc, plan) from exc
+            raise _short(exc, plan) from exc
 
     # ------------------------------------------------------------------------------------------- in a thread
 
@@ -105,12 +108,23 @@ class Builds:
         return Plan(key=key, tree=tree, root=single.root, problems=single.problems)
 
 
-def _located(error: BuildFailed, plan: Plan) -> BuildFailed:
-    """The line too, where reading has found one and kustomize names only the file."""
-    if error.where.line is not None:
-        return error
+def _short(error: BuildFailed, plan: Plan) -> BuildFailed:
+    """One sentence, and its place: as reading has found it, where that is what kustomize stumbled over."""
+    text = sentence(error.message)
     for problem in plan.problems:
-        if problem.line is not None and (problem.file == error.where.file or problem.file in error.message):
-            where = Where(file=problem.file, line=problem.line)
-            return BuildFailed(f"{problem.reason}: {error.message}", where=where, remedy=error.remedy)
-    return error
+        where = Where(file=problem.file, line=problem.line)
+        if problem.line is None:
+            continue
+        if _is_said(problem, error):
+            return BuildFailed(problem.reason, where=where, remedy=error.remedy)
+        if error.where.line is None and (problem.file == error.where.file or problem.file in error.message):
+            return BuildFailed(f"{problem.reason}: {text}", where=where, remedy=error.remedy)
+    return BuildFailed(text, where=error.where, remedy=error.remedy)
+
+
+def _is_said(problem: Problem, error: BuildFailed) -> bool:
+    """Whether it is what kustomize says: of what is missing it does not always name the file that asks for it."""
+    if problem.reason.endswith(" does not exist"):
+        return posixpath.basename(problem.reason.partition(" ")[0]) in error.message
+    places = (problem.file, posixpath.dirname(problem.file))
+    return problem.reason.startswith("not valid YAML") and "yaml: " in error.message and error.where.file in places

@@ -38,6 +38,14 @@ _CONFIG = re.compile(r"(with config: `\n?)(.*?)(\n`)", re.DOTALL)
 _SAFE = frozenset({"apiVersion", "kind", "metadata", "target", "path", "name", "namespace", "options"})
 """Fields of such a configuration that tell which one it is and hold no values."""
 
+_ACCUMULATION = re.compile(r"accumulation err='(?:accumulating|merging) resources from '[^']*': (.*?)': must build at ")
+_STEPS = re.compile(
+    r"^(?:accumulat\w+ (?:resources|components)(?: from '[^']*')?: |accumulateDirectory: |MalformedYAMLError: )+"
+)
+"""What kustomize tells of its way to an error: it first takes everything for a file, and then for a folder."""
+
+_SENTENCE = 300
+
 _MEMORY = ("cannot allocate memory", "out of memory")
 
 
@@ -58,6 +66,18 @@ def failure(messages: str, status: int, workspace: Workspace, root: Root) -> Bui
     if len(text) > _HEAD + _TAIL + 20:
         text = f"{text[:_HEAD]} … {text[-_TAIL:]}"
     return BuildFailed(text, where=_where(text, root))
+
+
+def sentence(text: str) -> str:
+    """What is wrong, out of the chain of what kustomize was at when it met it."""
+    text = " ".join(_CONFIG.sub("", text).replace("with config: `", "").split())
+    text = re.split(r"recursed accumulation of path '[^']*': |couldn't make target for path '[^']*': ", text)[-1]
+    found = _ACCUMULATION.search(text)
+    text = _STEPS.sub("", found[1] if found is not None else text)
+    text = re.sub(r"evalsymlink failure on '([^']*)' : .*no such file or directory", r"\1 does not exist", text)
+    text = re.sub(r"(missing metadata\.name in )object \{\{\S* (\w+)\}.*", r"\1an object of kind \2", text)
+    text = text.strip().removesuffix('"') if text.count('"') % 2 else text.strip()
+    return text if len(text) <= _SENTENCE else f"{text[: _SENTENCE - 1]}…"
 
 
 def _without_values(text: str) -> str:

@@ -173,20 +173,44 @@ async def test_the_render_comes_from_the_cache_of_the_proof(renderer: Renderer) 
 
 
 @pytest.mark.parametrize(
-    ("change", "place"),
+    ("change", "message"),
     [
-        ({"base/deployment.yaml": "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a: b\n"}, "base/deployment.yaml:4"),
-        ({"apps/web/kustomization.yaml": "resources: [../../base]\nbogus: 1\n"}, "apps/web/kustomization.yaml"),
-        ({"apps/web/kustomization.yaml": "resources:\n- ../../base\n- none.yaml\n"}, "apps/web/kustomization.yaml:3"),
+        (
+            {"base/deployment.yaml": "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a: b\n"},
+            "base/deployment.yaml:4: not valid YAML: mapping values are not allowed in this context",
+        ),
+        (
+            {"apps/web/kustomization.yaml": "resources: [../../base]\nbogus: 1\n"},
+            'apps/web/kustomization.yaml: invalid Kustomization: json: unknown field "bogus"',
+        ),
+        (
+            {"apps/web/kustomization.yaml": "resources:\n- ../../base\n- none.yaml\n"},
+            "apps/web/kustomization.yaml:3: none.yaml does not exist",
+        ),
+        (
+            {"base/kustomization.yaml": "resources:\n- none.yaml\n"},
+            "base/kustomization.yaml:2: none.yaml does not exist",
+        ),
+        (
+            {"base/deployment.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {}\n"},
+            "base/deployment.yaml: missing metadata.name in an object of kind Pod",
+        ),
+        (
+            {"base/kustomization.yaml": "resources:\n- deployment.yaml\npatches:\n- path: no.yaml\n"},
+            "base/kustomization.yaml:4: no.yaml does not exist",
+        ),
     ],
-    ids=["manifest", "field", "missing"],
+    ids=["manifest", "field", "missing", "missing-below", "no-name", "no-patch"],
 )  # fmt: skip
-async def test_a_failed_build_says_file_and_line(renderer: Renderer, change: dict[str, str], place: str) -> None:
+async def test_a_failed_build_says_file_line_and_what_and_no_more(
+    renderer: Renderer, change: dict[str, str], message: str
+) -> None:
     builds = Builds(renderer)
     plan = await builds.plan(MemoryTree(FILES).changed(change), kustomization("apps/web"), line="line")
     with pytest.raises(BuildFailed) as caught:
         await builds.build(plan)
-    assert str(caught.value).startswith(place + ":")
+    assert str(caught.value) == message
+    assert isinstance(caught.value.__cause__, BuildFailed), "with all that kustomize said, for the log"
 
 
 async def test_plain_files_keep_the_lines_of_their_objects(renderer: Renderer) -> None:
