@@ -57,13 +57,17 @@ class Means:
     def reading(self) -> Cluster | None:
         return self.watches.cluster if self.watches is not None else None
 
-    async def read(self, resource: Resource, ref: Ref, *, metadata_only: bool = True) -> Body | None:
-        """As the applying account, and where it may not, with our own rights; of Secrets only the metadata then."""
+    async def read(
+        self, resource: Resource, ref: Ref, *, metadata_only: bool = True, helped: bool = True
+    ) -> Body | None:
+        """As the applying account, and where it may not (and is `helped`), with our own rights; of Secrets only the
+        metadata then.
+        """
         namespace = ref.namespace or None
         try:
             return await self.cluster.get(resource, ref.name, namespace, metadata_only=metadata_only)
         except Forbidden:
-            if self.reading is None or (not metadata_only and (ref.group, ref.kind) == ("", "Secret")):
+            if not helped or self.reading is None or (not metadata_only and (ref.group, ref.kind) == ("", "Secret")):
                 raise
             try:
                 return await self.reading.get(resource, ref.name, namespace, metadata_only=metadata_only)

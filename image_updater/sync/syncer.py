@@ -121,14 +121,23 @@ class Syncer:
         timeout: float,  # noqa: ASYNC109 - an outcome of the wait, not an error
         preempted: asyncio.Event,
         changed: Collection[Ref] = (),
+        foreign: Collection[Ref] = (),
     ) -> tuple[Health, ...]:
         """The health of these objects, in their order: as soon as all are current or one has failed, else when
         `timeout` seconds are over or `preempted` is set.
 
         `changed` are the objects that the sync has just written: a Canary whose target is among them is not believed
-        until Flagger has looked.
+        until Flagger has looked. `foreign` are those that the Kustomization only names: of another namespace they are
+        read with the account's own rights alone.
         """
-        waiting = Waiting(self._means, kustomization.key, refs, clock=self._clock, changed=frozenset(changed))
+        waiting = Waiting(
+            self._means,
+            kustomization.key,
+            refs,
+            clock=self._clock,
+            changed=frozenset(changed),
+            foreign=frozenset(foreign),
+        )
         return await waiting.run(timeout, preempted)
 
     async def teardown(self, request: SyncRequest) -> SyncReport:

@@ -1,8 +1,11 @@
 """The health of objects, from watches: a list a kind and namespace, and a watch behind it while anything is missing.
 
-As the applying account, else with the controller's own read rights, else by reading object after object. Of an object
-only its health is kept. Secrets are read by name alone, like everything of which existing is all there is to say and
-which our own watches do not already show.
+As the applying account, else with the controller's own read rights, else by reading object after object. Our rights
+help with what the account applied, and in the Kustomization's own namespace: a health check that names an object of
+somebody else tells no more of it than the account may see.
+
+Of an object only its health is kept. Secrets are read by name alone, like everything of which existing is all there is
+to say and which our own watches do not already show.
 """
 
 from __future__ import annotations
@@ -73,6 +76,8 @@ class _Group:
     names: set[str]
     labels: str | None
     """Selector; None: by name, or all of the namespace."""
+    helped: bool = True
+    """Whether our own rights may be used where the account's are not enough."""
     listed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def selectors(self) -> tuple[str | None, str | None]:
@@ -96,8 +101,12 @@ class Waiting:
         *,
         clock: Callable[[], datetime],
         changed: frozenset[Ref] = frozenset(),
+        foreign: frozenset[Ref] = frozenset(),
     ) -> None:
+        """`foreign`: what the Kustomization does not apply itself."""
         self._means = means
+        self._namespace = owner.namespace
+        self._foreign = foreign
         self._refs = tuple(refs)
         self._labels = ",".join(f"{name}={value}" for name, value in sorted(owner_labels(owner).items()))
         self._clock = clock
@@ -138,16 +147,18 @@ class Waiting:
 
     def _groups(self) -> list[_Group]:
         """Without what our own watches already show."""
-        groups: dict[tuple[tuple[str, str], str], _Group] = {}
+        groups: dict[tuple[tuple[str, str], str, bool], _Group] = {}
         for ref in self._refs:
             kind = (ref.group, ref.kind)
             watches = self._means.watches
-            if kind in _EXIST and watches is not None and watches.state(ref) is not None:
+            helped = ref not in self._foreign or ref.namespace == self._namespace
+            if helped and kind in _EXIST and watches is not None and watches.state(ref) is not None:
                 self._put(Health(ref=ref, condition=Condition.CURRENT))
                 continue
             labels = None if kind == ("", "Secret") else self._labels
             group = groups.setdefault(
-                (kind, ref.namespace), _Group(kind=kind, namespace=ref.namespace, names=set(), labels=labels)
+                (kind, ref.namespace, helped),
+                _Group(kind=kind, namespace=ref.namespace, names=set(), labels=labels, helped=helped),
             )
             group.names.add(ref.name)
         for group in groups.values():
@@ -205,7 +216,7 @@ class Waiting:
     async def _watch(self, group: _Group, resource: Resource) -> None:
         """Raises what is not about rights."""
         if group.kind != ("", "Secret"):
-            for account in (self._means.cluster, self._means.reading):
+            for account in (self._means.cluster, self._means.reading if group.helped else None):
                 try:
                     if account is not None:
                         await self._watch_as(account, group, resource)
@@ -261,7 +272,8 @@ class Waiting:
             return False
         group.names -= missing
         for name in sorted(missing):
-            self._start(_Group(kind=group.kind, namespace=group.namespace, names={name}, labels=None))
+            alone = _Group(kind=group.kind, namespace=group.namespace, names={name}, labels=None, helped=group.helped)
+            self._start(alone)
         return True
 
     def _event(self, group: _Group, happened: Happened, body: Body) -> None:
@@ -284,7 +296,9 @@ class Waiting:
         async def look(ref: Ref) -> None:
             async with limit:
                 try:
-                    body = await self._means.read(resource, ref, metadata_only=group.kind in _EXIST)
+                    body = await self._means.read(
+                        resource, ref, metadata_only=group.kind in _EXIST, helped=group.helped
+                    )
                 except Forbidden as error:
                     refused[ref] += 1
                     self._put(_unreadable(ref, error))

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from image_updater.cluster.model import Ref
 from image_updater.sync.model import Condition
@@ -65,7 +66,7 @@ async def wait(
 ) -> dict[str, Health]:
     refs = [*(entry.ref for entry in rig.inventories["app"]), *more]
     found = await (syncer or rig.syncer()).wait(
-        rig.kustomization(), refs, timeout=timeout, preempted=preempted or asyncio.Event()
+        rig.kustomization(), refs, timeout=timeout, preempted=preempted or asyncio.Event(), foreign=more
     )
     assert [health.ref for health in found] == refs
     return {health.ref.name: health for health in found}
@@ -154,6 +155,22 @@ async def test_an_account_that_may_not_read_is_helped_by_our_own_rights(rig: Rig
     rig.plane.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "blind"}}, rig.namespace)
     found = await wait(rig, syncer=rig.syncer("blind"))
     assert {health.condition for health in found.values()} == {Condition.CURRENT}
+
+
+async def test_a_health_check_tells_no_more_of_others_than_the_account_may_see(rig: Rig) -> None:
+    """The controller may read it: whoever may write a Kustomization must not read other namespaces by that."""
+    others = rig.plane.namespace()
+    rig.plane.apply(yaml.safe_load(deployment("theirs")), others)
+    rig.plane.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "blind"}}, rig.namespace)
+    await rig.sync(deployment("ours"))
+    theirs = Ref("apps", "Deployment", others, "theirs")
+    found = await wait(rig, theirs, syncer=rig.syncer("blind"))
+    assert found["ours"].condition is Condition.CURRENT
+    assert found["theirs"].condition is Condition.UNKNOWN
+    assert "its health cannot be read" in found["theirs"].message
+    found = await wait(rig, theirs)
+    assert found["theirs"].condition is Condition.CURRENT
+    rig.plane.delete("Namespace", others)
 
 
 async def test_what_nobody_may_watch_is_read_again_and_again(rig: Rig) -> None:
