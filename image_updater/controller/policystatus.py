@@ -129,8 +129,12 @@ def failed(error: ImageUpdaterError, *, message: str | None = None) -> Ready:
     )
 
 
-def suspended(why: str = SUSPENDED) -> Ready:
-    return Ready(state=None, reason="Suspended", message=why)
+def suspended(status: Mapping[str, Any], why: str = SUSPENDED) -> Ready:
+    """As ready as it was: a state that is unknown would be work in progress to whoever waits or watches."""
+    known: Mapping[str, Any] = next(
+        (each for each in status.get("conditions") or () if each.get("type") == "Ready"), {}
+    )
+    return Ready(state={"True": True, "False": False}.get(str(known.get("status"))), reason="Suspended", message=why)
 
 
 def steady(new: Ready, error: ImageUpdaterError | None, status: Mapping[str, Any], generation: int) -> Ready:

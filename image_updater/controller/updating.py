@@ -238,8 +238,7 @@ class Updating:
                 self._tasks.start(self._look_later(_place(entry)))
                 return
         if ready is not None:
-            handled = entry.requested if error is not None else None
-            self._write(entry, Decision(ready=ready, fields=self._fields(entry), handled=handled), error)
+            self._write(entry, Decision(ready=ready, fields=self._fields(entry), handled=entry.requested), error)
             return
         self._restate(entry)
         handled = self._context.status.current(entry).get("lastHandledReconcileAt")
@@ -260,15 +259,16 @@ class Updating:
             return policystatus.failed(entry.error), entry.error
         value = entry.value
         assert isinstance(value, ImagePolicy | ImageUpdateAutomation)
+        status = self._context.status.current(entry)
         if value.suspend:
-            return policystatus.suspended(), None
+            return policystatus.suspended(status), None
         if isinstance(value, ImageUpdateAutomation):
             error = self._inputs.blocked.get(entry.key)
             if error is not None:
                 return policystatus.failed(error), error
             source = self._context.cache.get(REPOSITORY, value.source_ref) if value.source_ref is not None else None
             if source is not None and source.value is not None and source.value.suspend:
-                return policystatus.suspended(f"GitRepository {source.key} is suspended"), None
+                return policystatus.suspended(status, f"GitRepository {source.key} is suspended"), None
         return None, None
 
     def _restate(self, entry: Entry) -> None:

@@ -163,5 +163,5 @@ def test_what_is_wrong_with_one_object_is_said_there_and_nowhere_else(here: Plac
         here.condition("ImagePolicy", "missing", "Stalled")
     here.plane.patch("imagepolicies.image-updater.dev", "range", here.namespace, {"spec": {"suspend": True}})
     here.plane.patch("imagepolicies.image-updater.dev", "web", here.namespace, {"spec": {"suspend": True}})
-    here.await_condition("ImagePolicy", "web", status="Unknown", reason="Suspended")
+    here.await_condition("ImagePolicy", "web", status="True", reason="Suspended")
     assert here.status("ImagePolicy", "web")["latest"]["tag"] == "1.1.0"

@@ -164,13 +164,15 @@ async def test_suspending_is_honoured_at_once_and_resuming_looks_anew(tmp_path: 
     async with half.running():
         await half.until(lambda: half.ready("ImagePolicy", "web")[0] == "True")
         half.put(policy(suspend=True))
-        await half.until(lambda: half.ready("ImagePolicy", "web") == ("Unknown", "Suspended"))
+        await half.until(lambda: half.ready("ImagePolicy", "web") == ("True", "Suspended"))
+        half.put(requested(policy(suspend=True), "t1"))
+        await half.until(lambda: half.handled("ImagePolicy", "web") == "t1")
         assert half.written("ImagePolicy", "web")["latest"]["tag"] == "1.0.0"
         assert not half.updating.hint(IMAGE, "1.1.0")
         half.registry.push("1.1.0")
         half.put(policy())
         half.put(repository(suspend=True))
-        await half.until(lambda: half.ready("ImageUpdateAutomation", "fleet") == ("Unknown", "Suspended"))
+        await half.until(lambda: half.ready("ImageUpdateAutomation", "fleet") == ("True", "Suspended"))
         half.updating.hint(IMAGE, "1.1.0")
         await half.until(lambda: half.written("ImagePolicy", "web")["latest"]["tag"] == "1.1.0")
         await half.calm()
