@@ -1,8 +1,8 @@
 """How an API server is reached and as whom.
 
-A pod's own account is two files and two variables. The operator's kubeconfig is read with `kubernetes.aio.config`, and
-may do all that one can. One out of a Secret was written by whoever may write Secrets: kubeconfig.py takes inline data
-only.
+A pod's own account is two files and two variables. The operator's kubeconfig may do all that one can, its exec plugins
+are run by the Kubernetes package. One out of a Secret was written by whoever may write Secrets: kubeconfig.py takes
+inline data only.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from image_updater.cluster.credentials import Credentials, ExecPlugin, Fixed, Login, TokenFile
@@ -23,6 +22,8 @@ from image_updater.errors import SpecError, Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from image_updater.cluster.merging import Node
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -110,24 +111,26 @@ def _of_files(
     paths: str, context: str | None, monotonic: Callable[[], float], clock: Callable[[], datetime]
 ) -> ClusterConfig:
     import yaml
-    from kubernetes.aio.config import ConfigException
-    from kubernetes.aio.config.kube_config import KubeConfigMerger
+
+    from image_updater.cluster import merging
 
     where = Where(file=paths)
     try:
-        config = KubeConfigMerger(paths).config  # type: ignore[no-untyped-call]
-        if config is None:
+        merged = merging.read(paths)
+        if merged is None:
             raise SpecError("there is no kubeconfig", where=where, remedy="give --kubeconfig FILE, or set KUBECONFIG")
-        name = context or config["current-context"]
-        chosen = config["contexts"].get_with_name(name)["context"]
-        cluster = config["clusters"].get_with_name(chosen["cluster"])
-        user = config["users"].get_with_name(chosen["user"]) if chosen.safe_get("user") else None
-        return _assemble(cluster, user, monotonic, clock, where)
-    except ConfigException as exc:
-        # Its text goes on with the whole entry, credentials and all.
-        found = re.search(r"Expected (?:key|object with name|only one object with name) \S+", str(exc))
-        what = f"is not a kubeconfig: {found[0][0].lower()}{found[0][1:]}" if found else "is not a kubeconfig"
-        raise SpecError(what, where=where, remedy="kubectl config view shows what is there") from None
+        name = context or merged.current
+        if name is None:
+            raise merging.Incomplete("expected key current-context")
+        chosen = merged.named("contexts", name, "context")
+        cluster = merged.named("clusters", chosen["cluster"], "cluster")
+        named = chosen.get("user")
+        user = merged.named("users", named, "user") if named else None
+        return _assemble(cluster, user, str(named or "anonymous"), monotonic, clock, where)
+    except merging.Incomplete as exc:
+        raise SpecError(
+            f"is not a kubeconfig: {exc}", where=where, remedy="kubectl config view shows what is there"
+        ) from None
     except OSError as exc:
         raise SpecError(f"cannot be read: {exc.strerror}", where=where) from None
     except (yaml.YAMLError, AttributeError, TypeError, UnicodeDecodeError):
@@ -136,65 +139,63 @@ def _of_files(
 
 
 def _assemble(
-    cluster: Any, user: Any, monotonic: Callable[[], float], clock: Callable[[], datetime], where: Where
+    cluster: Node,
+    user: Node | None,
+    named: str,
+    monotonic: Callable[[], float],
+    clock: Callable[[], datetime],
+    where: Where,
 ) -> ClusterConfig:
-    """Of nodes (`ConfigNode`) that know the file they came from: paths in it are relative to that file."""
-    of_cluster = cluster["cluster"]
-    server = str(of_cluster["server"]).rstrip("/")
+    server = str(cluster["server"]).rstrip("/")
     check_server(server, where=where)
-    named = str(user["name"]) if user is not None else "anonymous"
     return ClusterConfig(
         server=server,
         account=f"user {named!r} of the kubeconfig",
-        credentials=_credentials(user["user"], _base(user), monotonic, clock, where) if user is not None else Fixed(),
-        ca=_file_or_data(of_cluster, "certificate-authority", _base(cluster), where),
-        verify=not of_cluster.safe_get("insecure-skip-tls-verify"),
-        server_name=of_cluster.safe_get("tls-server-name"),
-        proxy=of_cluster.safe_get("proxy-url"),
+        credentials=_credentials(user, monotonic, clock, where) if user is not None else Fixed(),
+        ca=_file_or_data(cluster, "certificate-authority", where),
+        verify=not cluster.get("insecure-skip-tls-verify"),
+        server_name=cluster.get("tls-server-name"),
+        proxy=cluster.get("proxy-url"),
         fingerprint=f"{where.file} {named}",
     )
 
 
-def _base(node: Any) -> Path:
-    return Path(node.path).absolute().parent
-
-
 def _credentials(
-    user: Any, base: Path, monotonic: Callable[[], float], clock: Callable[[], datetime], where: Where
+    user: Node, monotonic: Callable[[], float], clock: Callable[[], datetime], where: Where
 ) -> Credentials:
     for name in ("auth-provider", *(name for name in user.value if name == "as" or name.startswith("as-"))):
-        if user.safe_get(name):
+        if user.get(name):
             raise SpecError(
                 "is not supported", where=Where(file=where.file, field=f"users[].user.{name}"), remedy="use exec"
             )
-    certificate, key = (_file_or_data(user, name, base, where) for name in ("client-certificate", "client-key"))
+    certificate, key = (_file_or_data(user, name, where) for name in ("client-certificate", "client-key"))
     if certificate and key:
         return Fixed(Login(certificate=certificate, key=key, authorization=_inline(user)))
-    if user.safe_get("token"):
+    if user.get("token"):
         return Fixed(Login.bearer(str(user["token"])))
-    if user.safe_get("tokenFile"):
-        return TokenFile(base / str(user["tokenFile"]), monotonic=monotonic)
-    if user.safe_get("exec"):
-        return ExecPlugin(user["exec"].value, clock=clock)
+    if user.get("tokenFile"):
+        return TokenFile(user.base / str(user["tokenFile"]), monotonic=monotonic)
+    if user.get("exec"):
+        return ExecPlugin(user.node("exec").value, clock=clock)
     return Fixed(Login(authorization=_inline(user)))
 
 
-def _inline(user: Any) -> str | None:
+def _inline(user: Node) -> str | None:
     """A header for a token or a password that stands in the file itself."""
-    if user.safe_get("token"):
+    if user.get("token"):
         return f"Bearer {user['token']}"
-    if user.safe_get("username") and user.safe_get("password"):
+    if user.get("username") and user.get("password"):
         return "Basic " + base64.b64encode(f"{user['username']}:{user['password']}".encode()).decode()
     return None
 
 
-def _file_or_data(node: Any, name: str, base: Path, where: Where) -> bytes | None:
-    """`<name>-data`, else the file that `<name>` names. (FileOrData of the library puts data into files for good.)"""
-    if node.safe_get(f"{name}-data"):
+def _file_or_data(node: Node, name: str, where: Where) -> bytes | None:
+    """`<name>-data`, else the file that `<name>` names."""
+    if node.get(f"{name}-data"):
         return decode(node[f"{name}-data"], where=Where(file=where.file, field=f"{name}-data"))
-    if not node.safe_get(name):
+    if not node.get(name):
         return None
-    path = base / str(node[name])
+    path = node.base / str(node[name])
     try:
         return path.read_bytes()
     except OSError as exc:

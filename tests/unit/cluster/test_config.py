@@ -260,6 +260,18 @@ async def test_several_files_are_merged_and_the_first_wins(tmp_path: Path) -> No
     assert (await loaded.credentials.login()).authorization == "Bearer other"
 
 
+async def test_paths_of_merged_files_count_from_their_own_file(tmp_path: Path) -> None:
+    one, two = kubeconfig(user={"token": None, "tokenFile": "token"}), kubeconfig()
+    one["users"], two["users"] = [], one["users"]
+    two["current-context"] = "other"
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "token").write_text("hunter2")
+    files = [write(tmp_path / name / "config", each) for name, each in (("a", one), ("b", two))]
+    paths = os.pathsep.join(("", str(tmp_path / "none"), *map(str, files)))
+    loaded = ClusterConfig.load(kubeconfig=None, environment={"KUBECONFIG": paths})
+    assert (await loaded.credentials.login()).authorization == "Bearer hunter2"
+
+
 def test_another_context_may_be_chosen(tmp_path: Path) -> None:
     config = kubeconfig()
     config["clusters"].append({"name": "b", "cluster": {"server": "https://b"}})
@@ -276,6 +288,9 @@ def test_another_context_may_be_chosen(tmp_path: Path) -> None:
         ({}, "expected key current-context"),
         (kubeconfig() | {"users": [{"name": "ci", "token": "hunter2"}]}, "expected key user"),
         (kubeconfig() | {"users": [{"token": "hunter2"}]}, "is not a kubeconfig"),
+        (kubeconfig() | {"users": "hunter2"}, "is not a kubeconfig"),
+        (kubeconfig() | {"users": [{"name": "ci", "user": "hunter2"}]}, "is not a kubeconfig"),
+        (kubeconfig() | {"users": kubeconfig()["users"] * 2}, "expected only one object with name ci"),
         (kubeconfig() | {"current-context": "x"}, "expected object with name x"),
         (kubeconfig(cluster={"server": None}), "expected key server"),
         (kubeconfig(cluster={"server": "10.0.0.1"}), "is not the URL of an API server"),
@@ -323,21 +338,27 @@ async def test_in_a_pod_its_own_account_is_used_and_its_token_read_again(tmp_pat
     assert (await config.credentials.login(renew=True)).authorization == "Bearer again"
 
 
-def test_in_a_pod_the_kubernetes_package_is_not_even_imported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["pod", "kubeconfig"])
+def test_the_kubernetes_package_is_not_even_imported(tmp_path: Path, where: str) -> None:
     """It costs 20 MB and a third of a second."""
     environment = pod(tmp_path)
+    given = str(write(tmp_path / "config", kubeconfig())) if where == "kubeconfig" else None
+    unused = ("kubernetes", "httpx", "kopf", *(() if given else ("yaml",)))
     script = f"""
 import asyncio, pathlib, sys
 from image_updater.cluster import Cluster, ClusterConfig, Lease, Recorder, Watcher
 
 async def main():
+    given = {given!r}
     config = ClusterConfig.load(
-        kubeconfig=None, environment={environment!r}, service_account=pathlib.Path({str(tmp_path)!r})
+        kubeconfig=pathlib.Path(given) if given else None,
+        environment={environment!r},
+        service_account=pathlib.Path({str(tmp_path)!r}),
     )
     await (await Cluster.connect(config)).close()
 
 asyncio.run(main())
-assert not [name for name in sys.modules if name.split(".")[0] in ("kubernetes", "httpx", "yaml", "kopf")]
+assert not [name for name in sys.modules if name.split(".")[0] in {unused!r}]
 """
     subprocess.run([sys.executable, "-W", "error", "-c", script], check=True)
 
