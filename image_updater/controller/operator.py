@@ -8,6 +8,8 @@ its timers have no jitter. What it does not do is done beside it:
 - It does not tell which objects went while its watch was broken. Each of its lists is therefore followed by one of
   ours, of metadata only, and what is not in that any more is forgotten.
 - It does not tell when its first lists are through: `synced` is set when everything that our list names was seen.
+- It ends when a list or a watch is refused: our definitions were taken away, or our rights. Both come back, so that it
+  is begun anew until they do.
 """
 
 from __future__ import annotations
@@ -43,10 +45,14 @@ KOPF_GRACE = 10.0
 TLS_GRACE = 0.25
 CRD_PAUSE = 2.0
 """Seconds between looks for our kinds while they are not installed."""
+ANEW = 5.0
+"""Seconds until watching begins anew after it was refused."""
 
 
 class Operator:
-    """`await run(stop)` until `stop` is set. Raises when kopf fails in a way that it does not mend itself."""
+    """`await run(stop)` until `stop` is set. Raises when kopf fails by a fault of its own or of ours, and ClusterError
+    when it was refused and does not come to its end: only another process gets rid of it then.
+    """
 
     def __init__(
         self,
@@ -65,6 +71,8 @@ class Operator:
         self._sleep = sleep
         self._unsynced = {(kind, namespace) for kind in PLURALS for namespace in self._scopes}
         self._checks: dict[tuple[str, str | None], asyncio.Task[None]] = {}
+        self._refused = asyncio.Event()
+        """The server has refused kopf a list or a watch: it stops, but may wait for its other watches for ever."""
         self.synced = asyncio.Event()
         """Everything that there was at the start is in the cache."""
 
@@ -73,19 +81,42 @@ class Operator:
         return self._namespaces or (None,)
 
     async def run(self, stop: asyncio.Event) -> None:
-        await self._await_kinds()
+        while True:
+            await self._await_kinds()
+            try:
+                await self._run(stop)
+            except Exception as error:
+                if not _of_the_server(error):
+                    raise
+                log.warning("our objects cannot be watched: %s; watching begins anew", error)
+            if stop.is_set():
+                return
+            self._cluster.forget_discovery()
+            await self._sleep(ANEW)
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        """Raises what kopf ends with."""
+        self._refused.clear()
         watching = _Thread(self._watch, name="kopf")
         watching.start()
-        waiting = asyncio.create_task(stop.wait())
+        waiting, refused = asyncio.create_task(stop.wait()), asyncio.create_task(self._refused.wait())
         try:
-            ends: list[asyncio.Future[Any]] = [watching.ended, waiting]
+            ends: list[asyncio.Future[Any]] = [watching.ended, waiting, refused]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if refused.done() and not stop.is_set():
+                await watching.stop(KOPF_GRACE)
+                if not watching.ended.done():
+                    raise ClusterError(
+                        "our objects cannot be watched any more: the definitions are gone, or our rights",
+                        remedy="the process starts anew, and waits for them",
+                    )
             if watching.ended.done():
                 watching.ended.result()
                 if not stop.is_set():
                     raise ClusterError("watching our objects ended by itself", remedy="the process starts anew")
         finally:
             waiting.cancel()
+            refused.cancel()
             checks = list(self._checks.values())
             for check in checks:
                 check.cancel()
@@ -152,7 +183,7 @@ class Operator:
     # ------------------------------------------------------------------------------------------------- after a list
 
     def _trace(self, main: asyncio.AbstractEventLoop) -> aiohttp.TraceConfig:
-        """Hears of kopf's lists."""
+        """Hears of kopf's lists, and of what it is refused."""
         import aiohttp
 
         trace = aiohttp.TraceConfig()
@@ -166,7 +197,12 @@ class Operator:
             if kind is not None:
                 main.call_soon_threadsafe(self._listed, kind, parts[-2] if parts[-3:-2] == ["namespaces"] else None)
 
+        async def ended(_: object, __: object, params: aiohttp.TraceRequestEndParams) -> None:
+            if params.response.status in (403, 404):
+                main.call_soon_threadsafe(self._refused.set)
+
         trace.on_request_start.append(started)
+        trace.on_request_end.append(ended)
         return trace
 
     def _listed(self, kind: str, namespace: str | None) -> None:
@@ -212,16 +248,16 @@ class _Thread:
         self, run: Callable[[asyncio.Event, asyncio.AbstractEventLoop], Awaitable[None]], *, name: str
     ) -> None:
         self._run = run
-        self._name = name
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._main = asyncio.get_running_loop()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flag: asyncio.Event | None = None
         self.ended: asyncio.Future[None] = self._main.create_future()
 
     def start(self) -> None:
-        threading.Thread(target=self._thread, name=self._name, daemon=True).start()
+        self._thread.start()
 
-    def _thread(self) -> None:
+    def _work(self) -> None:
         failure: BaseException | None = None
         try:
             asyncio.run(self._inside())
@@ -232,6 +268,7 @@ class _Thread:
 
     async def _inside(self) -> None:
         self._loop, self._flag = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(_note_fault)
         await self._run(self._flag, self._main)
 
     def _end(self, failure: BaseException | None) -> None:
@@ -250,13 +287,36 @@ class _Thread:
         await asyncio.wait([self.ended], timeout=seconds)
         if self.ended.done() and not self.ended.cancelled():
             self.ended.exception()
+            await asyncio.to_thread(self._thread.join, 1.0)  # it has said so, and has nothing left to do
+
+
+def _note_fault(_: object, context: dict[str, Any]) -> None:
+    """Of a callback of kopf: one of its own fails whenever it stops a watch that has no answer yet."""
+    log.debug("kopf: %s", context.get("message"), exc_info=context.get("exception"))
+
+
+def _of_the_server(error: Exception) -> bool:
+    """Whether kopf ended because of what the API server, or the way to it, has answered."""
+    names = {f"{each.__module__}.{each.__qualname__}" for each in type(error).__mro__}
+    return not names.isdisjoint(_ANSWERS) or isinstance(error, OSError)
+
+
+_ANSWERS = frozenset(
+    {
+        "aiohttp.client_exceptions.ClientError",
+        "kopf._cogs.clients.errors.APIError",
+        "kopf._cogs.clients.watching.WatchingError",
+    }
+)
+"""By name: kopf shows none of them, and importing aiohttp is left to it."""
 
 
 def import_kopf() -> Any:
     """kopf without the Kubernetes client's models, which it imports when they are installed (350 ms, 19 MB)."""
     if "kopf" in sys.modules:
         return sys.modules["kopf"]
-    logging.getLogger("kopf").setLevel(logging.ERROR)  # each event handled, signals it was kept from
+    # Each event handled, signals it was kept from, and tracebacks of what the server refused, which we say in a line.
+    logging.getLogger("kopf").setLevel(logging.CRITICAL)
     names = ("kubernetes", "kubernetes.client", "kubernetes_asyncio", "pykube")
     kept = {name: sys.modules.get(name) for name in names}
     try:

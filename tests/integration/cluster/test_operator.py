@@ -15,6 +15,7 @@ from image_updater.api.schema import crds
 from image_updater.cluster import Cluster, ClusterConfig
 from image_updater.controller.cache import Cache
 from image_updater.controller.operator import Operator
+from tests.parts.controllers import controller
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -133,3 +134,34 @@ async def test_our_own_tasks_outlive_kopf(plane: ControlPlane, namespace: str) -
     assert not ours.done()
     ours.cancel()
     assert not [thread for thread in threading.enumerate() if thread.name == "kopf"]
+
+
+def test_definitions_that_go_and_come_back(second_plane: ControlPlane, tmp_path: Path) -> None:
+    """Not on the plane that others work on. It may end and be started again; it must not go on and see nothing."""
+    with controller(second_plane, tmp_path) as replica:
+        namespace = second_plane.namespace()
+        second_plane.apply(policy(namespace, "before"))
+        second_plane.until(lambda: status(second_plane, namespace, "before"), 60, "a status")
+        for each in crds():
+            second_plane.delete("CustomResourceDefinition", each["metadata"]["name"])
+
+        def noticed() -> bool:
+            replica.revive()
+            return "waiting (image-updater crds" in replica.log()
+
+        second_plane.until(noticed, 90, "it waits for the definitions")
+        for each in crds():
+            second_plane.apply(each)
+        second_plane.apply(policy(namespace, "after"))
+
+        def seen() -> bool:
+            replica.revive()
+            return bool(status(second_plane, namespace, "after"))
+
+        second_plane.until(seen, 90, "a status of a new object")
+        assert "fault of image-updater" not in replica.log()
+        second_plane.delete("Namespace", namespace)
+
+
+def status(plane: ControlPlane, namespace: str, name: str) -> Any:
+    return (plane.get("ImagePolicy", name, namespace) or {}).get("status")
