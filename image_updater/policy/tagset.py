@@ -15,12 +15,12 @@ _FEW = 8
 class TagSet:
     """Immutable. Make one per fetched list and hand it to every policy of the repository: the text is built once."""
 
-    __slots__ = ("_text", "_unique", "source")
+    __slots__ = ("_count", "_text", "source")
 
     def __init__(self, tags: Sequence[str]) -> None:
         self.source = tags if isinstance(tags, tuple) else tuple(tags)
         self._text: str | None = None
-        self._unique: frozenset[str] | None = None
+        self._count: int | None = None
 
     @classmethod
     def of(cls, tags: Sequence[str] | TagSet) -> TagSet:
@@ -38,20 +38,19 @@ class TagSet:
 
     @property
     def unique(self) -> frozenset[str]:
-        if self._unique is None:
-            self._unique = frozenset(self.source)
-        return self._unique
+        """Made anew each time: of a hundred tags it takes as much memory as the tags."""
+        return frozenset(self.source)
 
     def __contains__(self, tag: object) -> bool:
-        if self._unique is not None:
-            return tag in self._unique
         return isinstance(tag, str) and "\n" not in tag and f"\n{tag}\n" in self.text
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.source)
 
     def __len__(self) -> int:
-        return len(self.unique)
+        if self._count is None:
+            self._count = len(self.unique)
+        return self._count
 
     def changes(self, since: TagSet) -> tuple[list[str], list[str]]:
         """What was added and what was removed since an earlier list. Tags with a line break may be missing in both."""
