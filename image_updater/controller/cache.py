@@ -77,9 +77,9 @@ class Entry:
         return str(value) if value is not None else None
 
 
-def _same(old: Entry | None, new: Entry) -> bool:
+def _same(old: Entry, new: Entry) -> bool:
     """Whether `new` says nothing that anybody has to act on."""
-    return old is not None and (
+    return (
         old.uid,
         old.generation,
         old.labels,
@@ -125,12 +125,13 @@ class Cache:
     def observe(self, kind: str, body: Body) -> Entry | None:
         """An object as it is now. Returns its entry when that says something new."""
         self.events += 1
-        entry = read(kind, body)
-        old = self._entries[kind].get(entry.key)
-        if _same(old, entry):
-            assert old is not None
-            self._entries[kind][entry.key] = replace(old, status=entry.status, resource_version=entry.resource_version)
+        new = _unread(kind, body)
+        old = self._entries[kind].get(new.key)
+        if old is not None and _same(old, new):
+            # Its spec is the one that was read: most events are echoes of our own statuses.
+            self._entries[kind][new.key] = replace(old, status=new.status, resource_version=new.resource_version)
             return None
+        entry = _with_value(new, body)
         self._entries[kind][entry.key] = entry
         self._tell(kind, entry.key)
         return entry
@@ -204,35 +205,23 @@ _UNREADABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 def read(kind: str, body: Body) -> Entry:
     """An entry of an object as the server gives it. What is wrong with its spec is in the entry, nothing is raised."""
+    return _with_value(_unread(kind, body), body)
+
+
+def _unread(kind: str, body: Body) -> Entry:
+    """All but what its spec says."""
     metadata = body.get("metadata") or {}
-    key = ObjectKey(str(metadata.get("namespace") or "default"), str(metadata.get("name") or ""))
     annotations = {
         name: value for name, value in (metadata.get("annotations") or {}).items() if name.startswith(f"{GROUP}/")
     }
-    labels = metadata.get("labels") or {}
-    value, error = _parse(
-        kind,
-        key,
-        {
-            "apiVersion": body.get("apiVersion", API_VERSION),
-            "kind": kind,
-            "metadata": {
-                "name": key.name,
-                "namespace": key.namespace,
-                "labels": labels,
-                "annotations": annotations,
-            },
-            "spec": body.get("spec") or {},
-        },
-    )
     return Entry(
         kind=kind,
-        key=key,
+        key=ObjectKey(str(metadata.get("namespace") or "default"), str(metadata.get("name") or "")),
         uid=str(metadata.get("uid") or ""),
         generation=int(metadata.get("generation") or 0),
-        value=value,
-        error=error,
-        labels=labels,
+        value=None,
+        error=None,
+        labels=metadata.get("labels") or {},
         annotations=annotations,
         requested=annotations.get(REQUESTED),
         deleting=metadata.get("deletionTimestamp") is not None,
@@ -240,6 +229,25 @@ def read(kind: str, body: Body) -> Entry:
         status=body.get("status") or {},
         resource_version=str(metadata.get("resourceVersion") or ""),
     )
+
+
+def _with_value(entry: Entry, body: Body) -> Entry:
+    value, error = _parse(
+        entry.kind,
+        entry.key,
+        {
+            "apiVersion": body.get("apiVersion", API_VERSION),
+            "kind": entry.kind,
+            "metadata": {
+                "name": entry.key.name,
+                "namespace": entry.key.namespace,
+                "labels": entry.labels,
+                "annotations": entry.annotations,
+            },
+            "spec": body.get("spec") or {},
+        },
+    )
+    return replace(entry, value=value, error=error)
 
 
 def _parse(kind: str, key: ObjectKey, document: Body) -> tuple[Any | None, SpecError | None]:

@@ -58,6 +58,8 @@ async def test_the_echo_of_a_status_wakes_nobody_and_is_kept() -> None:
     seen = cache.subscribe(["ImagePolicy"])
     assert cache.observe("ImagePolicy", body()) is not None
     assert await seen.next() == {("ImagePolicy", WEB)}
+    first = cache.get("ImagePolicy", WEB)
+    assert first is not None
     assert cache.observe("ImagePolicy", body(status={"tagCount": 3}, metadata={"resourceVersion": "8"})) is None
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(seen.next(), 0.05)
@@ -65,6 +67,7 @@ async def test_the_echo_of_a_status_wakes_nobody_and_is_kept() -> None:
     assert entry is not None
     assert entry.status == {"tagCount": 3}
     assert entry.resource_version == "8"
+    assert entry.value is first.value, "it was read again"
 
 
 @pytest.mark.parametrize(
