@@ -18,7 +18,7 @@ from image_updater.sync.deciding import Step
 from image_updater.sync.drift import difference
 from image_updater.sync.errors import BeingDeleted, Contested
 from image_updater.sync.model import Action, Applied, Done
-from image_updater.sync.policies import Handling, forced, handling, leaves_alone, marks
+from image_updater.sync.policies import Handling, forced, handling, leaves_alone, leaves_by_itself, marks
 from image_updater.sync.takeover import let_replicas_go, take_fields_over
 from image_updater.sync.watches import Seen, entry_of, labelled, owner_of
 
@@ -37,6 +37,9 @@ _NO_VERSION: Final = "1"
 
 _ATTEMPTS: Final = 4
 """Of an object that changes between our look and our write."""
+
+SPENT: Final = "it was applied, and is deleted when it has finished"
+"""The reason of an object that is not there, and is not to be."""
 
 _DELETION: Final = 60.0
 """Seconds that an object which is made anew may take to go."""
@@ -199,6 +202,8 @@ class Application:
         """What differs is drift, since Git has not changed: mended, or told with `drift: warn`."""
         live = await self.means.read(self.resource, self.ref, metadata_only=False)
         if live is None:
+            if leaves_by_itself(self.manifest.body):
+                return self._done(Action.EQUAL, reason=SPENT, applied=self.known)  # it is not run again and again
             if self.drift is Drift.WARN:
                 return self._done(Action.DRIFTED, reason="it was deleted in the cluster", applied=self.known)
             return await self._seek()

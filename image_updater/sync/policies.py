@@ -126,6 +126,13 @@ def _target(reference: Mapping[str, Any], namespace: str) -> Ref:
     return Ref(group, kind, namespace, str(reference["name"]))
 
 
+def leaves_by_itself(body: Body) -> bool:
+    """Whether the cluster deletes it when it is done: a Job with `ttlSecondsAfterFinished`."""
+    spec = body.get("spec")
+    job = body.get("kind") == "Job" and str(body.get("apiVersion", "")).startswith("batch/")
+    return job and isinstance(spec, dict) and spec.get("ttlSecondsAfterFinished") is not None
+
+
 def without_replicas(manifest: Manifest, owners: Mapping[Ref, Ref]) -> Manifest:
     """The manifest without `spec.replicas` when something in the cluster sets it; `scaled` then says so.
 

@@ -282,6 +282,9 @@ class Waiting:
             return
         ref = Ref(*group.kind, group.namespace, name)
         gone = happened is Happened.DELETED
+        known = self._found.get(ref)
+        if gone and ref.kind == "Job" and known is not None and known.condition is Condition.CURRENT:
+            return  # it had finished
         self._put(self._judge(ref, None if gone else body))
 
     # ------------------------------------------------------------------------------------------- one by one
