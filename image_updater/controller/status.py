@@ -36,6 +36,8 @@ WRITERS: Final = 16
 """Status writes in flight."""
 RETRIES: Final = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0, 60.0)
 """Seconds before a failed write is tried again; the last one repeats."""
+TIDY: Final = 1_000
+"""Statuses kept at which those of objects that are gone are looked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +117,7 @@ class StatusWriter:
         self._locks: dict[tuple[str, ObjectKey], asyncio.Lock] = {}
         """One write at a time for each object, so that an older decision never lands after a newer one."""
         self._gate = asyncio.Semaphore(WRITERS)
+        self._tidy_at = TIDY
         self.writes = 0
 
     def write(self, entry: Entry, decision: Decision) -> None:
@@ -139,6 +142,13 @@ class StatusWriter:
 
     def _with_waiting(self, entry: Entry, decision: Decision) -> Decision:
         """With what the decision before, when it is not written yet, had to tell."""
+        # Whose status it is need not be said there.
+        own = f"{entry.kind} {entry.key}: "
+        decision = replace(
+            decision,
+            ready=replace(decision.ready, message=decision.ready.message.removeprefix(own)),
+            happened=tuple(replace(each, message=each.message.removeprefix(own)) for each in decision.happened),
+        )
         known = self._wanted.get((entry.kind, entry.key))
         if known is None or known[0] != entry.uid:
             return decision
@@ -217,6 +227,7 @@ class StatusWriter:
                 return False
             self.writes += 1
             self._written[place] = (uid, wanted)
+            self._tidy()
         ready = decision.ready
         if moved and not decision.quiet:
             self._recorder.event(
@@ -233,6 +244,16 @@ class StatusWriter:
                 message=each.message,
             )
         return True
+
+    def _tidy(self) -> None:
+        """Forget objects that are gone, now and then: names come and go for as long as the process lives."""
+        if len(self._written) < self._tidy_at:
+            return
+        for place, (uid, _) in list(self._written.items()):
+            entry = self._cache.get(*place)
+            if (entry is None or entry.uid != uid) and place not in self._tasks and not self._lock(place).locked():
+                del self._written[place], self._locks[place]
+        self._tidy_at = max(TIDY, 2 * len(self._written))
 
 
 def resource_of(kind: str) -> Resource:

@@ -10,7 +10,7 @@ import pytest
 from image_updater.cluster.errors import ClusterUnavailable
 from image_updater.controller.cache import Cache, Entry
 from image_updater.controller.status import Decision, Happening, Ready, StatusWriter, document
-from image_updater.errors import RegistryError, SecretNotFound, SpecError, Waiting
+from image_updater.errors import RegistryError, SecretNotFound, SpecError, Waiting, Where
 from tests.unit.controller.test_cache import body
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -94,6 +94,22 @@ async def test_an_object_that_is_gone_or_replaced_is_not_written() -> None:
     assert events.sent == []
 
 
+async def test_objects_that_are_gone_are_forgotten(monkeypatch: Any) -> None:
+    monkeypatch.setattr("image_updater.controller.status.TIDY", 10)
+    writer, server, _, _ = make()
+    for number in range(100):
+        entry = server.cache.observe("ImagePolicy", body(name=f"p{number}", uid=f"u{number}"))
+        assert entry is not None
+        writer.write(entry, Decision(ready=GOOD))
+        await writer.settle()
+        if number != 50:
+            server.cache.forget("ImagePolicy", entry.key)
+    kept = {key.name for _, key in writer._written}
+    assert "p50" in kept
+    assert len(kept) < 12
+    assert len(writer._locks) == len(kept)
+
+
 async def test_a_changed_message_is_written_and_is_no_transition() -> None:
     writer, server, events, entry = make()
     writer.write(entry, Decision(ready=GOOD))
@@ -165,3 +181,12 @@ def test_a_secret_that_is_missing_is_no_stall(error: SpecError, reconciling: boo
     ready = Ready.of(error)
     assert (ready.state, ready.reason) == (False, type(error).reason)
     assert (ready.reconciling, ready.stalled) == (reconciling, stalled)
+
+
+async def test_an_object_is_not_named_in_its_own_status() -> None:
+    writer, server, events, entry = make()
+    wrong = SpecError("is required", where=Where(object=f"{entry.kind} {entry.key}", field="spec.image"))
+    writer.write(entry, Decision(ready=Ready.of(wrong)))
+    await writer.settle()
+    assert {each["message"] for each in server.bodies[0]["status"]["conditions"]} == {"spec.image: is required"}
+    assert [message for _, _, message in events.sent] == ["spec.image: is required"]
