@@ -89,6 +89,46 @@ def test_a_tag_that_is_pushed_reaches_the_cluster_and_every_status_says_so(here:
         assert conditions[0]["status"] == "True"
 
 
+def test_what_happened_is_counted_and_timed(here: Place, replica: Replica) -> None:
+    """Each number of the domain moves with one tag that is pushed."""
+    names = (
+        "image_updater_tags_seen_total",
+        "image_updater_registry_requests_total",
+        "image_updater_registry_request_seconds_total",
+        "image_updater_commits_total",
+        "image_updater_change_to_commit_seconds_count",
+        "image_updater_commit_to_applied_seconds_count",
+        "image_updater_syncs_total",
+        "image_updater_sync_objects_total",
+        "image_updater_status_writes_total",
+    )
+    here.push("web", "1.0.0")
+    here.commit(web(here))
+    here.apply(here.source(), here.policy(), here.automation(), here.kustomization())
+    here.await_running("web", here.image("web", "1.0.0"))
+    here.await_ready(("ImagePolicy", "web"), ("ImageUpdateAutomation", "all"))
+    before = {name: replica.metric(name) for name in names}
+    here.push("web", "1.1.0")
+    here.await_running("web", here.image("web", "1.1.0"))
+    here.await_applied()
+
+    def counted() -> bool:
+        assert {name for name in names if replica.metric(name) <= before[name]} == set()
+        return True
+
+    until(counted, 15, "numbers that have moved")
+
+    # A person sets what is newer than anything in the registry: nothing goes down, and the chosen tag ages.
+    undeployed = replica.metric("image_updater_undeployed_tags")
+    here.commit({"apps/kustomization.yaml": web(here, "9.9.9")["apps/kustomization.yaml"]})
+    until(lambda: here.status("ImageUpdateAutomation", "all")["siteCounts"] == {"held": 1}, 60, "held")
+    until(lambda: replica.metric("image_updater_undeployed_tags") > undeployed, 60, "a tag that Git does not hold")
+    until(lambda: replica.metric("image_updater_undeployed_tag_age_seconds") > 0, 30, "its age")
+    here.push("web", "10.0.0")
+    here.await_running("web", here.image("web", "10.0.0"))
+    until(lambda: replica.metric("image_updater_undeployed_tags") == undeployed, 60, "nothing is missing any more")
+
+
 def test_nothing_is_written_and_nothing_told_while_nothing_happens(
     plane: ControlPlane, here: Place, replica: Replica
 ) -> None:
