@@ -75,7 +75,8 @@ async def template_text(automation: ImageUpdateAutomation, template: str, values
     except SpecError as exc:
         source = automation.meta.source
         where = source.where(FIELD) if source.where is not None else None
-        raise SpecError(exc.message, where=where or exc.where, remedy=exc.remedy) from exc
+        message = exc.message if where is None else exc.message.removeprefix(f"{FIELD}: ")
+        raise SpecError(message, where=where or exc.where, remedy=exc.remedy) from exc
 
 
 async def check_templates(automations: tuple[ImageUpdateAutomation, ...]) -> None:
