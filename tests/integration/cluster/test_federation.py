@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.parts.controllers import controller
+from tests.parts.controlplane import until
 from tests.parts.loops import Place, Workshop, deployment, kustomize, place
 
 if TYPE_CHECKING:
@@ -89,3 +90,45 @@ def test_where_both_may_write_there_is_one_commit_between_them(
     assert here.moves() == [(image, old, new) for old, new in itertools.pairwise(tags)]
     for each in (here, there):
         each.await_ready(("ImagePolicy", "web"), ("ImageUpdateAutomation", "all"), ("GitRepository", "fleet"))
+
+
+def test_policies_of_two_clusters_that_fight_over_one_line_stop_and_say_so(
+    here: Place, there: Place, replicas: tuple[Replica, Replica]
+) -> None:
+    """Each may go down, and each wants what the other one has just replaced."""
+    here.push("web", "1.0.0", "1.1.0", "2.0.0")
+    here.commit(fleet(here, "1.0.0"))
+    image = here.image("web")
+    here.apply(
+        here.source(),
+        here.policy("old", image=image, allowDowngrade=True, policy={"semver": {"range": "^1"}}),
+        here.automation(),
+    )
+    until(lambda: here.moves() == [(image, "1.0.0", "1.1.0")], 60, "the one's move")
+    there.apply(
+        there.source(),
+        there.policy("new", image=image, allowDowngrade=True, policy={"semver": {"range": "^2"}}),
+        there.automation(),
+    )
+    until(lambda: here.moves()[1:] == [(image, "1.1.0", "2.0.0")], 60, "the other one's move")
+
+    def told() -> bool:
+        sites = here.status("ImageUpdateAutomation", "all").get("sites") or []
+        assert len(sites) == 1, sites
+        site = sites[0]
+        assert site["state"] == "refused", site
+        assert f"policy {there.namespace}/new" in site["reason"], site
+        assert "let only one policy claim it" in site["reason"], site
+        return True
+
+    until(told, 60, "who gives way says to whom")
+    reasons = [each["reason"] for each in here.events("ImageUpdateAutomation", "all")]
+    assert "SitesRefused" in reasons
+    assert [new for _, _, new in here.moves()] == ["1.1.0", "2.0.0"]
+    # The next one of its own is a new proposal; the other one then holds still in turn.
+    here.push("web", "1.2.0")
+    until(lambda: [new for _, _, new in here.moves()] == ["1.1.0", "2.0.0", "1.2.0"], 60, "a newer tag goes on")
+    until(
+        lambda: there.status("ImageUpdateAutomation", "all").get("siteCounts") == {"refused": 1}, 60, "and no further"
+    )
+    assert [new for _, _, new in here.moves()] == ["1.1.0", "2.0.0", "1.2.0"]
