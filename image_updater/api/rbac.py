@@ -54,7 +54,7 @@ _ALL: Final = frozenset(Role)
 _UPDATE: Final = frozenset({Role.UPDATE})
 _SYNC: Final = frozenset({Role.SYNC})
 _BOTH: Final = frozenset({Role.UPDATE, Role.SYNC})
-_DRIFT: Final = "watches (of metadata alone) tell when something that was applied moves, and when it has become healthy"
+_DRIFT: Final = "watches tell when something that was applied moves (metadata alone), and when it has become healthy"
 _OURS: Final = tuple(kind.plural for kind in KINDS.values())
 
 

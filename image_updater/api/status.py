@@ -265,7 +265,7 @@ POLICY_STATUS: Final = Record(
                 ),
                 20,
             ),
-            "tags whose rollout was healthy, newest first",
+            "tags whose rollout was healthy, newest first: nothing fills it yet",
         ),
         At("tagCount", Count(), "tags of the image when the last decision was made"),
         At(
@@ -280,7 +280,7 @@ POLICY_STATUS: Final = Record(
                     At("until", Moment(), "until when"),
                 )
             ),
-            "why the chosen tag is not written",
+            "why the chosen tag is not written: nothing fills it yet",
         ),
     )
 )
@@ -349,7 +349,7 @@ AUTOMATION_STATUS: Final = Record(
             ),
             "policies that come from annotations on workloads in Git",
         ),
-        At("pullRequest", Words(), "address of the open pull request"),
+        At("pullRequest", Words(), "address of the open pull request: nothing fills it yet"),
     )
 )
 
