@@ -411,12 +411,13 @@ def reference(doc: str, *, fields: tuple[Field, ...] = ()) -> Struct:
 # ------------------------------------------------------------------------------------------- names (RFC 1123)
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?\Z")
+_PART = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?\Z")
 _QUALIFIED = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 
 
 def check_name(text: str) -> str | None:
-    """A DNS subdomain (RFC 1123): how Kubernetes names objects."""
-    if len(text) <= 253 and all(_LABEL.match(part) for part in text.split(".")):
+    """A DNS subdomain (RFC 1123): how Kubernetes names objects. Only the whole has a limit there, not its parts."""
+    if len(text) <= 253 and all(_PART.match(part) for part in text.split(".")):
         return None
     return f"{text[:80]!r} is not a name: lower case letters, digits, '-' and '.', at most 253 characters"
 
