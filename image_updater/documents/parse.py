@@ -24,6 +24,8 @@ _SPACE = re.compile(r"(?:[ \t]+|\r\n|\r|\n|(?<=[ \t\r\n])#[^\r\n]*)*")
 _BREAK = re.compile(r"\r\n|\r|\n")
 _BOM = "\ufeff"
 
+_OPENED = ("while scanning a quoted scalar", "while parsing a flow sequence", "while parsing a flow mapping")
+
 
 def decode(data: bytes, *, file: str | None = None) -> str:
     """Bytes of a file to text; a byte order mark stays as `\\ufeff`. Raises DocumentError: too large, not UTF-8."""
@@ -70,13 +72,23 @@ def parse_events(text: str) -> Iterator[Any]:
     return yaml.parse(text, Loader=yaml.CSafeLoader)
 
 
+def place_of(exc: yaml.MarkedYAMLError) -> tuple[int | None, str]:
+    """The line of an error (1-based), and its words. A quote or bracket that nothing closes is wrong where it opens:
+    the parser sees it only where the text ends.
+    """
+    opened = exc.context in _OPENED and exc.context_mark is not None
+    mark = exc.context_mark if opened else exc.problem_mark or exc.context_mark
+    words = str(exc.problem or exc.context or "invalid YAML")
+    if opened:
+        words += f" {exc.context} that begins here"
+    return mark.line + 1 if mark is not None else None, words
+
+
 def _translate(exc: yaml.YAMLError, text: str, file: str | None) -> DocumentError:
     line = None
     problem = str(exc).splitlines()[0] if str(exc) else "invalid YAML"
     if isinstance(exc, yaml.MarkedYAMLError):
-        mark = exc.problem_mark or exc.context_mark
-        line = mark.line + 1 if mark is not None else None
-        problem = exc.problem or exc.context or problem
+        line, problem = place_of(exc)
     elif isinstance(exc, yaml.reader.ReaderError):
         character = chr(exc.character) if isinstance(exc.character, int) else str(exc.character)
         line = text.count("\n", 0, max(text.find(character), 0)) + 1

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 import yaml
 
+from image_updater.documents.parse import place_of
 from image_updater.errors import DocumentError, Where
 
 MAX_DEPTH: Final = 500
@@ -283,9 +284,7 @@ def _translate(exc: yaml.YAMLError, data: bytes, file: str | None) -> DocumentEr
     line = None
     problem = str(exc).splitlines()[0] if str(exc) else "invalid YAML"
     if isinstance(exc, yaml.MarkedYAMLError):
-        mark = exc.problem_mark or exc.context_mark
-        line = mark.line + 1 if mark is not None else None
-        problem = exc.problem or exc.context or problem
+        line, problem = place_of(exc)
     elif isinstance(exc, yaml.reader.ReaderError):
         line = data.count(b"\n", 0, exc.position) + 1
         problem = exc.reason

@@ -196,7 +196,7 @@ def test_bytes_that_are_no_text_are_refused(data: bytes, words: str) -> None:
         ("a: 1\nb: \x00\n", None),
         ("a: b: c\n", 1),
         ("a: 1\n{{ if .Values.x }}\nb: 1\n", 3),
-        ("a: 'x\n", 2),
+        ("a: 'x\nb: 1\n", 1),
         ("a: *b\n", 1),
         ("a: &a [*a]\n", 1),
         ("a:\n\tb: c\n", 2),

@@ -505,4 +505,4 @@ def test_an_unreferenced_kustomization_that_is_a_template_is_no_mistake() -> Non
 def test_an_unreferenced_kustomization_that_is_broken_is_a_problem() -> None:
     answer = run({"app/kustomization.yaml": "resources: [pod.yaml\n"})
 
-    assert [(problem.file, problem.line) for problem in answer.problems] == [("app/kustomization.yaml", 2)]
+    assert [(problem.file, problem.line) for problem in answer.problems] == [("app/kustomization.yaml", 1)]
