@@ -46,6 +46,8 @@ _SECRET = re.compile(
 )
 _VALUE = re.compile(r"((?:Invalid|Unsupported|Duplicate) value: )(.*): ([^:\n]+)$", re.DOTALL)
 _TYPED = re.compile(r"^failed to create typed (?:patch|live) object \([^)]*\): (?:errors:)?\s*(.*)$", re.DOTALL)
+_GO_VALUE = re.compile(r"&value\.\w+\{Value:([^}\n]*)\}")
+"""How a server prints a number or a boolean that should be a string."""
 _LINE = re.compile(r"^\.?(\S+?): (.*)$")
 _STRICT = re.compile(r"(?:unknown|duplicate) field \"([^\"]+)\"")
 _WRITTEN_WRONG = (
@@ -143,6 +145,7 @@ def _words(code: int, status: Body, text: bytes, subject: Subject) -> str:
         plain = text.decode("utf-8", "replace").strip()
         words = plain if plain and len(plain) < 200 and "<" not in plain else ""
     words = _hidden(words, subject) if words else f"it answers {code}"
+    words = _GO_VALUE.sub(r"\1", words)
     words = "".join(each if each.isprintable() or each == "\n" else " " for each in words)
     return words if len(words) <= MAX_WORDS else words[:MAX_WORDS] + "…"
 

@@ -74,6 +74,12 @@ TYPED = "failed to create typed patch object (apps/web; apps/v1, Kind=Deployment
         (405, "the server does not allow this method", ClusterError, "does not allow"),
         (413, "Request entity too large: limit is 3145728", InvalidObject, "limit is 3145728"),
         (500, TYPED + ".dota: field not declared in schema", InvalidObject, "apps/web: dota: field not declared"),
+        (
+            500,
+            TYPED + ".data.port: expected string, got &value.valueUnstructured{Value:80}",
+            InvalidObject,
+            "data.port: expected string, got 80",
+        ),
         (500, TYPED + "errors:\n  .a: x\n  .b.c: y", InvalidObject, "apps/web: a: x; b.c: y"),
         (400, 'strict decoding error: unknown field "spec.foo"', InvalidObject, "apps/web: spec.foo: strict decoding"),
         (400, "the body is no JSON", InvalidObject, "the body is no JSON"),
