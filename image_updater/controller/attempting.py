@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import Kustomization, ObjectKey
@@ -24,6 +25,7 @@ from image_updater.controller.outcomes import (
     judged,
     progressing,
     report_fields,
+    short,
     standing,
 )
 from image_updater.controller.sources import suspended
@@ -200,7 +202,8 @@ class Attempting:
         unread = newest is None and not state.owned
         if not unread and (newest is None or state.revision is None or newest.commit != state.revision.commit):
             return "is not at the newest revision of its source"
-        ready = standing(status)
+        # Status is written behind what it was told.
+        ready = state.ready if worked and state.ready is not None else standing(status)
         settled = state.settled if worked else status.get("lastAppliedContent")
         if (not unread and settled != state.content) or (not worked and (ready is None or ready.state is not True)):
             reason = ready.reason if ready is not None else "Progressing"
@@ -242,7 +245,9 @@ class Attempting:
             self._metrics.syncs["failed"] += 1
             ready = failed(str(revision), report, (manifest.ref for manifest in synced.manifests))
             fields = {"lastAttemptedRevision": str(revision), **report_fields(report.done)}
+            stands = standing(before)
             await self._tell(state, entry, ready, fields, synced)
+            self._retell(state, stands, ready)
             self._failed(state, kustomization, report.errors[0], lasting=False)
             return
         self._metrics.syncs["applied" if report.changed else "unchanged"] += 1
@@ -277,7 +282,7 @@ class Attempting:
         """An Event for what was changed, unless the transition of Ready tells it."""
         if not synced.report.changed or state.ready is None or state.ready.state is not True:
             return ()
-        return (Happening(reason=APPLIED, message=f"{revision}: {changes(synced.report.done)}"),)
+        return (Happening(reason=APPLIED, message=f"{short(revision)}: {changes(synced.report.done)}"),)
 
     def _count_corrections(self, state: State, synced: Synced) -> None:
         """The content is what it was: whatever was written now, somebody else had changed."""
@@ -326,7 +331,9 @@ class Attempting:
             done, _ = await asyncio.wait({task}, timeout=PATIENCE)
             failing = state.ready is not None and state.ready.state is False and not synced.report.changed
             if not done and not stop.is_set() and not failing:
-                ready = progressing(f"{revision} is applied; waiting for {count(len(refs), 'object')} to be ready")
+                ready = progressing(
+                    f"{short(revision)} is applied; waiting for {count(len(refs), 'object')} to be ready"
+                )
                 await self._tell(state, entry, ready, fields, synced, happened)
                 happened = ()
             healths = await task
@@ -363,6 +370,13 @@ class Attempting:
         await self._kustomizing.tell(state, entry, ready, fields, lines=lines, happened=happened, handled=True)
         state.ready, state.generation = ready, entry.generation
 
+    def _retell(self, state: State, before: Ready | None, now: Ready) -> None:
+        """Those that wait for it say why it is not ready: another reason is looked at."""
+        if before is None or before.reason != now.reason:
+            for other in self._states.values():
+                if state.key in other.waits_for and other.owned:
+                    self._alarm(other, 0.0)
+
     def _succeeded(self, state: State, kustomization: Kustomization) -> None:
         state.failures = 0
         state.settled = state.applied if state.ready is not None and state.ready.state else None
@@ -394,6 +408,8 @@ class Attempting:
         if lasting and state.revision is not None and state.tried == state.content:
             fields["lastAttemptedRevision"] = str(state.revision)
         ready = Ready.of(error)
+        if isinstance(error, SourceNotFound):
+            ready = replace(ready, waits=False)  # it comes by itself only at the start, where no Event is made
         stands = standing(before)
         if (
             isinstance(error, SourceNotReady)
@@ -419,6 +435,7 @@ class Attempting:
         )
         state.untold = soon and not same
         state.ready, state.generation, state.settled = ready, entry.generation, None
+        self._retell(state, stands, ready)
         kustomization = entry.value
         if isinstance(kustomization, Kustomization):
             await self._planning.note_unbuilt(state, kustomization)

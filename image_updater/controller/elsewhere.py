@@ -140,7 +140,7 @@ def mentions(
     joined = b"\n".join(files)
     words = {word.decode() for word in _WORD.findall(joined)}
     inflates = any(word in joined for word in _INFLATES)
-    affixes = {prefix, suffix, *(found.decode() for found in _AFFIX.findall(joined))} - {""}
+    affixes = ({prefix, suffix} | affixes_of(joined)) - {""}
 
     def means(ref: Ref) -> bool:
         if target is not None:
@@ -153,12 +153,17 @@ def mentions(
         generated = ref.kind in _GENERATED and b"enerator" in joined
         if not generated and not any(kind in words for kind in (ref.kind, f"{ref.kind}List")):
             return False
-        return not words.isdisjoint(_readings(ref.name, affixes))
+        return not words.isdisjoint(readings(ref.name, affixes))
 
     return means
 
 
-def _readings(name: str, affixes: Iterable[str]) -> set[str]:
+def affixes_of(text: bytes) -> frozenset[str]:
+    """What these files put around names."""
+    return frozenset(found.decode() for found in _AFFIX.findall(text))
+
+
+def readings(name: str, affixes: Iterable[str]) -> set[str]:
     """The name, and what it may have been in the files."""
     found, left = {name}, [name]
     while left and len(found) < _NAMES:

@@ -16,10 +16,12 @@ from image_updater.api.status import status_fields
 from image_updater.cluster.errors import KindUnknown
 from image_updater.cluster.model import Ref
 from image_updater.controller.finalizing import prunes_on_deletion, set_finalizer
-from image_updater.controller.outcomes import progressing, standing
+from image_updater.controller.outcomes import progressing, short, standing
+from image_updater.controller.places import place
 from image_updater.controller.remoteclusters import target_name
 from image_updater.controller.status import Decision
 from image_updater.errors import ImageUpdaterError, SpecError, Where
+from image_updater.sync.applying import SPENT
 from image_updater.sync.manifests import prepare
 from image_updater.sync.model import MANAGER, SyncRequest
 
@@ -122,11 +124,14 @@ class Kustomizing:
             before = self._context.status.current(entry)
             ready = standing(before)
             if ready is None or before.get("observedGeneration") != entry.generation:
-                ready = progressing(f"{revision} is being applied")
+                ready = progressing(f"{short(revision)} is being applied")
             fields = {"lastAttemptedRevision": revision}
             await self.tell(state, entry, ready, fields, lines=tuple(lines), quiet=True)
 
         report = await syncer.sync(request, save_inventory=save_inventory, preempted=lambda: state.newer)
+        if report.errors:
+            affixes = (kustomization.name_prefix or "", kustomization.name_suffix or "")
+            await asyncio.to_thread(place, report, manifests, plan.tree, plan.root, affixes)
         if dict(report.known) != state.known:
             state.known = dict(report.known)
             await asyncio.to_thread(self._remembering.save, memory, state.known)
@@ -208,10 +213,11 @@ class Kustomizing:
         return found
 
     async def checked(self, kustomization: Kustomization, synced: Synced) -> list[Ref]:
-        """The objects whose health is waited for: not its own, which would wait for itself. Raises SpecError for a
-        health check that names no kind.
+        """The objects whose health is waited for: not its own, which would wait for itself, and none that has gone by
+        itself. Raises SpecError for a health check that names no kind.
         """
-        refs = [manifest.ref for manifest in synced.manifests] if kustomization.wait else []
+        spent = {done.ref for done in synced.report.done if done.reason == SPENT}
+        refs = [m.ref for m in synced.manifests if m.ref not in spent] if kustomization.wait else []
         for number, check in enumerate(kustomization.health_checks):
             namespace = check.namespace or kustomization.key.namespace
             groups = (check.api_version.rpartition("/")[0],) if check.api_version is not None else _GROUPS

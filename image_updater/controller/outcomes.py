@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.controller.status import Ready
@@ -22,14 +24,15 @@ UNHEALTHY: Final = "HealthCheckFailed"
 APPLY_FAILED: Final = "ApplyFailed"
 PRUNE_FAILED: Final = "PruneFailed"
 _CHANGES: Final = (Action.CREATED, Action.CONFIGURED, Action.RECREATED, Action.PRUNED, Action.ORPHANED)
+_HASH: Final = re.compile(r"(sha1:[0-9a-f]{12})[0-9a-f]+\Z")
 _SHOWN: Final = 3
-"""Errors, or objects, that a message names; the rest is counted."""
+"""Objects that a message names; the rest is counted."""
 _LISTED: Final = 50
 
 
 def applied(revision: str, objects: int, report: SyncReport) -> Ready:
     """Everything is as Git says, or left to somebody on purpose."""
-    message = f"{revision} is applied: {count(objects, 'object')}"
+    message = f"{short(revision)} is applied: {count(objects, 'object')}"
     drifted = [done.ref for done in report.done if done.action is Action.DRIFTED]
     skipped = [done.ref for done in report.done if done.action is Action.SKIPPED]
     if drifted:
@@ -52,11 +55,17 @@ def failed(revision: str, report: SyncReport, wanted: Iterable[Ref]) -> Ready:
     reasons = {error.reason for error in report.errors}
     reason = PRUNE_FAILED if pruning else reasons.pop() if len(reasons) == 1 else APPLY_FAILED
     texts = list(dict.fromkeys(str(error) for error in report.errors))
-    message = "; ".join(texts[:_SHOWN])
-    if len(texts) > _SHOWN:
-        message += f"; and {len(texts) - _SHOWN} more"
+    message = texts[0]
+    if len(texts) > 1:
+        message += f"; and {len(texts) - 1:,} more: see status.failed"
     stalled = all(isinstance(error, Terminal) for error in report.errors)
-    return Ready(state=False, reason=reason, message=f"{revision}: {message}", stalled=stalled, reconciling=not stalled)
+    message = f"{short(revision)}: {message}"
+    return Ready(state=False, reason=reason, message=message, stalled=stalled, reconciling=not stalled)
+
+
+def short(revision: str) -> str:
+    """For sentences: `main@sha1:0123456789ab`. Fields of status have all of it."""
+    return _HASH.sub(r"\1", revision)
 
 
 def progressing(message: str) -> Ready:
@@ -73,7 +82,7 @@ def judged(good: Ready, revision: str, healths: Sequence[Health], seconds: float
     words = [f"{each.ref}: {each.message or each.condition}" for each in shown[:_SHOWN]]
     more = f"; and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     lead = "not healthy" if failed else f"not healthy after {seconds:g} s"
-    message = f"{revision} is applied, {lead}: {'; '.join(words)}{more}"
+    message = f"{short(revision)} is applied, {lead}: {'; '.join(words)}{more}"
     return Ready(state=False, reason=UNHEALTHY, message=message, reconciling=True)
 
 
@@ -108,7 +117,8 @@ def report_fields(done: Iterable[Done]) -> dict[str, Any]:
             drift.append({"id": object_id(each.ref), "fields": list(each.fields)})
         elif each.action is Action.FAILED:
             reason = each.error.message if each.error is not None else each.reason
-            broken.append({"id": object_id(each.ref), "reason": reason})
+            where = replace(each.error.where, object=None) if each.error is not None else ""
+            broken.append({"id": object_id(each.ref), "reason": f"{where}: {reason}" if str(where) else reason})
     return {"drift": drift[:_LISTED] or None, "failed": broken[:_LISTED] or None}
 
 

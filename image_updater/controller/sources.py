@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from image_updater.api.model import GitRepository, ObjectKey
 from image_updater.api.status import status_fields
 from image_updater.controller.fetching import Fetch, FetchKey, Revision, fetch_key
+from image_updater.controller.outcomes import short
 from image_updater.controller.status import Decision, Ready
 from image_updater.errors import ImageUpdaterError, SecretNotFound, SpecError, Transient, Where
 from image_updater.git import access_for, keys_from_secret, urls
@@ -439,10 +440,12 @@ class Sources:
 def _ready(source: _Source, revision: str | None, before: Mapping[str, Any]) -> Ready:
     repository = source.entry.value
     if isinstance(repository, GitRepository) and repository.suspend:
-        return suspended(before, f"nothing is fetched; {revision} stays in use" if revision else "nothing is fetched")
+        return suspended(
+            before, f"nothing is fetched; {short(revision)} stays in use" if revision else "nothing is fetched"
+        )
     if source.error is not None:
         return Ready.of(source.error)
-    return Ready(state=True, reason="Succeeded", message=f"{revision} is fetched" if revision else "fetched")
+    return Ready(state=True, reason="Succeeded", message=f"{short(revision)} is fetched" if revision else "fetched")
 
 
 def suspended(before: Mapping[str, Any], message: str) -> Ready:

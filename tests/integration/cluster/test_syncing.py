@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tests.parts.controllers import Replica
     from tests.parts.controlplane import ControlPlane, Object
 
+PLAIN = {"sourceRef": {"name": "fleet"}, "path": "plain", "interval": "10s", "prune": True}
 APPS = {"apps/kustomization.yaml": kustomize("a.yaml"), "apps/a.yaml": config("a", x="1")}
 
 
@@ -123,7 +124,7 @@ def test_who_waits_for_itself_is_told_so_and_who_waits_is_woken(here: Place, rep
     assert way in here.condition("Kustomization", "apps")["message"]
     here.apply(here.kustomization("c", path="c", dependsOn=[{"name": "later"}], interval="1h"))
     here.await_condition(
-        "Kustomization", "c", status="False", reason="DependencyNotReady", contains="later: it does not exist"
+        "Kustomization", "c", status="False", reason="DependencyNotReady", contains="later, which does not exist"
     )
     here.apply(here.kustomization("later", path="apps", interval="1h", targetNamespace=namespace, namePrefix="later-"))
     for name in ("later", "c", "b", "apps"):
@@ -246,6 +247,29 @@ def test_unsigned_commits_are_not_used_where_signatures_are_asked_for(here: Plac
     here.apply(here.source())
     here.plane.patch(f"GitRepository.{GROUP}", "fleet", here.namespace, {"spec": {"verify": None}})
     here.await_applied()
+
+
+def test_what_the_server_refuses_says_file_and_line(here: Place, replica: Replica) -> None:
+    """Of plain files, and of what Kustomize builds: there of the file that the field comes from."""
+    number = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {}\ndata:\n  port: 80\n"
+    here.commit(
+        {
+            "plain/a.yaml": f"# two\n---\n{number.format('first')}---\n{number.format('second')}",
+            "base/kustomization.yaml": kustomize("web.yaml"),
+            "base/web.yaml": deployment("web", image="web:1"),
+            "built/kustomization.yaml": kustomize("../base") + "nameSuffix: -x\npatches:\n  - path: scale.yaml\n",
+            "built/scale.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  replicas: -1\n",
+        }
+    )
+    here.apply(here.source(), here.object("Kustomization", "plain", **PLAIN), here.kustomization("built", path="built"))
+    plain = here.await_condition("Kustomization", "plain", status="False", reason="InvalidObject")
+    assert f"plain/a.yaml:8: ConfigMap {here.namespace}/first: data.port: " in plain["message"]
+    places = [each["reason"].partition(": ")[0] for each in here.status("Kustomization", "plain")["failed"]]
+    assert places == ["plain/a.yaml:8", "plain/a.yaml:15"]
+    built = here.await_condition("Kustomization", "built", status="False", reason="InvalidObject")
+    assert f"built/scale.yaml:6: Deployment.apps {here.namespace}/web-x: " in built["message"]
+    (failed,) = here.status("Kustomization", "built")["failed"]
+    assert failed["reason"].startswith("built/scale.yaml:6: spec.replicas: ")
 
 
 # ------------------------------------------------------------------------------------------------- deletion

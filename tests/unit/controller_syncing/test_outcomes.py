@@ -9,7 +9,7 @@ from image_updater.cluster.model import Ref
 from image_updater.controller import outcomes
 from image_updater.controller.dependencies import DependencyNotReady
 from image_updater.controller.status import Ready
-from image_updater.errors import ImageUpdaterError, SpecError
+from image_updater.errors import ImageUpdaterError, SpecError, Where
 from image_updater.sync.model import Action, Condition, Done, Health, SyncReport
 
 REVISION = "main@sha1:1234"
@@ -74,7 +74,19 @@ def test_a_failure_is_called_by_its_own_reason(done: list[Done], reason: str, st
 
 def test_many_failures_are_counted() -> None:
     ready = outcomes.failed(REVISION, report(*(broken(ref, Forbidden(f"no {ref.name}")) for ref in REFS)), REFS)
-    assert ready.message == "main@sha1:1234: no web0; no web1; no web2; and 2 more"
+    assert ready.message == "main@sha1:1234: no web0; and 4 more: see status.failed"
+
+
+def test_sentences_have_short_revisions() -> None:
+    assert outcomes.short("main@sha1:0123456789abcdef0123456789abcdef01234567") == "main@sha1:0123456789ab"
+    assert outcomes.short("sha1:0123456789abcdef0123456789abcdef01234567") == "sha1:0123456789ab"
+    assert outcomes.short(REVISION) == REVISION
+
+
+def test_what_failed_says_its_place_and_field() -> None:
+    where = Where(file="apps/a.yaml", line=7, object=str(REFS[0]), field="data.port")
+    fields = outcomes.report_fields([broken(REFS[0], InvalidObject("expected string", where=where))])
+    assert [each["reason"] for each in fields["failed"]] == ["apps/a.yaml:7: data.port: expected string"]
 
 
 def test_who_waits_is_not_stalled() -> None:
