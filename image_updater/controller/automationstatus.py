@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from image_updater.pipeline.report import AutomationReport, SiteReport
 
 SITES: Final = 100
+POLICIES: Final = 100
 _ORDER: Final = (
     State.CONFLICT,
     State.REFUSED,
@@ -58,10 +59,12 @@ def after_run(
     happened: list[Happening] = []
     made = dict(before)
     if report.error is None or report.sites:
-        made |= _found(report, before, answers, names)
+        # What status does not name, it cannot be known by the next time: no Event tells of that.
+        sites, policies = _worst(report.sites), _failed_first(report.implicit, answers)
+        made |= _found(report, sites, policies, before, answers, names)
         if report.error is None:
-            happened += _refusals(report.sites, before)
-        happened += _failures(report.implicit, answers, before)
+            happened += _refusals(sites, before)
+        happened += _failures(policies, answers, before)
     commit = report.commit
     if commit is not None and commit.stood:
         made["lastPushCommit"] = commit.commit
@@ -88,19 +91,39 @@ def after_failure(error: ImageUpdaterError, before: Mapping[str, Any]) -> Said:
     return Said(fields=dict(before), ready=failed(error))
 
 
+def _worst(sites: Iterable[SiteReport]) -> Sequence[SiteReport]:
+    """What status names of the sites that are not current."""
+    rest = [site for site in sites if _settled(site) in _ORDER]
+    rest.sort(key=lambda site: _ORDER.index(site.state))
+    return rest[:SITES]
+
+
+def _failed_first(policies: Iterable[ImagePolicy], answers: Mapping[str, Outcome]) -> Sequence[ImagePolicy]:
+    """What status names of the policies of annotations."""
+
+    def fails(policy: ImagePolicy) -> bool:
+        answer = answers.get(policy_name(policy))
+        return answer is not None and answer.error is not None
+
+    return sorted(policies, key=lambda policy: not fails(policy))[:POLICIES]
+
+
 def _found(
-    report: AutomationReport, before: Mapping[str, Any], answers: Mapping[str, Outcome], names: Mapping[str, str]
+    report: AutomationReport,
+    sites: Sequence[SiteReport],
+    policies: Sequence[ImagePolicy],
+    before: Mapping[str, Any],
+    answers: Mapping[str, Outcome],
+    names: Mapping[str, str],
 ) -> dict[str, Any]:
     known = _known_policies(before)
     old = {(each.get("file"), each.get("field"), each.get("policy")): each for each in before.get("sites") or ()}
     counts = Counter(_settled(site).value for site in report.sites)
     if report.unmanaged:
         counts[State.UNMANAGED.value] = report.unmanaged
-    rest = [site for site in report.sites if _settled(site) in _ORDER]
-    rest.sort(key=lambda site: _ORDER.index(site.state))
     return {
         "siteCounts": dict(counts),
-        "sites": [_site(site, answers, names, old) for site in rest[:SITES]] or None,
+        "sites": [_site(site, answers, names, old) for site in sites] or None,
         "problems": [
             {"file": each.file, "line": each.line, "reason": each.reason}
             for each in report.problems
@@ -108,7 +131,7 @@ def _found(
         ]
         or None,
         "policies": [
-            _policy(policy, answers.get(policy_name(policy)), known.get(policy.key.name)) for policy in report.implicit
+            _policy(policy, answers.get(policy_name(policy)), known.get(policy.key.name)) for policy in policies
         ]
         or None,
     }

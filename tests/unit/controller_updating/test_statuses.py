@@ -178,6 +178,29 @@ def test_what_needs_a_person_comes_first_and_the_rest_is_counted() -> None:
     assert [each.message for each in said.happened] == ["r0.yaml:1: no (and 2 more)"]
 
 
+def test_more_than_status_can_name_is_told_once_all_the_same() -> None:
+    sites = tuple(site(State.REFUSED, f"r{number}", "no") for number in range(150))
+    implicit = tuple(
+        model_policy(name=f"annotation:{IMAGE}:p{number}", found_by=ObjectKey("default", "a")) for number in range(150)
+    )
+    report = AutomationReport(sites=sites, implicit=implicit, revision="a" * 40)
+    answers = {
+        f"annotation:{IMAGE}:p{number} (default/a)": outcome(
+            "1.0.0", error=RateLimited("at 11:00") if number >= 120 else None
+        )
+        for number in range(150)
+    }
+
+    def said(before: dict[str, Any]) -> automationstatus.Said:
+        return automationstatus.after_run(report, before, branch="main", answers=answers, now=NOW)
+
+    first = said({})
+    assert len(first.happened) == 1 + 30
+    assert (len(first.fields["sites"]), len(first.fields["policies"])) == (100, 100)
+    again = said(dict(first.fields))
+    assert (again.fields, again.happened) == (first.fields, ())
+
+
 def test_a_failed_push_is_told_once_by_ready_alone() -> None:
     error = AuthenticationFailed("the server says no")
     report = AutomationReport(sites=(site(State.REFUSED, reason=error.message),), revision="a" * 40, error=error)
