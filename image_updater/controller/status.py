@@ -17,7 +17,7 @@ from image_updater.api.model import API_VERSION
 from image_updater.cluster.errors import Conflict, ObjectNotFound
 from image_updater.cluster.model import Resource
 from image_updater.controller.cache import PLURALS
-from image_updater.errors import ImageUpdaterError, SecretNotFound, Terminal, Transient, Waiting
+from image_updater.errors import ImageUpdaterError, SecretNotFound, Terminal, Waiting
 from image_updater.sync.model import MANAGER
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class StatusWriter:
             except ImageUpdaterError as error:
                 assert wanted is not None
                 self._wanted.setdefault(place, wanted)
-                if failures == 0 or not isinstance(error, Transient):
+                if failures == 0:
                     log.warning("%s %s: the status cannot be written: %s", place[0], place[1], error)
                 await asyncio.sleep(RETRIES[min(failures, len(RETRIES) - 1)])
                 failures += 1

@@ -74,6 +74,8 @@ class Runs:
         self._wake = wake
         self._pulls = pulls
         self.undeployed = Undeployed(clock)
+        self._logged: dict[str, frozenset[tuple[str, str]]] = {}
+        """By branch the failures of its last run: the log has them once, until they change."""
         self.stopping = False
 
     def dirty(self, branch: Branch, *, routine: bool = False) -> None:
@@ -98,6 +100,7 @@ class Runs:
 
     def drop(self, branch: Branch) -> None:
         """The branch is no more: what runs for it ends by itself."""
+        self._logged.pop(branch.key, None)
         branch.wake.set()
         self._looks.drop(branch.key)
         self.undeployed.drop(branch.key)
@@ -162,7 +165,10 @@ class Runs:
             )
         except ImageUpdaterError as error:
             fault = error
-            log.error("%s: %s", branch.repository.key, error)  # noqa: TRY400 - a fault of the input or the network
+            said = frozenset({(str(branch.repository.key), str(error))})
+            if self._logged.get(branch.key) != said:
+                log.error("%s: %s", branch.repository.key, error)  # noqa: TRY400 - a fault of the input or the network
+            self._logged[branch.key] = said
         except Exception as error:
             fault = ImageUpdaterError(f"unexpected fault: {type(error).__name__}", remedy="the log has the traceback")
             log.exception("%s: unexpected fault while updating", branch.repository.key)
@@ -200,8 +206,11 @@ class Runs:
         failures = [failure for failure in report.failures if failure.subject not in waiting]
         # A policy's own failure was logged by its check; what is left is Git's.
         ours = [failure for failure in failures if failure.subject not in answers]
+        known = self._logged.get(branch.key, frozenset())
         for failure in ours:
-            log.error("%s: %s", failure.subject, failure.message, extra={"reason": failure.reason})
+            if (failure.subject, failure.message) not in known:
+                log.error("%s: %s", failure.subject, failure.message, extra={"reason": failure.reason})
+        self._logged[branch.key] = frozenset((failure.subject, failure.message) for failure in ours)
         if ours:
             self.undeployed.failed(branch.key, branch.names, answers)
         else:
