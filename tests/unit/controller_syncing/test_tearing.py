@@ -46,6 +46,7 @@ class World:
         self.deleted_at = (NOW - timedelta(seconds=since)).isoformat().replace("+00:00", "Z")
         self.answer = answer
         self.namespace_goes = namespace_goes
+        self.may_read_namespaces = True
         self.patches: list[Any] = []
         self.happened: list[Any] = []
         self.told: list[Any] = []
@@ -56,6 +57,8 @@ class World:
 
     # the cluster
     async def get(self, resource: Any, name: str, namespace: str | None = None, **_: Any) -> dict[str, Any]:
+        if resource.kind == "Namespace" and not self.may_read_namespaces:
+            raise Forbidden("namespaces")
         if resource.kind == "Namespace":
             return {"metadata": {"deletionTimestamp": self.deleted_at} if self.namespace_goes else {}}
         return {"metadata": {"deletionTimestamp": self.deleted_at, "uid": "u1"}}
@@ -111,6 +114,13 @@ async def test_the_finalizer_goes_after_the_objects_and_others_stay() -> None:
     assert await tear(world, entry("other", FINALIZER)) is None
     assert world.patches == [["other"]]
     assert world.happened == []
+
+
+async def test_who_may_not_read_namespaces_says_what_is_wrong_all_the_same() -> None:
+    world = World(answer=SpecError("no Secret"), since=1.0, namespace_goes=True)
+    world.may_read_namespaces = False
+    assert await tear(world, entry(FINALIZER)) == 5.0
+    assert [each.message for each in world.told] == ["no Secret"]
 
 
 @pytest.mark.parametrize(
