@@ -60,6 +60,7 @@ class Controller:
         self._roles = [role for role in (Role.UPDATE, Role.SYNC) if role in settings.roles]
         self.metrics = Metrics()
         self._operator: Operator | None = None
+        self._status: StatusWriter | None = None
         self._leading: Leading | None = None
         self._halves: Halves | None = None
         self._stopping = False
@@ -73,6 +74,11 @@ class Controller:
             "synced": self._operator is not None and self._operator.synced.is_set(),
             "leads": [str(role) for role in self._leading.roles] if self._leading is not None else [],
         }
+        failing = self._status.failing if self._status is not None else {}
+        if failing and not self._stopping:
+            (kind, key), error = next(iter(failing.items()))
+            details["status"] = "degraded"
+            details["statuses"] = f"{len(failing)} cannot be written, such as {kind} {key}: {error}"
         return True, details
 
     def ready(self) -> bool:
@@ -121,7 +127,7 @@ class Controller:
             [(role, self._lease(cluster, role)) for role in self._roles] if settings.leader_election else [],
             roles=self._roles,
         )
-        status = StatusWriter(
+        self._status = status = StatusWriter(
             cluster, cache, recorder, clock=_now, may_write=lambda: any(leading.leads(role) for role in self._roles)
         )
         secrets = ClusterSecrets(cluster, monotonic=time.monotonic)

@@ -60,6 +60,9 @@ class Numbers(Collector):
             value=self._cache.events,
         )
         yield CounterMetricFamily("image_updater_status_writes", "Status writes.", value=self._status.writes)
+        yield CounterMetricFamily(
+            "image_updater_status_write_failures", "Status writes that failed.", value=self._status.failures
+        )
         requests = CounterMetricFamily(
             "image_updater_api_requests", "Requests to the API server, by verb and answer.", labels=["verb", "status"]
         )

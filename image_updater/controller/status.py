@@ -119,6 +119,10 @@ class StatusWriter:
         self._gate = asyncio.Semaphore(WRITERS)
         self._tidy_at = TIDY
         self.writes = 0
+        self.failures = 0
+        """Writes that failed; each is tried again."""
+        self.failing: dict[tuple[str, ObjectKey], ImageUpdaterError] = {}
+        """Objects whose last write failed: nobody sees there what was decided."""
 
     def write(self, entry: Entry, decision: Decision) -> None:
         """Let the status of this object (as it was when it was judged) say that."""
@@ -189,9 +193,12 @@ class StatusWriter:
                         break
                     await self._write(place, *wanted)
                 failures = 0
+                self.failing.pop(place, None)
             except ImageUpdaterError as error:
                 assert wanted is not None
                 self._wanted.setdefault(place, wanted)
+                self.failures += 1
+                self.failing[place] = error
                 if failures == 0:
                     log.warning("%s %s: the status cannot be written: %s", place[0], place[1], error)
                 await asyncio.sleep(RETRIES[min(failures, len(RETRIES) - 1)])

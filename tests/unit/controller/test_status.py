@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from image_updater.cluster.errors import ClusterUnavailable
 from image_updater.controller.cache import Cache, Entry
 from image_updater.controller.status import Decision, Happening, Ready, StatusWriter, document
 from image_updater.errors import RegistryError, SecretNotFound, SpecError, Waiting, Where
-from tests.unit.controller.test_cache import body
+from tests.unit.controller.test_cache import WEB, body
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 GOOD = Ready(state=True, reason="Succeeded", message="1.2.3 is the newest")
@@ -80,7 +81,11 @@ async def test_a_failed_write_is_tried_again(monkeypatch: Any) -> None:
     writer, server, events, entry = make()
     server.failures = 3
     writer.write(entry, Decision(ready=GOOD))
+    while writer.failures < 2:
+        await asyncio.sleep(0)
+    assert list(writer.failing) == [("ImagePolicy", WEB)]
     await writer.settle()
+    assert (writer.failures, writer.failing) == (3, {})
     assert len(server.bodies) == 1
     assert len(events.sent) == 1
 
