@@ -17,14 +17,13 @@ import uuid
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from image_updater.api.model import LabelSelector
 from image_updater.api.selectors import parse_selector
 from image_updater.cluster import Cluster, ClusterConfig, Lease, Recorder
 from image_updater.controller.cache import Cache
-from image_updater.controller.context import Context
+from image_updater.controller.context import Context, lease_namespace
 from image_updater.controller.halves import Halves
 from image_updater.controller.leading import Leading
 from image_updater.controller.numbers import Numbers
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
     from image_updater.settings import Settings
 
 log = logging.getLogger("image_updater.controller")
-
-_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class Controller:
@@ -198,19 +195,11 @@ class Controller:
 
         return Lease(
             cluster,
-            namespace=self._lease_namespace,
+            namespace=lease_namespace(self._settings, self._environment),
             name=f"image-updater-{role}{shard}",
             holder=holder(self._environment),
             on_error=failed,
         )
-
-    @property
-    def _lease_namespace(self) -> str:
-        if self._settings.lease_namespace is not None:
-            return self._settings.lease_namespace
-        if namespace := self._environment.get("POD_NAMESPACE"):
-            return namespace
-        return _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.is_file() else "default"
 
 
 def instance(environment: Mapping[str, str]) -> str:

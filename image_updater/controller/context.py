@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
     from image_updater.pipeline.metrics import Metrics
     from image_updater.pipeline.session import Session
     from image_updater.settings import Settings
+
+_NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def lease_namespace(settings: Settings, environment: Mapping[str, str], file: Path = _NAMESPACE_FILE) -> str:
+    """Where the Leases of roles and branches are: where it was said, else the pod's own namespace."""
+    if settings.lease_namespace is not None:
+        return settings.lease_namespace
+    if namespace := environment.get("POD_NAMESPACE"):
+        return namespace
+    return file.read_text().strip() if file.is_file() else "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey
 from image_updater.controller import automationstatus, policystatus
 from image_updater.controller.branchleases import BranchLeases
+from image_updater.controller.context import lease_namespace
 from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, ClusterObjects
 from image_updater.controller.pullsecrets import RENEWED, PullSecrets
 from image_updater.controller.status import Decision, Ready
@@ -162,7 +163,7 @@ class Updating:
         if settings.selector and settings.leader_election:
             leases = BranchLeases(
                 context.cluster,
-                namespace=self._lease_namespace,
+                namespace=lease_namespace(settings, context.environment),
                 holder=f"{context.environment.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4()}",
                 monotonic=context.monotonic,
                 sleep=context.sleep,
@@ -172,10 +173,6 @@ class Updating:
             may_push=lambda: self._leads(PUSH_MARGIN), guard=leases.guard if leases is not None else None
         )
         return leases
-
-    @property
-    def _lease_namespace(self) -> str:
-        return self._context.settings.lease_namespace or self._context.environment.get("POD_NAMESPACE") or "default"
 
     # ------------------------------------------------------------------------------------------------- from outside
 
