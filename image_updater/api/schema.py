@@ -47,16 +47,16 @@ VERSION: Final = "v1alpha1"
 CATEGORY: Final = "image-updater"
 
 _LABEL: Final = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-_PART: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_DNS: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED: Final = "[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 _TAG: Final = "[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
 _PART: Final = "[a-z0-9]+((\\.|_{1,2}|-+)[a-z0-9]+)*"
 _HOST: Final = "([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:]+\\])(:[0-9]{1,5})?/"
 
 PATTERNS: Final[dict[Check, tuple[str, int | None]]] = {
-    check_name: (f"^{_PART}(\\.{_PART})*$", 253),
+    check_name: (f"^{_DNS}(\\.{_DNS})*$", 253),
     check_namespace: (f"^{_LABEL}$", 63),
-    check_label_key: (f"^({_PART}(\\.{_PART})*/)?{_QUALIFIED}$", 317),
+    check_label_key: (f"^({_DNS}(\\.{_DNS})*/)?{_QUALIFIED}$", 317),
     check_label_value: (f"^({_QUALIFIED})?$", 63),
     check_tag: (f"^{_TAG}$", 128),
     check_denied: (f"^({_TAG}|sha256:[0-9a-f]{{64}}|sha512:[0-9a-f]{{128}})$", 135),
