@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import Kustomization, ObjectKey
+from image_updater.controller.admitting import SourceNotReady
 from image_updater.controller.agenda import retry_after, routine_after
 from image_updater.controller.breaker import FieldConflict
 from image_updater.controller.dependencies import DependencyCycle, DependencyNotReady
@@ -27,11 +28,10 @@ from image_updater.controller.outcomes import (
     report_fields,
     short,
     standing,
+    suspended,
 )
-from image_updater.controller.sources import suspended
 from image_updater.controller.status import Happening, Ready
 from image_updater.errors import (
-    AccessDenied,
     DocumentError,
     ImageUpdaterError,
     RenderError,
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from image_updater.cluster.model import Ref
+    from image_updater.controller.admitting import Admitting
     from image_updater.controller.cache import Entry
     from image_updater.controller.context import Context
     from image_updater.controller.fetching import Revision
     from image_updater.controller.kustomizing import Kustomizing, Synced
     from image_updater.controller.planning import Planning
-    from image_updater.controller.sources import Sources
     from image_updater.controller.states import State
     from image_updater.controller.syncmetrics import SyncMetrics
     from image_updater.pipeline.building import Plan
@@ -66,36 +66,28 @@ LOOK_AGAIN: Final = 10.0
 """Seconds between looks at what nobody tells of: sources that are not there, dependencies of other shards."""
 
 
-class SourceNotReady(Waiting):
-    """There is no revision to apply yet. What was applied from an older one stays, and what was said of it."""
-
-    reason = "SourceNotReady"
-
-
 class Attempting:
     """See the module."""
 
     def __init__(
         self,
         context: Context,
-        sources: Sources,
+        admitting: Admitting,
         kustomizing: Kustomizing,
         planning: Planning,
         metrics: SyncMetrics,
         *,
         states: Mapping[ObjectKey, State],
-        cycles: Callable[[], Mapping[ObjectKey, tuple[ObjectKey, ...]]],
         alarm: Callable[[State, float | None], None],
         became_ready: Callable[[State], None],
     ) -> None:
         """`alarm(state, seconds)`: look at it again then. `became_ready`: what waits for it may go on."""
         self._context = context
-        self._sources = sources
+        self._admitting = admitting
         self._kustomizing = kustomizing
         self._planning = planning
         self._metrics = metrics
         self._states = states
-        self._cycles = cycles
         self._alarm = alarm
         self._became_ready = became_ready
         self._tasks = Tasks()
@@ -123,7 +115,7 @@ class Attempting:
             if kustomization.suspend:
                 await self._suspend(state, entry, kustomization)
                 return
-            plan, revision = self._check(state, kustomization)
+            plan, revision = self._admitting.check(state, kustomization)
             state.waits_for = frozenset()
             self._check_breaker(state)
             state.force = False
@@ -140,75 +132,6 @@ class Attempting:
         state.settled = before.get("lastAppliedContent") if ready.state else None
         state.ready, state.generation, state.tried, state.force = ready, entry.generation, None, False
         self._alarm(state, None)
-
-    # ------------------------------------------------------------------------------------------- may it?
-
-    def _check(self, state: State, kustomization: Kustomization) -> tuple[Plan, Revision]:
-        """Raises what keeps it from being applied."""
-        where = Where(object=f"Kustomization {state.key}", field="spec.sourceRef")
-        source = kustomization.source_ref
-        if source is None:
-            raise SpecError("a cluster needs it", where=where, remedy="name a GitRepository")
-        for field, key in (("spec.sourceRef", source), *(("spec.dependsOn", key) for key in kustomization.depends_on)):
-            if key.namespace != state.key.namespace and not self._context.settings.allow_cross_namespace_refs:
-                raise AccessDenied(
-                    f"{key} is in another namespace",
-                    where=Where(object=where.object, field=field),
-                    remedy="--allow-cross-namespace-refs lets objects name others there",
-                )
-        cycle = self._cycles().get(state.key)
-        if cycle is not None:
-            place = Where(object=where.object, field="spec.dependsOn")
-            raise DependencyCycle(f"it waits for itself: {' → '.join(map(str, cycle))}", where=place)
-        repository = self._context.cache.get("GitRepository", source)
-        if repository is None:
-            raise SourceNotFound(
-                f"there is no GitRepository {source}", where=where, remedy="add it, or correct the name"
-            )
-        if state.plan is None or state.revision is None:
-            error = self._sources.error(source)
-            raise SourceNotReady(
-                f"GitRepository {source}: {error}" if error else f"GitRepository {source} is not fetched yet"
-            )
-        self._check_dependencies(state, kustomization)
-        state.tried = state.content
-        if isinstance(state.plan, ImageUpdaterError):
-            raise state.plan
-        return state.plan, state.revision
-
-    def _check_dependencies(self, state: State, kustomization: Kustomization) -> None:
-        missing = {key: why for key in kustomization.depends_on if (why := self.unready(key)) is not None}
-        if missing:
-            state.waits_for = frozenset(missing)
-            shown = "; ".join(f"{key}, which {why}" for key, why in list(missing.items())[:3])
-            more = f"; and {len(missing) - 3} more" if len(missing) > 3 else ""
-            raise DependencyNotReady(f"waits for {shown}{more}")
-
-    def unready(self, key: ObjectKey) -> str | None:
-        """Why a Kustomization does not count as applied and ready at its source's newest revision; None: it does."""
-        state = self._states.get(key)
-        if state is None:
-            return "does not exist"
-        entry = state.entry if state.owned else self._context.cache.get("Kustomization", key) or state.entry
-        if entry.deleting:
-            return "is being deleted"
-        status = self._context.status.current(entry) if state.owned else entry.status
-        worked = state.owned and state.generation > 0
-        if (state.generation if worked else status.get("observedGeneration")) != entry.generation:
-            return "is not applied yet"
-        source = entry.value.source_ref if isinstance(entry.value, Kustomization) else None
-        newest = self._sources.revision(source) if source is not None else None
-        # Of another shard, from a source that nothing here reads: what its status says is all there is to go by.
-        unread = newest is None and not state.owned
-        if not unread and (newest is None or state.revision is None or newest.commit != state.revision.commit):
-            return "is not at the newest revision of its source"
-        # Status is written behind what it was told.
-        ready = state.ready if worked and state.ready is not None else standing(status)
-        settled = state.settled if worked else status.get("lastAppliedContent")
-        if (not unread and settled != state.content) or (not worked and (ready is None or ready.state is not True)):
-            reason = ready.reason if ready is not None else "Progressing"
-            return "is suspended" if reason == "Suspended" else f"is not ready ({reason})"
-        return None
 
     def _check_breaker(self, state: State) -> None:
         breaker = state.breaker
@@ -426,9 +349,10 @@ class Attempting:
         ):
             log.warning("Kustomization %s: all that the build said: %s", state.key, error.__cause__)
         same = stands is not None and (stands.state, stands.reason) == (ready.state, ready.reason)
-        soon = entry.generation not in (state.generation, before.get("observedGeneration")) and self._may_come(
-            state, error
-        )
+        soon = entry.generation not in (
+            state.generation,
+            before.get("observedGeneration"),
+        ) and self._admitting.may_come(state, error)
         happened = (Happening(reason=ready.reason, message=ready.message, warning=not ready.waits),)
         await self._kustomizing.tell(
             state, entry, ready, fields, happened=happened if same and state.untold else (), handled=True, quiet=soon
@@ -452,27 +376,6 @@ class Attempting:
         else:
             self._metrics.syncs["failed"] += 1
             self._failed(state, kustomization, error, lasting=lasting)
-
-    def _may_come(self, state: State, error: ImageUpdaterError) -> bool:
-        """Whether it is only too early for a new object: objects of one file are made one after the other, and the
-        commit that brings its path may be newer than the last fetch. Nobody is told by an Event before a second look.
-        """
-        kustomization = state.entry.value
-        if isinstance(error, SourceNotFound):
-            return True
-        if not isinstance(kustomization, Kustomization) or kustomization.source_ref is None:
-            return False
-        if self._sources.error(kustomization.source_ref) is not None:
-            return False
-        if isinstance(error, SourceNotReady):
-            return True
-        if error is not state.plan or state.revision is None or not isinstance(error, DocumentError):
-            return False
-        folder = kustomization.path.removeprefix("./").strip("/") + "/"
-        if any(path.startswith(folder) for path in state.revision.tree.files()):
-            return False
-        self._sources.hurry(kustomization.source_ref)
-        return True
 
 
 def _standing_fields(before: Mapping[str, Any]) -> dict[str, Any]:

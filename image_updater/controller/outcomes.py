@@ -72,6 +72,13 @@ def progressing(message: str) -> Ready:
     return Ready(state=None, reason=PROGRESSING, message=message, reconciling=True)
 
 
+def suspended(before: Mapping[str, Any], message: str) -> Ready:
+    """A suspended object is as ready as it was: nobody is alarmed, and nothing waits for it."""
+    known = next((each for each in before.get("conditions") or () if each.get("type") == "Ready"), None)
+    state = {"True": True, "False": False}.get(str(known.get("status"))) if known is not None else None
+    return Ready(state=state, reason="Suspended", message=f"suspended: {message}")
+
+
 def judged(good: Ready, revision: str, healths: Sequence[Health], seconds: float) -> Ready:
     """After the wait: `good`, or who is not healthy."""
     bad = [health for health in healths if health.condition is not Condition.CURRENT]

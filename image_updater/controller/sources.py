@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from image_updater.api.model import GitRepository, ObjectKey
 from image_updater.api.status import status_fields
 from image_updater.controller.fetching import Fetch, FetchKey, Revision, fetch_key
-from image_updater.controller.outcomes import short
+from image_updater.controller.outcomes import short, suspended
 from image_updater.controller.status import Decision, Ready
 from image_updater.errors import ImageUpdaterError, SecretNotFound, SpecError, Transient, Where
 from image_updater.git import access_for, keys_from_secret, urls
@@ -446,10 +446,3 @@ def _ready(source: _Source, revision: str | None, before: Mapping[str, Any]) -> 
     if source.error is not None:
         return Ready.of(source.error)
     return Ready(state=True, reason="Succeeded", message=f"{short(revision)} is fetched" if revision else "fetched")
-
-
-def suspended(before: Mapping[str, Any], message: str) -> Ready:
-    """A suspended object is as ready as it was: nobody is alarmed, and nothing waits for it."""
-    known = next((each for each in before.get("conditions") or () if each.get("type") == "Ready"), None)
-    state = {"True": True, "False": False}.get(str(known.get("status"))) if known is not None else None
-    return Ready(state=state, reason="Suspended", message=f"suspended: {message}")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import Kustomization, ObjectKey
 from image_updater.controller import dependencies
+from image_updater.controller.admitting import Admitting
 from image_updater.controller.agenda import Agenda, Priority
 from image_updater.controller.attempting import Attempting
 from image_updater.controller.elsewhere import Index
@@ -93,14 +94,14 @@ class Syncing:
             working=lambda: sum(state.working for state in list(self._states.values())),
             waiting=lambda: self._attempting.waiting,
         )
+        self._admitting = Admitting(context, sources, states=self._states, cycles=lambda: self._cycles)
         self._attempting = Attempting(
             context,
-            sources,
+            self._admitting,
             self._kustomizing,
             self._planning,
             self.metrics,
             states=self._states,
-            cycles=lambda: self._cycles,
             alarm=self._alarm,
             became_ready=self._became_ready,
         )
@@ -273,7 +274,7 @@ class Syncing:
     def _wake_waiting(self, key: ObjectKey) -> None:
         """Those that were refused because of it."""
         for state in self._states.values():
-            if key in state.waits_for and self._attempting.unready(key) is None:
+            if key in state.waits_for and self._admitting.unready(key) is None:
                 self._put(state, Priority.CHANGED)
 
     def _wake_held(self) -> None:
