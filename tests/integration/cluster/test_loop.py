@@ -88,6 +88,17 @@ def test_a_tag_that_is_pushed_reaches_the_cluster_and_every_status_says_so(here:
         assert [each["type"] for each in conditions] == ["Ready"], (kind, conditions)
         assert conditions[0]["status"] == "True"
 
+    # What happened is told once, and a start without a fault alarms nobody.
+    def pushed() -> bool:
+        commits = [each["note"] for each in here.events("ImageUpdateAutomation") if each["reason"] == "CommitPushed"]
+        assert [tip[:12] in note for note in commits] == [True], commits
+        applied = [each["note"] for each in here.events("Kustomization") if tip[:12] in each["note"]]
+        assert ["configured Deployment.apps" in note for note in applied] == [True], applied
+        return True
+
+    until(pushed, 30, "Events of the commit and of its application")
+    assert [each for each in here.events() if each["type"] != "Normal"] == []
+
 
 def test_what_happened_is_counted_and_timed(here: Place, replica: Replica) -> None:
     """Each number of the domain moves with one tag that is pushed."""
