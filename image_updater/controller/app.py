@@ -184,7 +184,9 @@ class Controller:
         """One for each role and shard."""
         shard = ""
         if self._settings.selector:
-            shard = "-" + hashlib.sha256(self._settings.selector.encode()).hexdigest()[:8]
+            # As it is read, not as it is written: `shard=a` and `shard = a` are one shard.
+            conditions = sorted(map(repr, self._owned.match_expressions))
+            shard = "-" + hashlib.sha256("\n".join(conditions).encode()).hexdigest()[:8]
         if self._settings.watch_namespaces:
             scope = ",".join(sorted(self._settings.watch_namespaces))
             shard += "-" + hashlib.sha256(scope.encode()).hexdigest()[:8]

@@ -32,6 +32,8 @@ log = logging.getLogger("image_updater.status")
 
 MAX_MESSAGE: Final = 4_000
 """Characters of a condition's message; the schema takes 32,768."""
+LOGGED: Final = frozenset({"GitRepository", "Kustomization"})
+"""Kinds whose transitions nobody else writes to the log: policies and automations are the daemon's."""
 WRITERS: Final = 16
 """Status writes in flight."""
 RETRIES: Final = (0.1, 0.5, 2.0, 5.0, 15.0, 30.0, 60.0)
@@ -237,6 +239,9 @@ class StatusWriter:
             self._tidy()
         ready = decision.ready
         if moved and not decision.quiet:
+            if kind in LOGGED:
+                level = logging.WARNING if ready.state is False and not ready.waits else logging.INFO
+                log.log(level, "%s %s: %s: %s", kind, key, ready.reason, ready.message, extra={"reason": ready.reason})
             self._recorder.event(
                 about=entry.reference,
                 type="Warning" if ready.state is False and not ready.waits else "Normal",
