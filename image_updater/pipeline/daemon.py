@@ -258,7 +258,9 @@ class Daemon:
         while True:
             self._wake.clear()
             now = self._monotonic()
-            while (group := self._polls.pop(now)) is not None:
+            along = False
+            while (group := self._polls.pop(now, along=along)) is not None:
+                along = True
                 await self._slots.acquire()
                 self._tasks.start(self._check(group), then=self._slots.release)
             while (key := self._looks.pop(now)) is not None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 JITTER = 0.1
 PATIENCE = 6
 """Doublings of the wait after failures in a row."""
+EARLY = 0.01
+EARLY_AT_MOST = 1.0
+"""How much sooner than it is due a key may come along with another one: a share of its interval, and seconds. Ten polls
+together take half of the CPU time that ten polls one by one take, where the caches are cold before each."""
 
 K = TypeVar("K", bound="Hashable")
 
@@ -74,17 +78,24 @@ class Schedule(Generic[K]):
         self._skim()
         return self._heap[0][0] if self._heap else None
 
-    def pop(self, now: float) -> K | None:
-        """A key that is due, now marked as running; None when none is."""
+    def pop(self, now: float, *, along: bool = False) -> K | None:
+        """A key that is due, now marked as running; None when none is. `along`: others are being started anyway, and
+        one that is nearly due comes along.
+        """
         self._skim()
-        if not self._heap or self._heap[0][0] > now:
+        if not self._heap:
             return None
-        _, _, key = heapq.heappop(self._heap)
-        self._entries[key].running = True
+        due, _, key = self._heap[0]
+        entry = self._entries[key]
+        if due > now + (min(entry.interval * EARLY, EARLY_AT_MOST) if along else 0.0):
+            return None
+        heapq.heappop(self._heap)
+        entry.running = True
         return key
 
     def done(self, key: K, now: float, *, failed: bool = False, not_before: float | None = None) -> None:
         """A run ended: due again after an interval with jitter; after failures sooner at first, then later and later.
+        One that came along is not the sooner due again for it.
 
         `not_before`: the other side said when to come back.
         """
@@ -97,7 +108,7 @@ class Schedule(Generic[K]):
         if failed:
             wait = min(entry.interval, entry.interval / 2**PATIENCE * 2**entry.failures)
         wait *= 1 + JITTER * (2 * self._dice() - 1)
-        due = now + wait
+        due = max(now, entry.due) + wait
         if not_before is not None:
             # Everybody was told the same moment: spread out behind it.
             due = max(due, not_before + entry.interval * JITTER * self._dice())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 import pytest
@@ -27,6 +28,23 @@ def test_keys_come_when_they_are_due_and_not_while_they_run() -> None:
     assert drain(schedule, 1000) == []
     schedule.done("b", 7)
     assert schedule.next_due() == 17
+
+
+@pytest.mark.parametrize(
+    ("interval", "due", "comes"),
+    [(60, 10.6, True), (60, 10.7, False), (3600, 11, True), (3600, 11.1, False), (math.inf, math.inf, False)],
+)
+def test_what_is_nearly_due_comes_along_and_keeps_its_pace(interval: float, due: float, comes: bool) -> None:
+    schedule: Schedule[str] = Schedule(lambda: 0.5)
+    schedule.put("a", interval=10, due=10)
+    schedule.put("b", interval=interval, due=due)
+    assert schedule.pop(9.9) is None
+    assert schedule.pop(10) == "a"
+    assert schedule.pop(10) is None, "nobody said that others are being started"
+    assert schedule.pop(10, along=True) == ("b" if comes else None)
+    if comes:
+        schedule.done("b", 10.1)
+        assert schedule.next_due() == due + interval
 
 
 @pytest.mark.parametrize(("dice", "due"), [(0.0, 90.0), (0.5, 100.0), (0.999999, 110.0)])
