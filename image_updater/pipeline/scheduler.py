@@ -32,6 +32,8 @@ class _Entry:
     due: float
     failures: int = 0
     running: bool = False
+    ahead: float = 0.0
+    """How much sooner than it was due this run began."""
 
 
 class Schedule(Generic[K]):
@@ -90,7 +92,7 @@ class Schedule(Generic[K]):
         if due > now + (min(entry.interval * EARLY, EARLY_AT_MOST) if along else 0.0):
             return None
         heapq.heappop(self._heap)
-        entry.running = True
+        entry.running, entry.ahead = True, max(due - now, 0.0)
         return key
 
     def done(self, key: K, now: float, *, failed: bool = False, not_before: float | None = None) -> None:
@@ -108,7 +110,8 @@ class Schedule(Generic[K]):
         if failed:
             wait = min(entry.interval, entry.interval / 2**PATIENCE * 2**entry.failures)
         wait *= 1 + JITTER * (2 * self._dice() - 1)
-        due = max(now, entry.due) + wait
+        due = now + entry.ahead + wait
+        entry.ahead = 0.0
         if not_before is not None:
             # Everybody was told the same moment: spread out behind it.
             due = max(due, not_before + entry.interval * JITTER * self._dice())
