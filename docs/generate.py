@@ -23,7 +23,8 @@ from image_updater.api.fields import ListOf, MapOf, Struct
 from image_updater.api.kinds import KINDS, LATER_KINDS
 from image_updater.api.model import API_VERSION
 from image_updater.api.rbac import RULES
-from image_updater.api.status import REASONS, STATUS, Many, Record
+from image_updater.api.shapes import Many, Record
+from image_updater.api.status import REASONS, STATUS
 from image_updater.cli.app import cli
 from image_updater.settings import OTHER_VARIABLES, Role, Settings
 

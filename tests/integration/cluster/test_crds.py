@@ -16,7 +16,8 @@ from image_updater import api
 from image_updater.api.kinds import KINDS
 from image_updater.api.model import API_VERSION, GROUP
 from image_updater.api.schema import crds
-from image_updater.api.status import STATUS, Count, Counts, Many, Moment, Record, Shape, Words, status_fields
+from image_updater.api.shapes import Count, Counts, Many, Moment, Record, Shape, Words
+from image_updater.api.status import STATUS, status_fields
 from image_updater.controller.cache import read
 from tests.integration.cluster import specs as drawn
 from tests.parts.controlplane import ApiError

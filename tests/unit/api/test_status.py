@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from image_updater.api.status import STATUS, UndeclaredStatus, status_fields
+from image_updater.api.shapes import UndeclaredStatus
+from image_updater.api.status import STATUS, status_fields
 
 
 def test_values_become_json_and_nothing_stays_out_of_order() -> None:
