@@ -3,7 +3,7 @@
 An index over the newest builds of all Kustomizations that apply to one cluster. Between a commit and the build of a
 Kustomization that it changed, that one is unsettled: it may hold what another one lost. One that is not built then (it
 does not build, or waits for a dependency) stays unsettled, but only for objects that its files can be about, or that it
-held before: it must not keep everybody else from pruning.
+held before: it must not keep everybody else from pruning. Nor does one that renders what its account may not apply.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Index:
     def __init__(self) -> None:
         self._holders: dict[ObjectKey, _Holder] = {}
         self._clusters: dict[str, _Cluster] = {}
+        self._refused: dict[ObjectKey, frozenset[Ref]] = {}
 
     def built(self, key: ObjectKey, cluster: str, refs: Iterable[Ref]) -> None:
         """Its newest revision was built, and holds these."""
@@ -62,6 +63,9 @@ class Index:
         holder = self._holders.get(key)
         return holder is not None and bool(holder.refs)
 
+    def knows(self, key: ObjectKey) -> bool:
+        return key in self._holders
+
     def unsettle(self, key: ObjectKey, cluster: str, means: Callable[[Ref], bool] | None = None) -> None:
         """There is a newer revision that is not built; with `means` it will not be soon."""
         holder = self._holders.get(key)
@@ -74,7 +78,21 @@ class Index:
         if holder is not None:
             self._set(key, _Holder(holder.cluster, holder.refs, still=holder.still))
 
+    def refuse(self, key: ObjectKey, refs: frozenset[Ref]) -> None:
+        """These it may not apply, whatever it renders: they are not there. All of them, those known before too."""
+        if refs:
+            self._refused[key] = refs
+        else:
+            self._refused.pop(key, None)
+
+    def refused(self, key: ObjectKey) -> frozenset[Ref]:
+        return self._refused.get(key, frozenset())
+
     def forget(self, key: ObjectKey) -> None:
+        self._refused.pop(key, None)
+        self._drop(key)
+
+    def _drop(self, key: ObjectKey) -> None:
         holder = self._holders.pop(key, None)
         if holder is None:
             return
@@ -88,7 +106,7 @@ class Index:
                     del cluster.holders[ref]
 
     def _set(self, key: ObjectKey, holder: _Holder) -> None:
-        self.forget(key)
+        self._drop(key)
         self._holders[key] = holder
         cluster = self._clusters.setdefault(holder.cluster, _Cluster())
         if holder.unsettled:
@@ -112,11 +130,15 @@ class Index:
 
     def _renders(self, other: ObjectKey, ref: Ref) -> bool:
         holder = self._holders[other]
-        return not holder.unsettled and (holder.still is None or holder.still(ref))
+        if holder.unsettled or ref in self.refused(other):
+            return False
+        return holder.still is None or holder.still(ref)
 
     def _may_hold(self, other: ObjectKey, ref: Ref, key: ObjectKey) -> bool:
         holder = self._holders[other]
-        return other != key and (holder.means is None or ref in holder.refs or holder.means(ref))
+        if other == key or ref in self.refused(other):
+            return False
+        return holder.means is None or ref in holder.refs or holder.means(ref)
 
 
 _WORD: Final = re.compile(rb"[A-Za-z0-9_][A-Za-z0-9_.:-]*")

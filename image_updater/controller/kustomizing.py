@@ -19,11 +19,13 @@ from image_updater.controller.finalizing import prunes_on_deletion, set_finalize
 from image_updater.controller.outcomes import progressing, short, standing
 from image_updater.controller.places import place
 from image_updater.controller.remoteclusters import target_name
+from image_updater.controller.rights import doubtful, refused
 from image_updater.controller.status import Decision
 from image_updater.errors import ImageUpdaterError, SpecError, Where
 from image_updater.sync.applying import SPENT
+from image_updater.sync.errors import Contested
 from image_updater.sync.manifests import prepare
-from image_updater.sync.model import MANAGER, SyncRequest
+from image_updater.sync.model import MANAGER, Action, SyncRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -97,6 +99,7 @@ class Kustomizing:
         if state.memory != memory:
             state.known = await asyncio.to_thread(self._remembering.load, memory)
             state.memory = memory
+            self._index.refuse(state.key, frozenset())
         rendered = await self._builds.build(plan)
         manifests = await self._objects(rendered, kustomization, target)
         name = target_name(kustomization)
@@ -132,10 +135,27 @@ class Kustomizing:
         if report.errors:
             affixes = (kustomization.name_prefix or "", kustomization.name_suffix or "")
             await asyncio.to_thread(place, report, manifests, plan.tree, plan.root, affixes)
+        await self._find_refused(state, kustomization, target, report)
         if dict(report.known) != state.known:
             state.known = dict(report.known)
             await asyncio.to_thread(self._remembering.save, memory, state.known)
         return Synced(report=report, manifests=manifests, target=target, syncer=syncer)
+
+    async def _find_refused(
+        self, state: State, kustomization: Kustomization, target: Target, report: SyncReport
+    ) -> None:
+        """What its account may not apply keeps nobody else from it, until an apply of it succeeds."""
+        state.contested = tuple(done.ref for done in report.done if isinstance(done.error, Contested))
+        before = self._index.refused(state.key)
+        kept = before.difference(done.ref for done in report.done if done.action is not Action.FAILED)
+        asked = doubtful(report.done) - kept
+        if asked:
+            account = self._clusters.account(kustomization)
+            cluster = target.cluster.impersonating(account) if account is not None else target.cluster
+            kept |= await refused(cluster, asked)
+        if kept != before:
+            self._index.refuse(state.key, kept)
+            self._built(state)
 
     async def inventory(self, state: State, entry: Entry, kustomization: Kustomization) -> tuple[Line, ...]:
         """What status says is, or may be, applied. Raises DocumentError when it cannot be read whole."""

@@ -77,6 +77,8 @@ class State:
     known: dict[Ref, Applied] = field(default_factory=dict)
     held: tuple[Ref, ...] = ()
     """What left Git and waits for another Kustomization."""
+    contested: tuple[Ref, ...] = ()
+    """What is another Kustomization's as long as that one renders it."""
     breaker: Breaker = field(default_factory=Breaker)
 
     dirty: bool = True

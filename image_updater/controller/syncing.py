@@ -105,7 +105,7 @@ class Syncing:
             alarm=self._alarm,
             became_ready=self._became_ready,
         )
-        self._tearing = Tearing(context, self._kustomizing, self._clusters, self._index)
+        self._tearing = Tearing(context, self._kustomizing, self._clusters, self._index, left=self._wake_held)
         sources.subscribe(self._revision)
         context.secrets.subscribe(self._secrets_changed)
 
@@ -278,12 +278,14 @@ class Syncing:
                 self._put(state, Priority.CHANGED)
 
     def _wake_held(self) -> None:
-        """Those whose objects another one was to take over, where nobody is to any more."""
+        """Those whose objects another one was to take over, or had, where nobody is to, or has, any more."""
         for state in self._states.values():
             value = state.entry.value
-            if state.held and not state.working and isinstance(value, Kustomization):
+            if (state.held or state.contested) and not state.working and isinstance(value, Kustomization):
                 ask = self._index.ask(state.key, target_name(value))
-                if any((said := ask(ref)).renders is None and said.unsettled is None for ref in state.held):
+                free = any((said := ask(ref)).renders is None and said.unsettled is None for ref in state.held)
+                if free or any(ask(ref).renders is None for ref in state.contested):
+                    state.held = state.contested = ()  # woken once: what it finds is for that look to say
                     self._put(state, Priority.MOVED)
 
     # ------------------------------------------------------------------------------------------- work

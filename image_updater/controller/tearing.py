@@ -3,7 +3,8 @@
 It does not hang for ever. What may pass (a cluster that does not answer, an object with finalizers) is tried again for
 PATIENCE seconds from the moment of the deletion; what somebody would have to mend (rights, a Secret with a kubeconfig
 that is gone) for LASTING seconds, and not at all when the namespace goes too: then these went with it. After that the
-Kustomization is let go, and a Warning says what stays. A suspended one lets its objects stay, as Flux does.
+Kustomization is let go, and a Warning says what stays. So it does where others render its objects and have not applied
+them after HELD seconds: it says to whom they are left. A suspended one lets its objects stay, as Flux does.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from image_updater.errors import ImageUpdaterError, Terminal
 from image_updater.sync.model import Action, SyncRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from image_updater.controller.cache import Entry
     from image_updater.controller.context import Context
     from image_updater.controller.elsewhere import Index
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 PATIENCE: Final = 600.0
 LASTING: Final = 60.0
 HELD: Final = 30.0
-"""Seconds that objects are waited for which another Kustomization may render, as soon as it builds."""
+"""Seconds that another Kustomization gets to take over what it renders, or may render as soon as it builds."""
 
 _NAMESPACES: Final = Resource(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False)
 
@@ -49,11 +52,21 @@ class Left:
 class Tearing:
     """See the module."""
 
-    def __init__(self, context: Context, kustomizing: Kustomizing, clusters: Clusters, index: Index) -> None:
+    def __init__(
+        self,
+        context: Context,
+        kustomizing: Kustomizing,
+        clusters: Clusters,
+        index: Index,
+        *,
+        left: Callable[[], None],
+    ) -> None:
+        """`left` is told that a Kustomization renders nothing any more: others may take over what it had."""
         self._context = context
         self._kustomizing = kustomizing
         self._clusters = clusters
         self._index = index
+        self._left = left
 
     async def run(self, state: State, entry: Entry) -> Left:
         """Raises ClusterError when the finalizer itself cannot be taken away."""
@@ -81,6 +94,7 @@ class Tearing:
 
     async def _remove(self, state: State, entry: Entry, kustomization: Kustomization) -> SyncReport:
         inventory = await self._kustomizing.inventory(state, entry, kustomization)
+        self._leave(state)
         _, syncer = await self._clusters.open(kustomization)
         return await syncer.teardown(
             SyncRequest(
@@ -91,6 +105,11 @@ class Tearing:
                 elsewhere=self._index.ask(state.key, target_name(kustomization)),
             )
         )
+
+    def _leave(self, state: State) -> None:
+        if self._index.knows(state.key):
+            self._index.forget(state.key)
+            self._left()
 
     async def _failed(self, state: State, entry: Entry, error: ImageUpdaterError | None) -> Left:
         since = await self._since(entry)

@@ -60,8 +60,6 @@ class Pruning:
     preempted: Callable[[], bool] = lambda: False
     applied: frozenset[str] = frozenset()
     """Uids of what was just applied: a kind that two groups serve (Ingress, once) is one object under two names."""
-    departing: bool = False
-    """The Kustomization itself goes: what another one renders is left to it at once."""
 
     async def run(self, entries: Iterable[Entry]) -> Pruned:
         """Delete what may be deleted: stages backwards, several objects at once, the rest of it despite failures."""
@@ -177,7 +175,7 @@ class Pruning:
         others = self.elsewhere(ref) if self.elsewhere is not None else Elsewhere()
         if others.renders is not None:
             reason = f"Kustomization {others.renders} renders it now, and has not applied it yet"
-            return Done(ref=ref, action=Action.ORPHANED if self.departing else Action.HELD, reason=reason)
+            return Done(ref=ref, action=Action.HELD, reason=reason)
         if others.unsettled is not None:
             reason = f"Kustomization {others.unsettled} may render it now: that revision of it is not built yet"
             return Done(ref=ref, action=Action.HELD, reason=reason)

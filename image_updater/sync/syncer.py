@@ -153,7 +153,7 @@ class Syncer:
             why = f"`deletionPolicy: {policy.value}`" + ("" if policy is DeletionPolicy.ORPHAN else " and `prune` off")
             done = tuple(_orphaned(entry.ref, why) for entry in request.inventory)
             return SyncReport(revision=request.revision, done=done)
-        pruning = Pruning(owner=kustomization.key, means=self._means, elsewhere=request.elsewhere, departing=True)
+        pruning = Pruning(owner=kustomization.key, means=self._means, elsewhere=request.elsewhere)
         pruned = await pruning.run(request.inventory)
         return SyncReport(
             revision=request.revision, done=pruned.done, inventory=pruned.survivors, errors=_errors(pruned.done)

@@ -109,3 +109,33 @@ def test_one_that_holds_itself_neither_waits_for_itself_nor_deletes_itself(here:
     assert here.inventory() == {"Deployment/web"}
     assert "deletionTimestamp" not in here.get("Kustomization", "apps")["metadata"]
     await_end_of(replica, here)
+
+
+def test_who_renders_what_it_may_not_apply_keeps_nobody_from_pruning(
+    here: Place, there: Place, replica: Replica
+) -> None:
+    """A stranger: of another namespace, without a right in ours."""
+    here.commit(
+        {
+            "apps/a.yaml": config("a", x="1"),
+            "apps/b.yaml": config("b", x="1"),
+            "apps/kustomization.yaml": kustomize("a.yaml", "b.yaml"),
+        }
+    )
+    here.apply(here.source(), here.kustomization())
+    here.await_applied()
+    strange = {name: json.loads(config(name, x="2")) for name in "ab"}
+    for each in strange.values():
+        each["metadata"]["namespace"] = here.namespace
+    there.commit({f"apps/{name}.json": json.dumps(each) for name, each in strange.items()})
+    spec = there.kustomization("stranger", retryInterval="1h", interval="1h")
+    del spec["spec"]["targetNamespace"]
+    there.apply(binding(there.namespace, "deployer", "admin"), there.source())
+    spec["spec"]["serviceAccountName"] = "deployer"
+    there.apply(spec)
+    there.await_condition("Kustomization", "stranger", status="False", reason="Contested")
+    here.commit({"apps/kustomization.yaml": kustomize("a.yaml")})
+    until(lambda: not here.has("ConfigMap", "b"), 60, "what left is pruned")
+    await_end_of(replica, here)
+    assert not here.has("ConfigMap", "a")
+    there.plane.delete("Kustomization.image-updater.dev", "stranger", there.namespace)

@@ -116,3 +116,20 @@ def test_what_a_template_makes_may_be_anything_of_its_namespace() -> None:
     means = mentions([b"helmCharts: [{name: x}]"], namespace="prod")
     assert means(Ref("apps", "Deployment", "prod", "any"))
     assert not means(Ref("apps", "Deployment", "other", "any"))
+
+
+def test_who_may_not_apply_an_object_keeps_nobody_from_it() -> None:
+    index = Index()
+    index.built(B, "local", [WEB, API])
+    index.refuse(B, frozenset({WEB}))
+    assert index.ask(A, "local")(WEB) == NOBODY
+    assert index.ask(A, "local")(API) == Elsewhere(renders=B)
+    index.unsettle(B, "local")  # a newer commit: the right is still not there
+    assert index.ask(A, "local")(WEB) == NOBODY
+    index.built(B, "local", [WEB])
+    assert index.ask(A, "local")(WEB) == NOBODY
+    index.refuse(B, frozenset())
+    assert index.ask(A, "local")(WEB) == Elsewhere(renders=B)
+    index.refuse(B, frozenset({WEB}))
+    index.forget(B)
+    assert index.refused(B) == frozenset()

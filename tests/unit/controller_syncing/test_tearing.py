@@ -17,7 +17,7 @@ from image_updater.controller.finalizing import FINALIZER
 from image_updater.controller.states import State
 from image_updater.controller.tearing import HELD, LASTING, PATIENCE, Tearing
 from image_updater.errors import SpecError
-from image_updater.sync.model import Action, Done, SyncReport
+from image_updater.sync.model import Action, Done, Elsewhere, SyncReport
 from image_updater.sync.model import Entry as Line
 
 KEY = ObjectKey("apps", "web")
@@ -53,7 +53,11 @@ class World:
         context: Any = SimpleNamespace(
             cluster=self, clock=lambda: NOW, recorder=SimpleNamespace(event=lambda **told: self.happened.append(told))
         )
-        self.tearing = Tearing(context, self, self, Index())  # type: ignore[arg-type]
+        self.index, self.left = Index(), 0
+        self.tearing = Tearing(context, self, self, self.index, left=self._leave)  # type: ignore[arg-type]
+
+    def _leave(self) -> None:
+        self.left += 1
 
     # the cluster
     async def get(self, resource: Any, name: str, namespace: str | None = None, **_: Any) -> dict[str, Any]:
@@ -164,3 +168,12 @@ async def test_a_suspended_one_is_let_go_and_says_so() -> None:
     assert await tear(world, entry(FINALIZER, suspend=True)) is None
     assert world.patches == [[]]
     assert "it is suspended" in world.happened[0]["message"]
+
+
+async def test_who_goes_renders_nothing_any_more_and_others_may_take_it_at_once() -> None:
+    world = World(answer=TAKEN, since=1.0)
+    world.index.built(KEY, "local", [WEB])
+    for _ in range(2):
+        assert await tear(world, entry(FINALIZER)) == 5.0
+    assert world.index.ask(ObjectKey("apps", "b"), "local")(WEB) == Elsewhere()
+    assert world.left == 1
