@@ -231,6 +231,11 @@ KUSTOMIZATION_STATUS: Final = Record(
             "every object that is, or may be, applied: what prune may delete",
         ),
         At(
+            "cluster",
+            Words(),
+            "address of the API server that the inventory is of; absent: the cluster that this object is in",
+        ),
+        At(
             "drift",
             Many(
                 Record(
@@ -295,6 +300,7 @@ REASONS: Final[Mapping[str, str]] = {
     "HealthCheckFailed": "applied, and not healthy: failed, or not healthy within `spec.timeout`",
     "ApplyFailed": "objects could not be applied, for several reasons; `status.failed` has them",
     "PruneFailed": "objects that left Git could not be deleted; they stay in the inventory and are tried again",
+    "ClusterChanged": "an Event: `spec.kubeConfig` names another cluster; what was applied stays in the one before",
     "PruneAbandoned": "the Kustomization is deleted, and what it applied stays, because nothing can delete it any more",
 }
 """Reasons of conditions and Events that are no errors of the tree (errors.py). A test finds those that are missing."""

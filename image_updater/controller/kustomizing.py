@@ -16,7 +16,7 @@ from image_updater.api.status import status_fields
 from image_updater.cluster.errors import KindUnknown
 from image_updater.cluster.model import Ref
 from image_updater.controller.finalizing import prunes_on_deletion, set_finalizer
-from image_updater.controller.outcomes import progressing, short, standing
+from image_updater.controller.outcomes import count, progressing, short, standing
 from image_updater.controller.places import place
 from image_updater.controller.remoteclusters import target_name
 from image_updater.controller.rights import doubtful, refused
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("image_updater.sync")
 
-KEPT: Final = ("lastAppliedRevision", "lastAttemptedRevision", "lastAppliedContent", "inventory")
+KEPT: Final = ("lastAppliedRevision", "lastAttemptedRevision", "lastAppliedContent", "inventory", "cluster")
 """Fields of status that stay as they are unless somebody says otherwise."""
 
 _GROUPS: Final = ("", "apps", "batch", "apiextensions.k8s.io", "networking.k8s.io", "flagger.app")
@@ -93,7 +93,7 @@ class Kustomizing:
         content = state.content
         await set_finalizer(self._context.cluster, entry, wanted=prunes_on_deletion(kustomization))
         target, syncer = await self._clusters.open(kustomization)
-        inventory = await self.inventory(state, entry, kustomization)
+        inventory = await self.here(state, entry, target, await self.inventory(state, entry, kustomization))
         # Of the same cluster, applied by the same account: another one holds, or may do, something else.
         memory = f"{entry.uid} {target.name} {self._clusters.account(kustomization) or ''}"
         if state.memory != memory:
@@ -128,7 +128,7 @@ class Kustomizing:
             ready = standing(before)
             if ready is None or before.get("observedGeneration") != entry.generation:
                 ready = progressing(f"{short(revision)} is being applied")
-            fields = {"lastAttemptedRevision": revision}
+            fields = {"lastAttemptedRevision": revision, "cluster": target.server or None}
             await self.tell(state, entry, ready, fields, lines=tuple(lines), quiet=True)
 
         report = await syncer.sync(request, save_inventory=save_inventory, preempted=lambda: state.newer)
@@ -165,6 +165,25 @@ class Kustomizing:
             if not self._index.has_refs(state.key):
                 self._index.known(state.key, target_name(kustomization), (line.ref for line in lines))
         return state.inventory
+
+    async def here(self, state: State, entry: Entry, target: Target, lines: tuple[Line, ...]) -> tuple[Line, ...]:
+        """The inventory, where it is of this cluster. Of another one it is nothing to judge here: what it names stays
+        there, and is told once.
+        """
+        before = self._context.status.current(entry)
+        was = str(before.get("cluster") or "")
+        if not lines or was == target.server:
+            return lines
+        verb = "stays" if len(lines) == 1 else "stay"
+        place = f"at {was}" if was else "of the Kustomization itself"
+        message = f"{count(len(lines), 'object')} {verb} in the cluster {place}: spec.kubeConfig is another one now"
+        self._context.recorder.event(
+            about=entry.reference, type="Warning", reason="ClusterChanged", message=message, action="Prune"
+        )
+        log.warning("Kustomization %s: %s", entry.key, message)
+        ready = standing(before) or progressing("another cluster")
+        await self.tell(state, entry, ready, {"cluster": target.server or None}, lines=(), quiet=True)
+        return ()
 
     async def tell(
         self,

@@ -40,6 +40,8 @@ class Target:
     name: str
     cluster: Cluster
     watches: Watches
+    server: str = ""
+    """The address of another cluster's API server: what an inventory is of, whoever logs in there."""
     syncers: dict[str | None, Syncer] = field(default_factory=dict)
     scopes: dict[tuple[str, str], bool] = field(default_factory=dict)
     """Whether kinds are namespaced, as far as the server has said."""
@@ -152,7 +154,8 @@ class Clusters:
             # Another cluster's login has whatever rights it has there; ours has those of these namespaces.
             namespaces=context.settings.watch_namespaces if config is None else (),
         )
-        return Target(name=name, cluster=cluster, watches=watches)
+        server = config.server if config is not None else ""
+        return Target(name=name, cluster=cluster, watches=watches, server=server)
 
     async def _config(self, kustomization: Kustomization) -> ClusterConfig:
         reference, name = kustomization.kube_config, secret_of(kustomization)

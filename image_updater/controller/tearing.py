@@ -95,7 +95,8 @@ class Tearing:
     async def _remove(self, state: State, entry: Entry, kustomization: Kustomization) -> SyncReport:
         inventory = await self._kustomizing.inventory(state, entry, kustomization)
         self._leave(state)
-        _, syncer = await self._clusters.open(kustomization)
+        target, syncer = await self._clusters.open(kustomization)
+        inventory = await self._kustomizing.here(state, entry, target, inventory)
         return await syncer.teardown(
             SyncRequest(
                 kustomization=kustomization,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,6 +33,10 @@ def there(plane: ControlPlane, shop: Workshop) -> Iterator[Place]:
         yield made
 
 
+def notes(here: Place, reason: str) -> list[str]:
+    return [each["note"] for each in here.events("Kustomization", "apps") if each["reason"] == reason]
+
+
 def test_another_account_is_believed_when_the_server_does(here: Place, replica: Replica) -> None:
     here.commit({"apps/a.yaml": config("a", x="1"), "apps/kustomization.yaml": kustomize("a.yaml")})
     here.apply(here.source(), here.kustomization())
@@ -57,10 +61,28 @@ def test_another_cluster_gets_everything_though_drift_is_not_looked_for(
     here.commit({"apps/a.yaml": config("a", x="1"), "apps/kustomization.yaml": kustomize("a.yaml")})
     here.apply(here.source(), here.kustomization(drift="off"))
     here.await_applied()
-    there = {"drift": "off", "targetNamespace": namespace, "kubeConfig": {"secretRef": {"name": "elsewhere"}}}
+    there: dict[str, Any] = {
+        "drift": "off",
+        "targetNamespace": namespace,
+        "kubeConfig": {"secretRef": {"name": "elsewhere"}},
+    }
     here.apply(here.kustomization(**there))
     until(lambda: second_plane.get("ConfigMap", "a", namespace), 30, "the object in the other cluster")
     here.await_applied()
+    assert here.has("ConfigMap", "a")
+    assert here.status("Kustomization", "apps")["cluster"] == second_plane.url
+    stays = "1 object stays in the cluster of the Kustomization itself: spec.kubeConfig is another one now"
+    until(lambda: stays in notes(here, "ClusterChanged"), 30, "an Event says what stays")
+    # Back again: what is there is ours, and what stays in the other one is nothing to judge here.
+    plain = here.kustomization(drift="off")
+    here.commit({"apps/b.yaml": config("b", x="1"), "apps/kustomization.yaml": kustomize("b.yaml")})
+    here.apply(plain)
+    until(lambda: here.has("ConfigMap", "b"), 30, "the object in the first cluster again")
+    here.await_applied()
+    assert "cluster" not in here.status("Kustomization", "apps")
+    assert second_plane.get("ConfigMap", "a", namespace)
+    stays = f"1 object stays in the cluster at {second_plane.url}: spec.kubeConfig is another one now"
+    until(lambda: stays in notes(here, "ClusterChanged"), 30, "an Event says what stays there")
     await_end_of(replica, here)
     second_plane.delete("Namespace", namespace)
 

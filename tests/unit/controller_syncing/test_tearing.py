@@ -75,6 +75,9 @@ class World:
         state.inventory = (LINE,)
         return state.inventory
 
+    async def here(self, _: State, __: Entry, ___: None, lines: tuple[Line, ...]) -> tuple[Line, ...]:
+        return lines
+
     async def tell(self, _: State, __: Entry, ready: Any, ___: Any, **____: Any) -> None:
         self.told.append(ready)
 
