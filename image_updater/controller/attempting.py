@@ -288,7 +288,7 @@ class Attempting:
         synced: Synced,
         happened: tuple[Happening, ...] = (),
     ) -> None:
-        state.ready = None
+        state.ready, state.listed = None, state.tried
         lines = synced.report.inventory
         await self._kustomizing.tell(state, entry, ready, fields, lines=lines, happened=happened, handled=True)
         state.ready, state.generation = ready, entry.generation
@@ -326,7 +326,7 @@ class Attempting:
     async def _refuse(self, state: State, entry: Entry, error: ImageUpdaterError) -> None:
         """It was not applied."""
         before = self._context.status.current(entry)
-        fields = _standing_fields(before)
+        fields = {} if state.tried_another(before.get("lastAppliedContent")) else _standing_fields(before)
         lasting = isinstance(error, RenderError | DocumentError | SpecError)
         if lasting and state.revision is not None and state.tried == state.content:
             fields["lastAttemptedRevision"] = str(state.revision)

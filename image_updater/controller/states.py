@@ -8,12 +8,13 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from image_updater.api.model import Kustomization
 from image_updater.controller.breaker import Breaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from image_updater.api.model import Kustomization, ObjectKey
+    from image_updater.api.model import ObjectKey
     from image_updater.cluster.model import Ref
     from image_updater.controller.agenda import Priority
     from image_updater.controller.cache import Entry
@@ -65,6 +66,8 @@ class State:
     """The content of which the index knows only what its files can be about."""
     means: tuple[str | None, Callable[[Ref], bool]] | None = None
     """Of another shard's: for which content, what its files can be about."""
+    listed: str | None = None
+    """The content that the objects in its status are of: what failed, differs, is not healthy. None: not known."""
     generation: int = 0
     """Of the object, when it was worked on last."""
     ready: Ready | None = None
@@ -100,6 +103,14 @@ class State:
     failures: int = 0
     memory: str | None = None
     """What `known` is remembered as: it is of one cluster and one account. None: not read yet."""
+
+    def tried_another(self, applied: str | None) -> bool:
+        """Whether what was tried is something else than the objects in its status are of: they may not even be in it.
+        `applied` is what status says was applied whole: before anything was told, the best guess.
+        """
+        if not isinstance(self.entry.value, Kustomization):
+            return True
+        return self.tried is not None and self.tried == self.content != (self.listed or applied)
 
     @property
     def uid(self) -> str:

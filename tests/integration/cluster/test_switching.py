@@ -161,3 +161,14 @@ def test_who_renders_what_it_may_not_apply_keeps_nobody_from_pruning(
     await_end_of(replica, here)
     assert not here.has("ConfigMap", "a")
     there.plane.delete("Kustomization.image-updater.dev", "stranger", there.namespace)
+
+
+def test_objects_that_failed_are_forgotten_with_their_revision(here: Place, replica: Replica) -> None:
+    here.commit({"apps/a.yaml": config("a", x="1"), "apps/kustomization.yaml": kustomize("a.yaml")})
+    here.apply(here.source(), here.kustomization(serviceAccountName="nobody"))
+    here.await_condition("Kustomization", "apps", status="False", reason="Forbidden")
+    assert here.status("Kustomization", "apps")["failed"]
+    here.commit({"apps/kustomization.yaml": kustomize("nothing.yaml")})
+    here.await_condition("Kustomization", "apps", status="False", contains="nothing.yaml")
+    assert "failed" not in here.status("Kustomization", "apps")
+    await_end_of(replica, here)
