@@ -271,6 +271,8 @@ def _cleaned(body: Any) -> Body:
     object_["metadata"] = clean
     if object_["kind"] == "Secret" and object_["apiVersion"] == "v1":
         _encode(object_)
+    if object_["kind"] in ("Secret", "ConfigMap") and object_["apiVersion"] == "v1":
+        _check_data(object_)
     return object_
 
 
@@ -304,6 +306,19 @@ def _encode(secret: Body) -> None:
             raise _Wrong("the value is not a string", "stringData", key, remedy="put it in quotes")
     encoded = {key: base64.b64encode((value or "").encode()).decode() for key, value in texts.items()}
     secret["data"] = {**data, **encoded}
+
+
+def _check_data(body: Body) -> None:
+    """The server's own words for this are of Go, and hold the value."""
+    for field in ("data", "binaryData"):
+        values = body.get(field)
+        if values is None:
+            continue
+        if not isinstance(values, dict):
+            raise _Wrong("a mapping is wanted", field)
+        for key, value in values.items():
+            if not isinstance(value, str) and value is not None:
+                raise _Wrong("the value is not a string", field, key, remedy="put it in quotes")
 
 
 def _place(body: Body, scope: Callable[[str, str], bool | None], default: str) -> None:

@@ -192,6 +192,10 @@ def test_what_is_only_for_tools_is_no_object_of_the_cluster() -> None:
         (CONFIG + "  annotations: {a/b: yes}\n", 10, "metadata.annotations.a/b", "true is not a string"),
         (CONFIG + "  annotations: [a]\n", 10, "metadata.annotations", "a mapping is wanted"),
         (SECRET, 9, "stringData.pw", "the value is not a string"),
+        (SECRET.replace("stringData", "data"), 9, "data.pw", "the value is not a string"),
+        (CONFIG + "data:\n  port: 80\n", 11, "data.port", "the value is not a string"),
+        (CONFIG + "data: [a]\n", 10, "data", "a mapping is wanted"),
+        (CONFIG + "binaryData: {a: yes}\n", 10, "binaryData.a", "the value is not a string"),
         ("just text\n", 6, None, "not an object of Kubernetes"),
     ],
 )  # fmt: skip
