@@ -18,7 +18,7 @@ from image_updater.kustomize.engine import Build, Engine
 from image_updater.kustomize.facts import holds_objects, is_template
 from image_updater.kustomize.files import Files
 from image_updater.kustomize.model import EntryKind
-from image_updater.kustomize.paths import folder_of, inside
+from image_updater.kustomize.paths import folder_of, inside, parents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -120,7 +120,7 @@ class NamedRoots:
     def _make(self, files: Files, engine: Engine, naming: roots_.Naming) -> _Known:
         folder = naming.path
         if not files.is_folder(folder):
-            raise DocumentError("there is no such folder", where=Where(file=folder), remedy="check spec.path")
+            raise _no_folder(files, folder)
         generated = folder not in files.kustomizations
         manifests: list[str] = []
         if generated:
@@ -169,3 +169,20 @@ class NamedRoots:
         if len(self._checked) >= _MAX_CHECKED:
             self._checked.clear()
         self._checked.add(oid)
+
+
+def _no_folder(files: Files, folder: str) -> DocumentError:
+    """It may be that something else stands there, or where a folder above it should be."""
+    for path in parents(folder):
+        entry = files.entries.get(path)
+        if entry is None:
+            continue
+        match entry.kind:
+            case EntryKind.SUBMODULE:
+                what, remedy = "a submodule", "name its repository in a GitRepository of its own"
+            case EntryKind.SYMLINK:
+                what, remedy = "a symlink", "write the folder that it leads to into spec.path"
+            case EntryKind.FILE:
+                what, remedy = "a file", "spec.path is a folder"
+        return DocumentError(f"{what} stands there, and no folder", where=Where(file=path), remedy=remedy)
+    return DocumentError("there is no such folder", where=Where(file=folder), remedy="check spec.path")

@@ -124,6 +124,22 @@ def test_a_plan_moves_with_what_it_reads(renderer: Renderer, path: str, change: 
 
 
 @pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("link", "link: a symlink stands there, and no folder"),
+        ("link/deep", "link: a symlink stands there, and no folder"),
+        ("module", "module: a submodule stands there, and no folder"),
+        ("plain/service.yaml", "plain/service.yaml: a file stands there, and no folder"),
+    ],
+)
+def test_what_is_no_folder_is_called_what_it_is(renderer: Renderer, path: str, said: str) -> None:
+    tree = MemoryTree({"plain/service.yaml": SERVICE}, symlinks={"link": "plain"}, submodules={"module": "1" * 40})
+    with pytest.raises(DocumentError) as caught:
+        planned(Builds(renderer), tree, kustomization(path))
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
     ("path", "change", "said"),
     [
         ("apps/none", {}, "apps/none: there is no such folder"),
