@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from image_updater.errors import SpecError
+from image_updater.errors import SecretNotFound, SpecError
 from image_updater.git.signing import signer_from_secret
 from image_updater.pipeline.message import Message, compose, moves
 from image_updater.render.template import render_template
@@ -114,7 +114,7 @@ async def check_templates(automations: tuple[ImageUpdateAutomation, ...]) -> Non
 
 
 def signer_for(automation: ImageUpdateAutomation, secrets: Secrets) -> Signer | None:
-    """The commit signer that the automation names. Raises SpecError when its Secret is missing or no key."""
+    """The commit signer that the automation names. Raises SecretNotFound, and SpecError for one that is no key."""
     from image_updater.api.model import ObjectKey
 
     name = automation.commit.signing_key
@@ -125,7 +125,7 @@ def signer_for(automation: ImageUpdateAutomation, secrets: Secrets) -> Signer | 
     if secret is None:
         source = automation.meta.source
         field = "spec.git.commit.signingKey.secretRef"
-        raise SpecError(
+        raise SecretNotFound(
             f"ImageUpdateAutomation {automation.key}: {field}: there is no Secret {key}",
             where=source.where(field) if source.where is not None else None,
             remedy=f"add it to the objects, or put it under --secrets DIR as DIR/{name}/<key>",

@@ -12,7 +12,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from image_updater.errors import ImageUpdaterError, SpecError
+from image_updater.errors import ImageUpdaterError, SecretNotFound, SpecError
 from image_updater.git import Planned, Tip, Work, access_for, urls
 from image_updater.git.verify import keys_from_secret
 from image_updater.patch.decisions import Decision, State
@@ -130,7 +130,10 @@ def _make(
         name = ObjectKey(repository.key.namespace, repository.verify.secret_ref)
         secret = request.secrets(name)
         if secret is None:
-            raise SpecError(f"GitRepository {repository.key}: spec.verify.secretRef: there is no Secret {name}")
+            raise SecretNotFound(
+                f"GitRepository {repository.key}: spec.verify.secretRef: there is no Secret {name}",
+                remedy="add it with the keys to trust",
+            )
         keys = keys_from_secret(secret)
     if request.mode is Mode.PUSH and not request.apart:
         for automation in automations:
