@@ -53,8 +53,9 @@ def after_run(
     branch: str,
     answers: Mapping[str, Outcome],
     now: datetime,
+    selects: bool = True,
 ) -> Said:
-    """`before` are the fields as they are; `answers` by policy name."""
+    """`before` are the fields as they are; `answers` by policy name; `selects`: its selector matches a policy."""
     names = {policy.key.name: policy_name(policy) for policy in report.implicit}
     happened: list[Happening] = []
     made = dict(before)
@@ -83,7 +84,7 @@ def after_run(
         written["observedRevision"] = f"{branch}@sha1:{revision}" if branch else f"sha1:{revision}"
     if report.error is not None:
         return Said(fields=written, ready=failed(report.error), happened=tuple(happened))
-    return Said(fields=written, ready=_ready(written), happened=tuple(happened))
+    return Said(fields=written, ready=_ready(written, selects=selects), happened=tuple(happened))
 
 
 def after_failure(error: ImageUpdaterError, before: Mapping[str, Any]) -> Said:
@@ -199,10 +200,12 @@ def _still(old: Mapping[str, Any], error: ImageUpdaterError) -> bool:
     return not old.get("tag") and str(old.get("reason", "")).startswith(f"{error.reason}: ")
 
 
-def _ready(written: Mapping[str, Any]) -> Ready:
+def _ready(written: Mapping[str, Any], *, selects: bool) -> Ready:
     counts = dict(written.get("siteCounts") or {})
     said = [f"{counts.pop(state)} {state}" for state in map(str, (State.CURRENT, *_ORDER)) if counts.get(state)]
     message = "sites: " + ", ".join(said) if said else "no image here is claimed by a policy"
+    if not said and not selects and not written.get("policies"):
+        message += ": spec.policySelector selects no ImagePolicy of this namespace"
     if problems := written.get("problems"):
         message += f"; {len(problems)} {'file' if len(problems) == 1 else 'files'} cannot be read"
     return Ready(state=True, reason="Succeeded", message=message)

@@ -385,7 +385,15 @@ class Updating:
             part = report.automations.get(str(automation.key)) if report is not None else None
             if part is not None:
                 said = automationstatus.after_run(
-                    part, before, branch=branch.branch, answers=self._selector.answers, now=self._context.clock()
+                    part,
+                    before,
+                    branch=branch.branch,
+                    answers=self._selector.answers,
+                    now=self._context.clock(),
+                    selects=any(
+                        key.namespace == automation.key.namespace and automation.policy_selector.matches(policy.labels)
+                        for key, policy in self._context.cache.entries(POLICY).items()
+                    ),
                 )
                 fault = part.error
             elif error is not None:

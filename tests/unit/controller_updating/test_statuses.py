@@ -219,6 +219,17 @@ def test_problems_name_their_files() -> None:
     assert said.ready.message == "no image here is claimed by a policy; 1 file cannot be read"
 
 
+def test_a_selector_that_selects_nothing_is_told() -> None:
+    report = AutomationReport(revision="a" * 40)
+    said = automationstatus.after_run(report, {}, branch="main", answers={}, now=NOW, selects=False)
+    assert said.ready.message == (
+        "no image here is claimed by a policy: spec.policySelector selects no ImagePolicy of this namespace"
+    )
+    claimed = AutomationReport(sites=(site(State.CURRENT),), revision="a" * 40)
+    said = automationstatus.after_run(claimed, {}, branch="main", answers={}, now=NOW, selects=False)
+    assert said.ready.message == "sites: 1 current"
+
+
 def test_a_site_that_waits_for_a_registry_does_not_move_with_its_words() -> None:
     def report(reason: str) -> AutomationReport:
         return AutomationReport(sites=(site(State.HELD, reason=reason),), revision="a" * 40)
