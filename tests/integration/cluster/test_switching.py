@@ -172,3 +172,18 @@ def test_objects_that_failed_are_forgotten_with_their_revision(here: Place, repl
     here.await_condition("Kustomization", "apps", status="False", contains="nothing.yaml")
     assert "failed" not in here.status("Kustomization", "apps")
     await_end_of(replica, here)
+
+
+def test_a_commit_that_changes_nothing_here_can_be_waited_for(here: Place, replica: Replica) -> None:
+    """As docs/objects/kustomization.md has it; and a render of nothing prunes."""
+    first = here.commit({"apps/a.yaml": config("a", x="1"), "apps/kustomization.yaml": kustomize("a.yaml")})
+    here.apply(here.source(), here.kustomization(interval="1h"))
+    here.await_applied()
+    commit = here.commit({"docs/readme.md": "nothing of it\n"})
+    until(lambda: commit in here.status("GitRepository", "fleet")["revision"], 60, "the commit is fetched")
+    here.annotate("Kustomization", "apps", requestedAt="now")
+    until(lambda: here.status("Kustomization", "apps").get("lastHandledReconcileAt") == "now", 60, "it was asked")
+    assert first in here.status("Kustomization", "apps")["lastAppliedRevision"]
+    here.commit({"apps/kustomization.yaml": "resources: []\n"})
+    until(lambda: not here.has("ConfigMap", "a"), 60, "nothing is rendered, all is pruned")
+    await_end_of(replica, here)
