@@ -251,19 +251,20 @@ def test_unsigned_commits_are_not_used_where_signatures_are_asked_for(here: Plac
 
 def test_what_the_server_refuses_says_file_and_line(here: Place, replica: Replica) -> None:
     """Of plain files, and of what Kustomize builds: there of the file that the field comes from."""
-    number = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {}\ndata:\n  port: 80\n"
+    wrong = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {}\ndata: {{}}\nimmutable: often\n"
     here.commit(
         {
-            "plain/a.yaml": f"# two\n---\n{number.format('first')}---\n{number.format('second')}",
+            "plain/a.yaml": f"# two\n---\n{wrong.format('first')}---\n{wrong.format('second')}",
             "base/kustomization.yaml": kustomize("web.yaml"),
             "base/web.yaml": deployment("web", image="web:1"),
             "built/kustomization.yaml": kustomize("../base") + "nameSuffix: -x\npatches:\n  - path: scale.yaml\n",
-            "built/scale.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n  replicas: -1\n",
+            "built/scale.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: web\nspec:\n"
+            "  replicas: -1\n",
         }
     )
     here.apply(here.source(), here.object("Kustomization", "plain", **PLAIN), here.kustomization("built", path="built"))
     plain = here.await_condition("Kustomization", "plain", status="False", reason="InvalidObject")
-    assert f"plain/a.yaml:8: ConfigMap {here.namespace}/first: data.port: " in plain["message"]
+    assert f"plain/a.yaml:8: ConfigMap {here.namespace}/first: immutable: " in plain["message"]
     places = [each["reason"].partition(": ")[0] for each in here.status("Kustomization", "plain")["failed"]]
     assert places == ["plain/a.yaml:8", "plain/a.yaml:15"]
     built = here.await_condition("Kustomization", "built", status="False", reason="InvalidObject")
