@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from image_updater import api
 from image_updater.api.model import API_VERSION, GROUP, ObjectKey, Objects
 from image_updater.errors import SpecError, Where
+from image_updater.pipeline.tasks import pause
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -96,17 +97,22 @@ class Subscription:
         self.kinds = frozenset(kinds)
         self._pending: set[tuple[str, ObjectKey]] = set()
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
 
-    def put(self, kind: str, key: ObjectKey) -> None:
+    def put(self, kind: str, key: ObjectKey, *, asked: bool = False) -> None:
+        """`asked`: somebody waits for it."""
         if kind in self.kinds:
             self._pending.add((kind, key))
             self._wake.set()
+            if asked:
+                self._hurry.set()
 
     async def next(self, *, debounce: float = DEBOUNCE) -> Changed:
-        """Wait for a change; what else comes within `debounce` seconds comes along."""
+        """Wait for a change; what else comes within `debounce` seconds comes along, unless somebody waits for it."""
         await self._wake.wait()
-        await asyncio.sleep(debounce)
+        await pause(self._hurry, debounce)
         self._wake.clear()
+        self._hurry.clear()
         changed, self._pending = frozenset(self._pending), set()
         return changed
 
@@ -133,7 +139,8 @@ class Cache:
             return None
         entry = _with_value(new, body)
         self._entries[kind][entry.key] = entry
-        self._tell(kind, entry.key)
+        asked = old is not None and entry.requested not in (None, old.requested)
+        self._tell(kind, entry.key, asked=asked)
         return entry
 
     def forget(self, kind: str, key: ObjectKey, uid: str | None = None) -> None:
@@ -157,9 +164,9 @@ class Cache:
             if uid not in present:
                 self.forget(kind, key, uid)
 
-    def _tell(self, kind: str, key: ObjectKey) -> None:
+    def _tell(self, kind: str, key: ObjectKey, *, asked: bool = False) -> None:
         for subscription in self._subscriptions:
-            subscription.put(kind, key)
+            subscription.put(kind, key, asked=asked)
 
     # ------------------------------------------------------------------------------------------------- read by us
 

@@ -123,3 +123,18 @@ def test_objects_are_those_that_are_valid_and_stay() -> None:
     cache.observe("ImagePolicy", body("bad", uid="2", spec={}))
     cache.observe("ImagePolicy", body("going", uid="3", metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}))
     assert [policy.key.name for policy in cache.objects().policies] == ["good"]
+
+
+async def test_what_somebody_asks_for_waits_for_nothing_else() -> None:
+    cache = Cache()
+    seen = cache.subscribe(["ImagePolicy"])
+    cache.observe("ImagePolicy", body())
+    assert await seen.next(debounce=0.0) == {("ImagePolicy", WEB)}
+    for at in ("1", "2"):
+        cache.observe("ImagePolicy", body("other", metadata={"labels": {"at": at}}))
+        cache.observe("ImagePolicy", body(metadata={"annotations": {"image-updater.dev/requestedAt": at}}))
+        asked = {("ImagePolicy", WEB), ("ImagePolicy", ObjectKey("apps", "other"))}
+        assert await asyncio.wait_for(seen.next(debounce=3600), 10) == asked
+    cache.observe("ImagePolicy", body(metadata={"annotations": {"image-updater.dev/x": "1"}}))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(seen.next(debounce=3600), 0.05)
