@@ -7,9 +7,10 @@ mirror already.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from image_updater.settings import Role
 
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from image_updater.controller.context import Context
+    from image_updater.controller.fetching import Revision
     from image_updater.controller.leading import Leading
     from image_updater.controller.sources import Sources
     from image_updater.controller.syncing import Syncing
     from image_updater.controller.updating import Updating
+
+OWN: Final = 100
 
 
 class Halves:
@@ -51,15 +55,28 @@ class Halves:
             self._updating = Updating(
                 context,
                 leads=lambda seconds: leading.leads(Role.UPDATE, seconds),
-                pushed=self._sources.on_pushed if self._sources is not None else None,
+                pushed=self._pushed if self._sources is not None else None,
             )
+        self._own: deque[str] = deque(maxlen=OWN)
+        """Commits that we pushed last."""
         if self._sources is not None and self._updating is not None:
-            # A person's commit is looked at when it is fetched, not when the automation's own interval is over.
-            moved = self._updating.moved
-            self._sources.subscribe(lambda revision: moved(revision.repository))
+            self._sources.subscribe(self._moved)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pushing: set[asyncio.Task[None] | None] = set()
         """Those that may be in the middle of a push: the image half, once it leads."""
+
+    def _pushed(self, url: str, branch: str, commit: str) -> None:
+        assert self._sources is not None
+        self._own.append(commit)
+        self._sources.on_pushed(url, branch, commit)
+
+    def _moved(self, revision: Revision) -> None:
+        """A person's commit is looked at when it is fetched, not when the automation's own interval is over. There is
+        nothing to find in one of ours.
+        """
+        assert self._updating is not None
+        if revision.commit not in self._own:
+            self._updating.moved(revision.repository)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, or until one of them fails: it is raised."""
