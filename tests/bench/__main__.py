@@ -43,6 +43,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(f"{k}: {v}" for k, v in WORKS.items()))
     parser.add_argument("--save", action="store_true", help="keep the figures in figures.json")
     parser.add_argument("--notes", action="store_true", help="say how each figure was measured")
+    parser.add_argument("--markdown", action="store_true", help="print the lines of docs/benchmarks.md instead")
     given = parser.parse_args()
     unknown = set(given.names) - WORKS.keys()
     if unknown:
@@ -56,7 +57,7 @@ def main() -> int:
             failed.append(name)
         else:
             rows += found
-    sys.stdout.write(table(rows, notes=given.notes))
+    sys.stdout.write(markdown(rows) if given.markdown else table(rows, notes=given.notes))
     if given.save:
         figures.save(rows)
     for name in failed:
@@ -95,7 +96,7 @@ def table(rows: list[Row], *, notes: bool = False) -> str:
             (
                 row.work,
                 row.flux,
-                ("" if row.exact else "≤ ") + number(row.budget, row.unit) if row.budget is not None else "–",
+                _budget(row),
                 number(known["value"], known["unit"]) if known is not None else "–",
                 number(row.value, row.unit),
                 row.verdict,
@@ -110,6 +111,21 @@ def table(rows: list[Row], *, notes: bool = False) -> str:
         elif notes and rows[index - 1].note:
             out.append(f"    {rows[index - 1].note}")
     return "\n".join(out) + "\n"
+
+
+def markdown(rows: list[Row]) -> str:
+    """As docs/benchmarks.md has them."""
+    lines = [
+        f"| {row.work} | {row.flux} | {_budget(row)} | {number(row.value, row.unit)} | {row.verdict} | {row.note} |"
+        for row in rows
+    ]
+    return "\n".join(lines).replace("|  |", "| |") + "\n"
+
+
+def _budget(row: Row) -> str:
+    if row.budget is None:
+        return "–"
+    return ("" if row.exact else "≤ ") + number(row.budget, row.unit)
 
 
 if __name__ == "__main__":
