@@ -28,6 +28,8 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 SLOW_PAUSE = 30.0
 """Between tries that only a person can help: rights that are missing, a kind that is not installed."""
+HASTY = 6
+"""Refusals, after it had worked, that are asked about again soon."""
 SHORT_LIVED = 5.0
 """A watch that ends sooner than after so many seconds is not simply begun anew at once."""
 
@@ -73,6 +75,8 @@ class Watcher:
         self._version = ""
         """Watched from here on; empty: list first."""
         self._failures = 0
+        self._worked = False
+        """It has listed or watched before."""
         self._told: ImageUpdaterError | None = None
         self._opened_at = 0.0
 
@@ -164,6 +168,7 @@ class Watcher:
     # ------------------------------------------------------------------------------------------- failures
 
     def _told_well(self) -> None:
+        self._worked = True
         if self._told is not None:
             self._told = None
             self._on_state(None)
@@ -188,6 +193,9 @@ class Watcher:
             self._failures += 1
             return max((error.until - self._clock()).total_seconds(), 0.0) + self._dice()
         if isinstance(error, KindUnknown | Forbidden) or not isinstance(error, Transient):
+            # A server that has just started says so for a moment, before it has read its roles and kinds.
+            if self._worked and self._failures < HASTY:
+                return self._pause()
             return SLOW_PAUSE * (0.5 + self._dice())
         return self._pause()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from image_updater.cluster.errors import ClusterUnavailable, Forbidden, Gone, KindUnknown, Throttled
-from image_updater.cluster.watcher import SLOW_PAUSE, Watcher
+from image_updater.cluster.watcher import HASTY, SLOW_PAUSE, Watcher
 from image_updater.errors import ImageUpdaterError
 from tests.unit.cluster.conftest import DEPLOYMENTS, FakeTime
 
@@ -104,7 +104,7 @@ async def test_what_is_there_comes_first_and_then_what_happens(time: FakeTime) -
     assert told.events == ["ADDED a", "ADDED b", "SYNCED", "MODIFIED a", "DELETED b", "ADDED c"]
     assert told.states == []
     assert script.watched_from == ["10", "13"]
-    assert time.slept == []
+    assert time.slept == [0.5, 1, 2, 4, 8, 16, SLOW_PAUSE]
 
 
 async def test_a_bookmark_moves_the_watch_on_and_is_not_told(time: FakeTime) -> None:
@@ -204,6 +204,14 @@ async def test_rights_that_are_taken_away_later_leave_what_is_known(time: FakeTi
     told = await follow(script)
     assert told.events == ["ADDED a", "SYNCED"]
     assert [each is None for each in told.states] == [False, True]
+
+
+async def test_a_server_that_has_just_started_is_asked_again_soon(time: FakeTime) -> None:
+    """It answers 403 before it has read its roles."""
+    refused: list[Any] = [Forbidden("not yet")]
+    script = Script(time, lists=[[([web("a", 1)], "10")]], watches=[[60], *[refused] * (HASTY + 1), [60]])
+    await follow(script)
+    assert time.slept == [0.5, 1, 2, 4, 8, 16, SLOW_PAUSE]
 
 
 async def test_with_its_kind_every_object_goes(time: FakeTime) -> None:
