@@ -63,7 +63,7 @@ def test_what_kubectl_applies_is_what_we_read(plane: ControlPlane, namespace: st
     spec = "".join(f"  v{index:03}: {text}\n" for index, text in enumerate(texts)) + MERGED
     manifest = f"apiVersion: {group}/v1\nkind: Thing\nmetadata: {{name: x}}\nspec:\n{spec}"
     plane.kubectl("-n", namespace, "create", "--validate=false", "-f", "-", stdin=manifest)
-    stored = plane.get("Thing", "x", namespace)
+    stored = plane.get(f"things.{group}", "x", namespace)
     assert stored is not None
     ours = read(manifest.encode())[0].value["spec"]
     assert ours.keys() == stored["spec"].keys()
@@ -146,7 +146,8 @@ spec: {{a: 1.0, b: 1e3, c: null}}
     scopes = {"ConfigMap": True, "Role": True, "Thing": True}
     found = prepare(text.encode(), kustomization("w" * 253, namespace), namespaced=lambda _group, kind: scopes[kind])
     for manifest in found:
-        path = plane.path(manifest.ref.kind, manifest.ref.namespace, manifest.ref.name)
+        kind = f"things.{group}" if manifest.ref.kind == "Thing" else manifest.ref.kind
+        path = plane.path(kind, manifest.ref.namespace, manifest.ref.name)
         query = "fieldManager=image-updater&force=true&fieldValidation=Strict"
         made = plane.request("PATCH", f"{path}?{query}", json.dumps(manifest.body), "application/apply-patch+yaml")
         assert made["metadata"]["labels"].items() >= manifest.body["metadata"]["labels"].items()

@@ -135,7 +135,7 @@ def test_a_workload_of_another_namespace_lends_its_login_only_to_who_may_read_it
         here.annotate("ImageUpdateAutomation", "all", requestedAt="now")
         # The registry's certificate is not one that annotations can name: it is trusted by the process here.
         until(lambda: here.moves() == [(here.image("web"), "1.0.0", "1.1.0")], 60, "the commit")
-        assert policy()["tag"] == "1.1.0"
+        until(lambda: policy().get("tag") == "1.1.0", 30, "the tag in the automation's status")
 
 
 def test_what_is_wrong_with_one_object_is_said_there_and_nowhere_else(here: Place, replica: Replica) -> None:

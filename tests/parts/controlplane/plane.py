@@ -11,6 +11,7 @@ import secrets
 import signal
 import subprocess
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from tests.parts import tools
@@ -22,7 +23,6 @@ from tests.parts.controlplane.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from tests.parts.controlplane.components import Layout
 
@@ -131,7 +131,10 @@ class ControlPlane(Api):
 
     def pause_etcd(self) -> None:
         """SIGSTOP: requests that need the store hang until their time is over, cached reads and watches go on."""
-        os.killpg(self.parts["etcd"].pid, signal.SIGSTOP)
+        pid = self.parts["etcd"].pid
+        os.killpg(pid, signal.SIGSTOP)
+        # The signal reaches its threads one by one: what it had begun may end meanwhile.
+        until(lambda: _stopped(pid), 5, "etcd stands still")
 
     def resume_etcd(self) -> None:
         os.killpg(self.parts["etcd"].pid, signal.SIGCONT)
@@ -245,6 +248,12 @@ class ControlPlane(Api):
             client.close()
         for part in reversed(self.parts.values()):
             part.kill()
+
+
+def _stopped(pid: int) -> bool:
+    """Whether all threads of a process are stopped (state T of proc(5))."""
+    stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def _is_ready(node: Object) -> bool:
