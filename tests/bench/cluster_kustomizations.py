@@ -1,10 +1,11 @@
 """200 Kustomizations on one repository of 800 files, and 500 of them where nothing changes, in a real cluster.
 
-The work of the first part is Flux's S6: an interval of an hour, `prune`, no `wait`, one Deployment and one Service
-each. The clock of the install starts with the first create, while the controller waits for objects, and ends when the
-API server's watch has delivered the last of the Kustomizations that is Ready. A commit to one path is in the bare
-repository before the clock starts; then the GitRepository gets its requestedAt (a webhook's hint), and the clock ends
-when the watch has delivered that Deployment with what the commit says. CPU is that of the controller and of the builds.
+The work of the first part is Flux's S6: an interval of an hour, `prune`, no `wait`, a Deployment and a Service each (out
+of an overlay over a base: how Flux's four files were laid out is not recorded). The clock of the install starts with the
+first create, while the controller waits for objects, and ends when the API server's watch has delivered the last of the
+Kustomizations that is Ready. A commit to one path is in the bare repository before the clock starts; then the
+GitRepository gets its requestedAt (a webhook's hint), and the clock ends when the watch has delivered that Deployment
+with what the commit says. CPU is that of the controller and of the builds.
 """
 
 from __future__ import annotations
@@ -47,19 +48,20 @@ def bench() -> list[Row]:
 
 
 def repository(count: int) -> dict[str, str]:
-    """`count` paths of four files, which build a Deployment and a Service."""
+    """`count` overlays over a base each, four files in all, which build a Deployment and a Service."""
     files = {}
     for n in range(count):
         name = f"app-{n:03d}"
-        files[f"apps/{name}/kustomization.yaml"] = (
-            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
-            "resources:\n- deployment.yaml\n- service.yaml\npatches:\n- path: replicas.yaml\n"
+        image = f"registry.example.com/acme/{name}"
+        files[f"apps/{name}/base/deployment.yaml"] = repositories.deployment(name, image).replace(
+            "replicas: 2", "replicas: 1"
         )
-        image = f"registry.example.com/acme/{name}:1.0.0"
-        files[f"apps/{name}/deployment.yaml"] = repositories.deployment(name, image)
-        files[f"apps/{name}/service.yaml"] = repositories.service(name)
-        files[f"apps/{name}/replicas.yaml"] = (
-            f"apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\nspec:\n  replicas: 1\n"
+        files[f"apps/{name}/base/service.yaml"] = repositories.service(name)
+        files[f"apps/{name}/base/kustomization.yaml"] = repositories.kustomization(
+            resources=["deployment.yaml", "service.yaml"]
+        )
+        files[f"apps/{name}/prod/kustomization.yaml"] = repositories.kustomization(
+            resources=["../base"], extra=f"images:\n- name: {image}\n  newTag: 1.0.0\n"
         )
     assert len(files) == FILES * count
     return files
@@ -71,7 +73,9 @@ def _work(count: int, text: str) -> str:
 
 def _install(here: Stage, replica: Replica, url: str, count: int) -> list[Row]:
     interval = "1h" if count == FEW else "1m"
-    objects = [clusters.kustomization(f"app-{n:03d}", f"./apps/app-{n:03d}", interval=interval) for n in range(count)]
+    objects = [
+        clusters.kustomization(f"app-{n:03d}", f"./apps/app-{n:03d}/prod", interval=interval) for n in range(count)
+    ]
     servers.quiet(10)
     applied = Times(clusters.ready)
     mark, before = here.plane.mark(), Usage.of(replica)
@@ -133,7 +137,7 @@ def _commits(here: Stage, replica: Replica, repo: Path, files: dict[str, str]) -
         time.sleep(1)
         for run in range(COMMITS):
             name = f"app-{(run * 37 + 5) % FEW:03d}"
-            path = f"apps/{name}/deployment.yaml"
+            path = f"apps/{name}/base/deployment.yaml"
             argument = f"--run={run}"
             changed = files[path].replace(f'["--name={name}"]', f'["--name={name}", "{argument}"]')
             assert changed != files[path]

@@ -96,7 +96,7 @@ def config(name: str, number: int = 0) -> str:
     return f"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}-config-{number}\ndata:\n{lines}"
 
 
-def _kustomization(
+def kustomization(
     *, resources: list[str], extra: str = "", kind: str = "Kustomization", version: str = "v1beta1"
 ) -> str:
     listed = "".join(f"- {each}\n" for each in resources)
@@ -120,7 +120,7 @@ def overlays(registry: str, *, apps: int = 500, files: int = 10) -> Repository:
         made.add(f"{base}/service.yaml", service(name))
         for k, file in enumerate(configs):
             made.add(f"{base}/{file}", config(name, k))
-        made.add(f"{base}/kustomization.yaml", _kustomization(resources=["deployment.yaml", "service.yaml", *configs]))
+        made.add(f"{base}/kustomization.yaml", kustomization(resources=["deployment.yaml", "service.yaml", *configs]))
         made.add(
             f"{overlay}/patch.yaml",
             f"apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: {name}\nspec:\n  replicas: {n % 5 + 1}\n",
@@ -128,7 +128,7 @@ def overlays(registry: str, *, apps: int = 500, files: int = 10) -> Repository:
         quote = ('"', "", "'")[n % 3]
         made.add(
             f"{overlay}/kustomization.yaml",
-            _kustomization(
+            kustomization(
                 resources=["../base"],
                 extra=f"namespace: team-{n % 20}\npatches:\n- path: patch.yaml\nimages:\n"
                 f"- name: {image}   # the service\n  newTag: {quote}{OLD}{quote}\n",
