@@ -1,11 +1,11 @@
 """200 Kustomizations on one repository of 800 files, and 500 of them where nothing changes, in a real cluster.
 
-The work of the first part is Flux's S6: an interval of an hour, `prune`, no `wait`, a Deployment and a Service each (out
-of an overlay over a base: how Flux's four files were laid out is not recorded). The clock of the install starts with the
-first create, while the controller waits for objects, and ends when the API server's watch has delivered the last of the
-Kustomizations that is Ready. A commit to one path is in the bare repository before the clock starts; then the
-GitRepository gets its requestedAt (a webhook's hint), and the clock ends when the watch has delivered that Deployment
-with what the commit says. CPU is that of the controller and of the builds.
+The work of the first part is Flux's S6: an interval of an hour, `prune`, no `wait`, a Deployment and a Service each
+(out of an overlay over a base: how Flux's four files were laid out is not recorded). The clock of the install starts
+with the first create, while the controller waits for objects, and ends when the API server's watch has delivered the
+last of the Kustomizations that is Ready. A commit to one path is in the bare repository before the clock starts; then
+the GitRepository gets its requestedAt (a webhook's hint), and the clock ends when the watch has delivered that
+Deployment with what the commit says. CPU is that of the controller and of the builds.
 """
 
 from __future__ import annotations
