@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from image_updater.pipeline.report import UpdateReport, UpdateRequest
     from image_updater.settings import Settings
 
+STOP_TIMEOUT = 3.0
+"""Seconds for what is under way at the end."""
 REPOSITORY = "acme/web"
 POLICY = "default/web"
 FIRST_TAGS = ("1.3.9", "1.4.0", "1.4.1", "nightly")
@@ -170,7 +172,9 @@ async def stage(settings: Settings, environment: Mapping[str, str]) -> AsyncIter
 
     with tempfile.TemporaryDirectory(prefix="image-updater-demo-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        settings = replace(settings, state=folder / "state.sqlite", cache=folder / "cache")
+        # Nothing here is worth waiting for when somebody interrupts it.
+        patience = min(settings.stop_timeout, STOP_TIMEOUT)
+        settings = replace(settings, state=folder / "state.sqlite", cache=folder / "cache", stop_timeout=patience)
         async with EmbeddedRegistry() as registry, open_client(settings, clock) as client:
             image = f"{registry.host}/{REPOSITORY}"
             for age, tag in enumerate(reversed(FIRST_TAGS)):
