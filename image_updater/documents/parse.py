@@ -98,7 +98,7 @@ def _translate(exc: yaml.YAMLError, text: str, file: str | None) -> DocumentErro
 
 def _compose(text: str, file: str | None) -> list[Document]:
     shift = 1 if text.startswith(_BOM) else 0  # libyaml does not count the mark
-    loader: Any = yaml.CSafeLoader(text)  # one loop over events, hot: the stubs know less than the parser keeps
+    loader: Any = yaml.CSafeLoader(text)  # one loop over events, hot: its declared type knows less than it keeps
     get_event = loader.get_event
     documents: list[Document] = []
     anchors: dict[str, Node] = {}

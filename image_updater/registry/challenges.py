@@ -106,7 +106,7 @@ def scope_for(host: str, repository: str, offered: str | None) -> str:
     """The scope to ask a token for.
 
     A challenge that names our own repository is repeated as it stands (it may ask for more actions than pull). The
-    placeholder of `/v2/` (`repository:user/image:pull`), an empty scope, `*` and other people's repositories are
+    made-up name of `/v2/` (`repository:user/image:pull`), an empty scope, `*` and other people's repositories are
     replaced by our own name. Azure's registries list and describe only with their own two actions beside `pull`.
     """
     if host.endswith((".azurecr.io", ".azurecr.cn", ".azurecr.us")):

@@ -183,7 +183,7 @@ def facts(outer: Manifest, inner: Manifest, config: bytes | None) -> ImageFacts:
 
 
 def _created(value: Mapping[str, object], labels: Mapping[str, str], warnings: list[str]) -> datetime | None:
-    """The config's date; the label only where that one is absent or a reproducible build's placeholder (before
+    """The config's date; the label only where that one is absent or a reproducible build's constant (before
     1990).
     """
     raw = value.get("created")
