@@ -35,7 +35,6 @@ SELF_REVIEW = Resource(
 REVIEW = Resource(
     group=_REVIEWS, version="v1", kind="SubjectAccessReview", plural="subjectaccessreviews", namespaced=False
 )
-SERVICE_ACCOUNTS = Resource(group="", version="v1", kind="ServiceAccount", plural="serviceaccounts", namespaced=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,14 +235,6 @@ def review(
         spec |= {"user": of, "groups": groups_of(of)}
     body = {"apiVersion": kind.api_version, "kind": kind.kind, "spec": spec}
     return create(kind, body, repeatable=True, user=user)
-
-
-def token(namespace: str, name: str, audiences: list[str], seconds: int, *, user: str | None) -> Call:
-    spec: Body = {"expirationSeconds": seconds} | ({"audiences": audiences} if audiences else {})
-    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
-    return create(
-        SERVICE_ACCOUNTS, body, namespace=namespace, name=name, subresource="token", repeatable=True, user=user
-    )
 
 
 def groups_of(user: str) -> list[str]:

@@ -423,14 +423,6 @@ class Cluster:
         answer = self._parsed(await self._send(call), call)
         return bool((answer.get("status") or {}).get("allowed"))
 
-    async def service_account_token(
-        self, namespace: str, name: str, *, audiences: Sequence[str] = (), seconds: int = 3600
-    ) -> str:
-        """A fresh token (TokenRequest), valid for about `seconds`. Raises ObjectNotFound, Forbidden."""
-        call = calls.token(namespace, name, [*audiences], seconds, user=self._user)
-        answer = self._parsed(await self._send(call), call)
-        return str(answer["status"]["token"])
-
     async def _send(self, call: calls.Call) -> Answer:
         return await self._transport.send(call, queued=self._queued, fence=self.fence)
 

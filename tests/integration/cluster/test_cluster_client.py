@@ -474,13 +474,6 @@ async def test_who_may_not_impersonate_hears_it(plane: ControlPlane, namespace: 
             await account.impersonating("system:serviceaccount:default:default").get(maps, "x", namespace)
 
 
-async def test_a_token_of_a_service_account_is_made_and_works(cluster: Cluster, namespace: str) -> None:
-    token = await cluster.service_account_token(namespace, "default", seconds=600)
-    assert token.count(".") == 2
-    with pytest.raises(ObjectNotFound):
-        await cluster.service_account_token(namespace, "nobody")
-
-
 async def test_a_token_that_expired_is_read_from_its_file_again(
     plane: ControlPlane, cluster: Cluster, namespace: str, tmp_path: Path
 ) -> None:
@@ -493,7 +486,7 @@ async def test_a_token_that_expired_is_read_from_its_file_again(
         maps = await cluster.resource("v1", "ConfigMap")
         with pytest.raises(AccessDenied, match="does not accept the credentials"):
             await account.get(maps, "x", namespace)
-        file.write_text(await cluster.service_account_token(namespace, "default"))
+        file.write_text(plane.token_of(namespace, "default"))
         with pytest.raises(Forbidden):  # known by now
             await account.get(maps, "x", namespace)
         file.write_text("expired again")
