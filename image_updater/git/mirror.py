@@ -27,10 +27,10 @@ import pygit2
 
 from image_updater.api.model import Author, VerifyMode
 from image_updater.errors import SpecError
-from image_updater.git import commits, dating, pushing, transport, urls, userconfig, verify
+from image_updater.git import commits, dating, missing, pushing, transport, urls, userconfig, verify
 from image_updater.git.access import GitAccess
 from image_updater.git.commits import CommitInfo, Signer
-from image_updater.git.errors import BranchNotFound, GitUnavailable, MirrorDamaged, PushRaced, RevisionNotFound
+from image_updater.git.errors import GitUnavailable, MirrorDamaged, PushRaced, RevisionNotFound
 from image_updater.git.trees import GitTree, TreeCache
 
 FIRST_DEPTH = 50
@@ -229,7 +229,7 @@ class Mirror:
                 target = head.symref_target if head.name == "HEAD" else None
                 if target and target.startswith("refs/heads/"):
                     return target.removeprefix("refs/heads/")
-            raise _no_default(self.url, {head.name: str(head.oid) for head in advertised})
+            raise missing.no_default(self.url, {head.name: str(head.oid) for head in advertised})
 
         return await self._run(work, link.access.timeout, "asking for the default branch")
 
@@ -255,7 +255,7 @@ class Mirror:
             callbacks.send_at_once()
             heads = {head.name: str(head.oid) for head in remote.list_heads(connect=False)}
             if reference not in heads:
-                raise _no_branch(self.url, name, heads)
+                raise missing.no_branch(self.url, name, heads)
             wanted = heads[reference]
             if wanted != self._resolve(local):
                 # The same connection is used on purpose: what it advertised is what is fetched, and a
@@ -432,28 +432,3 @@ def _reference(kind: str, name: str) -> str:
     if "*" in name or not pygit2.reference_is_valid_name(full):
         raise SpecError(f"{name!r} is no name of a branch or tag", remedy="see git check-ref-format")
     return full
-
-
-def _no_branch(url: str, name: str, heads: Mapping[str | None, str]) -> BranchNotFound:
-    shown = _branches(heads)
-    if not shown:
-        return BranchNotFound(
-            f"{url} is empty: it has no commit, so no branch {name}",
-            remedy="push a first commit with the files to update",
-        )
-    return BranchNotFound(f"{url} has no branch or tag {name}; it has {shown}", remedy="check ref.branch")
-
-
-def _no_default(url: str, heads: Mapping[str | None, str]) -> BranchNotFound:
-    shown = _branches(heads)
-    if not shown:
-        return BranchNotFound(
-            f"{url} is empty: it has no commit, so no branch", remedy="push a first commit with the files to update"
-        )
-    return BranchNotFound(f"{url} names no default branch; it has {shown}", remedy="name the branch: --branch B")
-
-
-def _branches(heads: Mapping[str | None, str]) -> str:
-    """What the server has, for people; "" in an empty repository."""
-    found = sorted(name.removeprefix("refs/heads/") for name in heads if name and name.startswith("refs/heads/"))
-    return ", ".join(found[:5]) + (", …" if len(found) > 5 else "")
