@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from image_updater.errors import Where
 
@@ -123,6 +124,55 @@ class DigestPolicy:
 Strategy: TypeAlias = SemverPolicy | NumericalPolicy | AlphabeticalPolicy | CalverPolicy | NewestPolicy | DigestPolicy
 
 
+class Start(StrEnum):
+    """What a policy without memory (a rebuilt cluster) begins with."""
+
+    NEWEST = "newest"
+    PROVEN = "proven"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Open for `duration` from each moment that `cron` (five fields) names in `time_zone` (IANA)."""
+
+    cron: str
+    duration: timedelta
+    time_zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyless:
+    """Who must have signed, as the certificate says it: whole strings, or RE2 patterns that match wholly."""
+
+    issuer: str | None = None
+    subject: str | None = None
+    issuer_pattern: str | None = None
+    subject_pattern: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify:
+    """cosign: `secret_ref` names a Secret with public keys (`*.pub`, `*.pem`), or `keyless`; `trust_root` a Secret with
+    `trusted_root.json` for a private Sigstore. `attestations` are predicate types that must be there, signed alike.
+    """
+
+    secret_ref: str | None = None
+    keyless: Keyless | None = None
+    trust_root: str | None = None
+    attestations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class After:
+    """Only tags that policy `name` (of the same namespace) has proven healthy for `soak`. `proven_file`: where it is
+    another controller's, the file of the planned branch that says what it has proven.
+    """
+
+    name: str
+    soak: timedelta = timedelta(0)
+    proven_file: str | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagePolicy:
     """One image: where it is, which tag wins. `reflection` already accounts for `digest` (which implies Always)."""
@@ -152,6 +202,17 @@ class ImagePolicy:
     preflight: bool = True
     allow_downgrade: bool = False
     deny: tuple[str, ...] = ()
+    min_age: timedelta = timedelta(0)
+    platforms: tuple[str, ...] = ()
+    """`os/arch[/variant]` that an image must have."""
+    from_nodes: bool = False
+    """Also those of the cluster's nodes."""
+    verify: Verify | None = None
+    windows: tuple[Window, ...] = ()
+    after: After | None = None
+    group: str | None = None
+    approvals: int = 0
+    start: Start = Start.NEWEST
     suspend: bool = False
 
     @property
@@ -292,6 +353,9 @@ class ImageUpdateAutomation:
     commit: Commit = field(default_factory=Commit)
     push_branch: str | None = None
     batch: Batch = field(default_factory=Batch)
+    windows: tuple[Window, ...] = ()
+    proven_file: str | None = None
+    """`spec.git.provenFile`: the file of the branch in which this automation keeps what its policies have proven."""
     suspend: bool = False
 
     @property
@@ -382,6 +446,61 @@ class Kustomization:
         return self.meta.key
 
 
+# ---------------------------------------------------------------------------------------------- Freeze, Quarantine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freeze:
+    """Nothing is written for these policies from `starts` (None = now) until `expires` (None = until it is deleted).
+
+    A ClusterFreeze has the namespace `""` and stops the policies of `namespaces` (() = all). `policies` are those it
+    stops, `exceptions` those of them that it does not.
+    """
+
+    meta: Meta
+    reason: str
+    starts: datetime | None = None
+    expires: datetime | None = None
+    allow_rollback: bool = False
+    policies: LabelSelector = field(default_factory=LabelSelector)
+    exceptions: LabelSelector | None = None
+    namespaces: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.meta.key
+
+    @property
+    def cluster(self) -> bool:
+        return not self.meta.key.namespace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """An image that nobody may choose: `tag`, `digest` or both; with a digest the bytes are bad under every tag, and
+    other bytes under that tag are not. A ClusterQuarantine has the namespace `""`.
+    """
+
+    meta: Meta
+    image: str
+    tag: str | None = None
+    digest: str | None = None
+    reason: str = ""
+    source: str = ""
+    """`commit <id>` where it was derived from the trailer of a commit; empty = a person made it."""
+    since: datetime | None = None
+    """metadata.creationTimestamp, in a cluster."""
+    expires: datetime | None = None
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.meta.key
+
+    @property
+    def cluster(self) -> bool:
+        return not self.meta.key.namespace
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secret:
     """Decoded data by key; never printed."""
@@ -399,6 +518,10 @@ class Objects:
     repositories: tuple[GitRepository, ...] = ()
     automations: tuple[ImageUpdateAutomation, ...] = ()
     kustomizations: tuple[Kustomization, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
+    """Freeze and ClusterFreeze."""
+    quarantines: tuple[Quarantine, ...] = ()
+    """Quarantine and ClusterQuarantine."""
     secrets: Mapping[ObjectKey, Secret] = field(default_factory=dict, repr=False)
     encrypted: tuple[ObjectKey, ...] = ()
     """Secrets that are there but encrypted (SOPS): not usable, and a reference to one says so."""

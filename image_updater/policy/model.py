@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """`reason` says who signed, or why it does not count. `lasting` False: it may be signed yet (a check later)."""
+
+    ok: bool
+    reason: str
+    lasting: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TagFacts:
     """What is known of one tag. None = not known (yet)."""
 
@@ -24,6 +33,10 @@ class TagFacts:
     platforms: tuple[str, ...] | None = None
     dateless: bool = False
     """The image itself was read and says no creation date: out of `newest` by created, whatever else is known of it."""
+    bytes_seen: datetime | None = None
+    """When this tag was first seen with this `digest`."""
+    verified: Verified | None = None
+    """What was found when the signatures of `digest` were checked as the policy's `verify` says."""
     created_known: bool = False
     """The dates were looked up, and the digest if one must be written: what is None then will never be known.
     It does not mean that nobody asked."""
