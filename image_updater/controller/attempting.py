@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import Kustomization, ObjectKey
@@ -155,7 +156,15 @@ class Attempting:
     ) -> None:
         content, started = state.content, self._context.monotonic()
         self._planning.refresh_others()
-        synced = await self._kustomizing.run(state, entry, kustomization, plan, revision=str(revision), force=force)
+        synced = await self._kustomizing.run(
+            state,
+            entry,
+            kustomization,
+            plan,
+            revision=str(revision),
+            force=force,
+            yields=partial(self._planning.yields, state),
+        )
         report = synced.report
         self._metrics.count(report)
         self._metrics.sync_seconds.observe(self._context.monotonic() - started)
@@ -163,6 +172,7 @@ class Attempting:
             self._metrics.syncs["preempted"] += 1
             state.force = state.force or force
             return
+        state.yielded = {ref: since for ref, since in state.yielded.items() if ref in report.yielded}
         before = self._context.status.current(entry)
         if not report.ok:
             self._metrics.syncs["failed"] += 1
@@ -304,7 +314,7 @@ class Attempting:
         state.failures = 0
         state.settled = state.applied if state.ready is not None and state.ready.state else None
         routine = routine_after(kustomization, self._context.dice)
-        self._alarm(state, routine if not state.held else min(routine, 60.0))
+        self._alarm(state, min(routine, LOOK_AGAIN if state.yielded else 60.0 if state.held else routine))
         if state.settled is not None:
             self._became_ready(state)
 

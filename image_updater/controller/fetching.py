@@ -7,6 +7,7 @@ mirror already.
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +41,8 @@ class Revision:
     committed: datetime | None = field(default=None, compare=False)
     line: str = field(default="", compare=False)
     """Names the repository, the login and the ref: trees of one line follow each other."""
+    read_at: float = field(default=-math.inf, compare=False)
+    """When the server was last asked and named it still: the moment before the question, by the monotonic clock."""
 
     def __str__(self) -> str:
         return f"{self.branch}@sha1:{self.commit}" if self.branch else f"sha1:{self.commit}"
@@ -66,6 +69,8 @@ class Fetch:
         self.ref = ref
         self.members: set[ObjectKey] = set()
         self.tip: Tip | None = None
+        self.read_at = -math.inf
+        """The moment before the last question that the server has answered."""
         self.busy = self.again = False
         """A fetch is under way; somebody has asked for one since it began."""
         self._monotonic = monotonic
@@ -82,7 +87,9 @@ class Fetch:
         """Ask the server. Raises GitError, AccessDenied, GitInputError, SpecError."""
         async with self._lock:
             mirror = await mirrors.open(self.url, self.access)
+            began = self._monotonic()
             tip = await self._read(mirror)
+            self.read_at = began
             if self._is_behind(mirror, tip):
                 assert self.tip is not None
                 return mirror, self.tip

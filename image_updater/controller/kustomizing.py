@@ -30,7 +30,7 @@ from image_updater.sync.model import MANAGER, Action, SyncRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from image_updater.api.model import Kustomization
+    from image_updater.api.model import Kustomization, ObjectKey
     from image_updater.controller.cache import Entry
     from image_updater.controller.context import Context
     from image_updater.controller.elsewhere import Index
@@ -87,7 +87,15 @@ class Kustomizing:
         self._built = built
 
     async def run(
-        self, state: State, entry: Entry, kustomization: Kustomization, plan: Plan, *, revision: str, force: bool
+        self,
+        state: State,
+        entry: Entry,
+        kustomization: Kustomization,
+        plan: Plan,
+        *,
+        revision: str,
+        force: bool,
+        yields: Callable[[Ref, ObjectKey], bool],
     ) -> Synced:
         """Raises what the steps before the sync fail with; what the sync fails with is in its report."""
         content = state.content
@@ -121,6 +129,7 @@ class Kustomizing:
             known=state.known,
             force_all=force,
             elsewhere=self._index.ask(state.key, name),
+            yields=yields,
         )
 
         async def save_inventory(lines: Sequence[Line]) -> None:

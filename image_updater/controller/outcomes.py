@@ -44,6 +44,9 @@ def applied(revision: str, objects: int, report: SyncReport) -> Ready:
     if report.held:
         why = next(done.reason for done in report.done if done.action is Action.HELD)
         message += f"; not pruned: {_names(report.held)} ({why})"
+    if report.yielded:
+        why = next(done.reason for done in report.done if done.action is Action.YIELDED)
+        message += f"; not set back: {_names(report.yielded)} ({why})"
     return Ready(state=True, reason=APPLIED, message=message)
 
 

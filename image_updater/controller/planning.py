@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from image_updater.api.model import Kustomization
 from image_updater.controller.elsewhere import mentions
+from image_updater.controller.fetching import LAG
 from image_updater.controller.remoteclusters import target_name
 from image_updater.controller.states import State, content_of, content_of_error
 from image_updater.errors import DocumentError, ImageUpdaterError
 from image_updater.pipeline.building import Plan
 from image_updater.pipeline.tasks import Tasks
 from image_updater.sync.inventory import load
+from image_updater.sync.watches import labelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -179,6 +181,26 @@ class Planning:
                     if entry.value.source_ref is not None:
                         self.plan(entry.value.source_ref, [key])
 
+    def yields(self, state: State, ref: Ref, owner: ObjectKey) -> bool:
+        """Whether what `state` had applied is left to `owner` (as labels name it), which has it now.
+
+        Shards do not read a commit at the same moment: one of another shard takes what moved to it before we know
+        that it moved. To set that back would be a fight, which ends with both giving up. So Git is asked first, and
+        while what it says is not newer than that look by LAG seconds (replicas), the other one is believed.
+        """
+        taken = any(labelled(key) == owner and _is_others(other) for key, other in self._states.items())
+        source = _source(state)
+        revision = self._sources.revision(source) if source is not None else None
+        if not taken or source is None or revision is None or not revision.branch:
+            return False  # a commit that is pinned is never behind
+        now = self._context.monotonic()
+        since = state.yielded.setdefault(ref, now)
+        if revision.read_at > since + LAG:
+            return False
+        if revision.read_at <= since or now > since + LAG:
+            self._sources.hurry(source)
+        return True
+
     async def note_unbuilt(self, state: State, kustomization: Kustomization) -> None:
         """It was looked at and not built: it does not build, or something keeps it from being applied. Until that is
         mended it holds up no other one's prune, but of objects that its files can be about.
@@ -210,6 +232,10 @@ class Planning:
 
         state.means = (state.content, means)
         return means
+
+
+def _is_others(state: State) -> bool:
+    return not state.owned and not state.entry.deleting
 
 
 def _source(state: State) -> ObjectKey | None:

@@ -393,6 +393,7 @@ class Sources:
                 tree=tip.tree,
                 committed=committed,
                 line=" ".join(fetch.key),
+                read_at=fetch.read_at,
             )
             self._tell(source)
             if known != source.revision:

@@ -82,6 +82,8 @@ class State:
     """What left Git and waits for another Kustomization."""
     contested: tuple[Ref, ...] = ()
     """What is another Kustomization's as long as that one renders it."""
+    yielded: dict[Ref, float] = field(default_factory=dict)
+    """What was its own and one of another shard has taken, with the moment when that was seen."""
     breaker: Breaker = field(default_factory=Breaker)
 
     dirty: bool = True

@@ -212,6 +212,9 @@ class Application:
             return left
         if self._holds(live):
             return self._done(Action.EQUAL, applied=self.known)
+        if (owner := self._yields_to(live)) is not None:
+            reason = f"it belongs to Kustomization {owner} now, of another shard, which may follow a newer commit"
+            return self._done(Action.YIELDED, reason=reason, applied=self.known)
         if self.drift is Drift.WARN and (paths := await self._differences(live)):
             return self._drifted(paths)
         # With `warn`, only who holds the fields changed: they become ours again, else later changes are not seen.
@@ -290,6 +293,13 @@ class Application:
                 where=Where(object=str(self.ref)),
                 remedy="take it out of one of the two",
             )
+
+    def _yields_to(self, live: Body) -> ObjectKey | None:
+        """Who took what was ours, where that is left so for now."""
+        owner = owner_of(live)
+        if owner in (None, self.owner) or self.request.yields is None or not self.request.yields(self.ref, owner):
+            return None
+        return owner
 
     def _rendered_elsewhere(self) -> ObjectKey | None:
         return self.request.elsewhere(self.ref).renders if self.request.elsewhere is not None else None

@@ -61,6 +61,8 @@ class Action(StrEnum):
     """It left Git and stays in the cluster (prune is off, vetoed or disabled): out of the inventory."""
     HELD = "held"
     """It left Git, but another Kustomization takes it over, or may: neither deleted nor out of the inventory yet."""
+    YIELDED = "yielded"
+    """It was ours, and another Kustomization has taken it, which may know a newer commit than we do: left to it."""
     FAILED = "failed"
 
 
@@ -123,6 +125,9 @@ class SyncRequest:
     elsewhere: Callable[[Ref], Elsewhere] | None = field(default=None, compare=False, repr=False)
     """Asked at the moment of a decision: an object that another Kustomization renders, or may render, is not pruned,
     and is not taken from it while it says so. None: nothing is known of others, and only the owner labels veto."""
+    yields: Callable[[Ref, ObjectKey], bool] | None = field(default=None, compare=False, repr=False)
+    """Asked before an object that we had applied, and that carries the labels of another Kustomization now (the second
+    argument, as labels name it), is taken back: whether it is left to that one for now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +163,13 @@ class SyncReport:
         return tuple(each.ref for each in self.done if each.action is Action.HELD)
 
     @property
+    def yielded(self) -> tuple[Ref, ...]:
+        """What another Kustomization has for now: sync again soon."""
+        return tuple(each.ref for each in self.done if each.action is Action.YIELDED)
+
+    @property
     def changed(self) -> bool:
-        quiet = (Action.EQUAL, Action.UNCHANGED, Action.SKIPPED, Action.DRIFTED, Action.HELD)
-        return any(each.action not in quiet for each in self.done)
+        return any(each.action not in _QUIET for each in self.done)
+
+
+_QUIET = frozenset({Action.EQUAL, Action.UNCHANGED, Action.SKIPPED, Action.DRIFTED, Action.HELD, Action.YIELDED})

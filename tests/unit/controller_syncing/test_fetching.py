@@ -8,6 +8,7 @@ import pytest
 
 from image_updater.api.model import GitRef, ObjectKey
 from image_updater.controller.fetching import LAG, Fetch, Revision, fetch_key
+from image_updater.errors import ImageUpdaterError
 from image_updater.git import GitAccess
 from image_updater.git.errors import BranchNotFound, RevisionNotFound
 from image_updater.pipeline.mirrors import Mirrors
@@ -63,6 +64,21 @@ def test_what_is_one_fetch(left: dict[str, str], right: dict[str, str], same: bo
     keys = [fetch_key(url, GitAccess(), GitRef(**ref)) for url, ref in zip(urls, (left, right), strict=True)]
     assert (keys[0] == keys[1]) is same
     assert keys[0] != fetch_key(urls[0], GitAccess(identity="secret:a/b"), GitRef(**left))
+
+
+async def test_when_the_server_was_asked_is_known(mirrors: Mirrors, repository: Path) -> None:
+    clock = Clock()
+    fetch = fetch_of(repository, clock, branch="main")
+    assert fetch.read_at < 0
+    await fetch.fetch(mirrors)
+    assert fetch.read_at == clock.now
+    asked, clock.now = clock.now, clock.now + 5
+    pushed = gitservers.commit(repository, {"a.yaml": "a: 2\n"})
+    repository.rename(repository.with_name("away.git"))
+    with pytest.raises(ImageUpdaterError):
+        await fetch.fetch(mirrors)
+    assert await fetch.take(mirrors, "main", pushed) is None
+    assert fetch.read_at == asked, "a server that does not answer has said nothing"
 
 
 async def test_what_we_pushed_is_there_without_a_request(mirrors: Mirrors, repository: Path) -> None:

@@ -48,8 +48,12 @@ def broken(ref: Ref, error: ImageUpdaterError) -> Done:
             [Done(ref=OLD, action=Action.HELD, reason="Kustomization prod/x renders it now")],
             "main@sha1:1234 is applied: 5 objects; not pruned: Service prod/old (Kustomization prod/x renders it now)",
         ),
+        (
+            [Done(ref=OLD, action=Action.YIELDED, reason="it is Kustomization prod/x's now")],
+            "main@sha1:1234 is applied: 5 objects; not set back: Service prod/old (it is Kustomization prod/x's now)",
+        ),
     ],
-    ids=["plain", "drift", "skipped", "held"],
+    ids=["plain", "drift", "skipped", "held", "yielded"],
 )
 def test_what_is_applied_says_what_is_left_alone(done: list[Done], message: str) -> None:
     ready = outcomes.applied(REVISION, 5, report(*done))
