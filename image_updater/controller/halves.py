@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from image_updater.controller.rollouts import Rollouts
 from image_updater.settings import Role
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Halves:
     def __init__(self, context: Context, leading: Leading) -> None:
         self._context = context
         self._leading = leading
+        self.rollouts = Rollouts()
+        """What the sync half finds, for whoever acts on it."""
         self._updating: Updating | None = None
         self._sources: Sources | None = None
         self._syncing: Syncing | None = None

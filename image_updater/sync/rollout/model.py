@@ -57,6 +57,15 @@ class Rollout:
     canary: Ref | None = None
 
     @property
+    def healthy(self) -> bool:
+        """The revision that is to serve does. Only `healthy` itself proves a tag."""
+        return self.state in (RolloutState.HEALTHY, RolloutState.HEALTHY_UNANALYSED, RolloutState.ROLLED_BACK)
+
+    @property
+    def failed(self) -> bool:
+        return self.state in (RolloutState.FAILED, RolloutState.PRIMARY_BROKEN)
+
+    @property
     def busy(self) -> bool:
         """A new image now would begin the analysis, or the rollout, anew."""
         return self.canary is not None and self.state in (

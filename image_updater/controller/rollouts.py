@@ -1,0 +1,122 @@
+"""What has become of the rollouts, for those who act on it: one hub a process, and how a status keeps them.
+
+The sync half publishes, whenever a decision changes; whoever subscribed is told at once. Another process, and this one
+after a restart, reads from the Kustomizations' statuses what was not healthy.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from image_updater.sync.inventory import object_id, parse_id
+from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from image_updater.api.model import ObjectKey
+    from image_updater.cluster.model import Ref
+
+LISTED: Final = 50
+"""Rollouts that a status lists."""
+
+_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class Rollouts:
+    """See the module. Used from one event loop."""
+
+    def __init__(self) -> None:
+        self._known: dict[ObjectKey, tuple[str, tuple[Rollout, ...]]] = {}
+        self._callbacks: list[Callable[[ObjectKey], None]] = []
+
+    def subscribe(self, callback: Callable[[ObjectKey], None]) -> None:
+        """Called with the Kustomization after each change of its rollouts; it must not wait."""
+        self._callbacks.append(callback)
+
+    def publish(self, kustomization: ObjectKey, revision: str, rollouts: Sequence[Rollout]) -> None:
+        """All that are known of a Kustomization at this revision; what is equal to the last ones is not told again."""
+        new = (revision, tuple(rollouts))
+        if self._known.get(kustomization) != new:
+            self._known[kustomization] = new
+            self._tell(kustomization)
+
+    def forget(self, kustomization: ObjectKey) -> None:
+        """It is gone, suspended, or not ours any more."""
+        if self._known.pop(kustomization, None) is not None:
+            self._tell(kustomization)
+
+    def _tell(self, kustomization: ObjectKey) -> None:
+        for callback in self._callbacks:
+            callback(kustomization)
+
+    def of(self, kustomization: ObjectKey) -> tuple[Rollout, ...]:
+        """The healthy ones too; none of those that had settled before this process began."""
+        return self._known.get(kustomization, ("", ()))[1]
+
+    def revision(self, kustomization: ObjectKey) -> str:
+        """What was applied when they were published last; "" where nothing is known."""
+        return self._known.get(kustomization, ("", ()))[0]
+
+    def busy(self, kustomization: ObjectKey, ref: Ref) -> str | None:
+        """Why a new image for this workload has to wait: its canary's analysis would begin anew."""
+        found = next((each for each in self.of(kustomization) if each.ref == ref and each.busy), None)
+        if found is None:
+            return None
+        return f"the canary of {ref} is at work: {found.reason or found.state}"
+
+    def counts(self) -> Mapping[RolloutState, int]:
+        """How many are in which state."""
+        # From another thread: a copy of the values first.
+        return Counter(each.state for _, rollouts in list(self._known.values()) for each in rollouts)
+
+
+# ------------------------------------------------------------------------------------------- in a status
+
+
+def to_status(rollouts: Iterable[Rollout]) -> list[dict[str, Any]] | None:
+    """For `status.rollouts`: those that are not healthy, the failed ones first."""
+    bad = sorted((each for each in rollouts if not each.healthy), key=lambda each: (not each.failed, each.ref))
+    return [_entry(each) for each in bad[:LISTED]] or None
+
+
+def from_status(status: Mapping[str, Any]) -> tuple[Rollout, ...]:
+    """What `to_status` wrote. What cannot be read (of a later version, or by hand) is left out: it is judged anew."""
+    found = []
+    for entry in status.get("rollouts") or ():
+        try:
+            found.append(_rollout(entry))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            continue
+    return tuple(found)
+
+
+def _entry(rollout: Rollout) -> dict[str, Any]:
+    fields = {
+        "id": object_id(rollout.ref),
+        "state": str(rollout.state),
+        "culprit": str(rollout.culprit) if rollout.state is RolloutState.FAILED else None,
+        "reason": rollout.reason or None,
+        "since": rollout.since.strftime(_FORMAT) if rollout.since is not None else None,
+        "images": [f"{container}={image}" for container, image in rollout.images] or None,
+        "failing": list(rollout.failing) or None,
+        "canary": object_id(rollout.canary) if rollout.canary is not None else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _rollout(entry: Mapping[str, Any]) -> Rollout:
+    since, canary = entry.get("since"), entry.get("canary")
+    images = (str(each).partition("=") for each in entry.get("images") or ())
+    return Rollout(
+        ref=parse_id(entry["id"]),
+        state=RolloutState(entry["state"]),
+        culprit=Culprit(entry.get("culprit") or Culprit.UNKNOWN),
+        reason=str(entry.get("reason") or ""),
+        since=datetime.strptime(since, _FORMAT).replace(tzinfo=UTC) if since else None,
+        images=tuple((container, image) for container, _, image in images),
+        failing=tuple(map(str, entry.get("failing") or ())),
+        canary=parse_id(canary) if canary else None,
+    )
