@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.images import Digest
+    from image_updater.policy.situation import Need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,8 @@ class TagFacts:
     created_known: bool = False
     """The dates were looked up, and the digest if one must be written: what is None then will never be known.
     It does not mean that nobody asked."""
+    unknowable: frozenset[Need] = frozenset()
+    """What gates may ask for and nobody can tell (a tags file does not say it, the registry has no such image)."""
 
 
 class Fate(StrEnum):
