@@ -26,6 +26,7 @@ from image_updater.registry.errors import (
     AuthenticationFailed,
     InvalidAnswer,
     NotARegistry,
+    RegistryUnavailable,
     RepositoryNotFound,
     TagNotFound,
     UnsupportedManifest,
@@ -209,6 +210,47 @@ class RegistryClient:
         for warning in facts.warnings:
             log.warning("%s@%s: %s", image, facts.digest, warning)
         return facts
+
+    async def manifest(self, image: ImageName, reference: str, access: Access) -> Manifest:
+        """The manifest or index behind a tag or digest: one GET."""
+        site = self._requester.site(image, access)
+
+        async def ask(repository: str) -> Manifest:
+            return await self._manifest(_Call(site, image, access, repository, Operation()), reference)
+
+        return await self._anywhere(site, image, access, ask)
+
+    async def has_blob(self, image: ImageName, digest: str, access: Access) -> bool:
+        """Is a blob there to be pulled? HEAD, and where that says nothing (a registry, or the store that it redirects
+        to, that knows only GET) a GET of its first byte. Raises PermissionDenied, AuthenticationFailed, RegistryError.
+        """
+        site = self._requester.site(image, access)
+        repository = site.library.get(image.repository, image.repository)
+        operation = Operation()
+        for method, headers in (("HEAD", _BLOB_HEADERS), ("GET", {**_BLOB_HEADERS, "Range": "bytes=0-0"})):
+            answer = await self._requester.send(
+                method,
+                site,
+                access,
+                repository,
+                f"/v2/{repository}/blobs/{digest}",
+                operation=operation,
+                limit=1 << 12,
+                headers=headers,
+                clip=True,
+                foreign=True,
+            )
+            status = answer.status
+            if status < 300 or status == 416:
+                return True
+            if status == 404:
+                return False
+            # A store signs its URLs for one method: what it refuses to HEAD it may well hand out.
+            if answer.foreign is None and not (method == "HEAD" and status in {400, 405, 501}):
+                raise refused(answer, image, digest)
+        raise RegistryUnavailable(
+            f"{answer.foreign}, where {site.host} redirects to, answers {status} for blob {digest}"
+        )
 
     async def referrers(self, image: ImageName, digest: str, access: Access) -> tuple[Descriptor, ...]:
         """What refers to a digest (signatures, attestations). Without that API: the tags `sha256-<hex>` and

@@ -28,6 +28,10 @@ ACCEPT = f"{OCI_INDEX}, {DOCKER_LIST}, {OCI_MANIFEST}, {DOCKER_MANIFEST}, */*;q=
 
 _INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 _CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
+_ELSEWHERE = (
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+)
 _CREATED = "org.opencontainers.image.created"
 _LABELS = "org.opencontainers.image."
 _EPOCH = datetime(1990, 1, 1, tzinfo=UTC)
@@ -44,6 +48,13 @@ class Descriptor:
     platform: str | None = None
     artifact_type: str | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
+    urls: tuple[str, ...] = ()
+    """Where else the content is to be had, mostly that of layers that a registry may not hand out."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """A layer that stands elsewhere by design: the registry need not have it."""
+        return bool(self.urls) or self.media_type.startswith(_ELSEWHERE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +246,7 @@ def _descriptor(value: object) -> Descriptor:
         platform=_platform(value.get("platform")),
         artifact_type=kind if isinstance(kind, str) and kind else None,
         annotations=_strings(value.get("annotations")),
+        urls=tuple(url for url in _list(value.get("urls")) if isinstance(url, str) and url),
     )
 
 

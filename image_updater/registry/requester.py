@@ -106,9 +106,14 @@ class Requester:
         headers: Mapping[str, str],
         counted: bool = False,
         timeout: float | None = None,  # noqa: ASYNC109 - seconds for one exchange; the policy's own by default
+        clip: bool = False,
+        foreign: bool = False,
     ) -> Answer:
         """The answer to `METHOD origin+target`, whatever its status but 401, 429 and (after retries) 5xx, which
-        raise.
+        raise; 501 is one (the method is not known).
+
+        `clip`: a body beyond `limit` is cut. `foreign`: a refusal of the host that a redirect leads to is an answer,
+        too.
         """
         budget = self.budgets[site.host]
         url = site.origin + target
@@ -119,7 +124,7 @@ class Requester:
             sent = {**headers, "Authorization": authorization.header} if authorization.header else headers
             sent_at = await budget.enter(counted=counted)
             try:
-                answer = await self._follow(method, url, sent, site, access, limit, timeout or access.timeout)
+                answer = await self._follow(method, url, sent, site, access, limit, timeout or access.timeout, clip)
             except RegistryUnavailable as error:
                 failed += 1
                 if failed >= self.attempts or not error.at_once:
@@ -136,6 +141,8 @@ class Requester:
             if status < 400:
                 return answer
             if answer.foreign is not None:
+                if foreign and status < 500 and status != 429:
+                    return answer
                 raise RegistryUnavailable(f"{answer.foreign}, where {site.host} redirects to, answers {status}")
             if status == 429:
                 self.http.metrics.rate_limited[site.host] += 1
@@ -154,7 +161,7 @@ class Requester:
                 refused += 1
                 self._renew(answer, site, access, repository, authorization, last=refused > 2)
                 continue
-            if status > 500:
+            if status > 501:
                 raise _unexpected(answer, authorization)
             return answer
 
@@ -246,6 +253,7 @@ class Requester:
         access: Access,
         limit: int,
         timeout: float,  # noqa: ASYNC109
+        clip: bool = False,
     ) -> Answer:
         """Send, and follow redirects: whatever leaves the origin leaves without Authorization and client
         certificate.
@@ -255,7 +263,7 @@ class Requester:
             wire = access.wire(url)
             if foreign is not None:
                 wire = wire.without_certificate()
-            answer = await self.http.exchange(method, url, headers, wire=wire, timeout=timeout, limit=limit)
+            answer = await self.http.exchange(method, url, headers, wire=wire, timeout=timeout, limit=limit, clip=clip)
             if answer.status not in _REDIRECTS:
                 break
             location = answer.headers.get("location", "")
