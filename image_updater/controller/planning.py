@@ -8,6 +8,7 @@ another one loses.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from image_updater.api.model import Kustomization
@@ -60,15 +61,16 @@ class Planning:
         self._planned = planned
         self._noted = noted
         self._due: dict[ObjectKey, set[ObjectKey]] = {}
-        self._busy: set[ObjectKey] = set()
+        self._busy: dict[ObjectKey, set[ObjectKey]] = {}
+        """By source those whose plan is being made."""
         self._tasks = Tasks()
 
     def plan(self, source: ObjectKey, keys: Iterable[ObjectKey]) -> None:
         """Soon, and once however often it is asked for meanwhile."""
         self._due.setdefault(source, set()).update(keys)
         if source not in self._busy:
-            self._busy.add(source)
-            self._tasks.start(self._run(source), then=lambda: self._busy.discard(source))
+            self._busy[source] = set()
+            self._tasks.start(self._run(source))
 
     def plan_all(self, source: ObjectKey) -> None:
         """Its revision moved."""
@@ -88,7 +90,15 @@ class Planning:
         await self._tasks.end()
 
     async def _run(self, source: ObjectKey) -> None:
+        try:
+            await self._plan_due(source)
+        finally:
+            # At once: whoever asks before this task is told to be over has to begin another one.
+            del self._busy[source]
+
+    async def _plan_due(self, source: ObjectKey) -> None:
         while keys := self._due.pop(source, None):
+            self._busy[source] = keys
             wanted = {
                 key: state.entry
                 for key in sorted(keys)
@@ -108,6 +118,7 @@ class Planning:
                 if state is not None and state.entry.uid == entry.uid and state.entry.value == entry.value:
                     await self._note(state, revision, answers.get(key))
                     done.append(state)
+                keys.discard(key)
             for state in done:
                 if state.owned:
                     self._planned(state)
@@ -140,11 +151,18 @@ class Planning:
         prunes of objects that its files can be about.
         """
         content = state.content
-        if self._read_other(state, name) or content is None or state.unbuilt == content:
+        applied = self._read_other(state, name)
+        if self._is_due(state):  # what an older revision says of it holds for nothing
+            state.unbuilt = None
+            self._index.unsettle(state.key, name)
+            return
+        if applied:
+            self._settle_other(state)
+        if applied or content is None or state.unbuilt == content:
             return
         self._index.unsettle(state.key, name)
         means = await self._meant(state)
-        if state.content == content:
+        if state.content == content and not self._is_due(state):
             state.unbuilt = content
             self._index.unsettle(state.key, name, means)
             self._noted()
@@ -163,23 +181,37 @@ class Planning:
         suspended = isinstance(kustomization, Kustomization) and kustomization.suspend
         still = None if suspended or state.plan is None else self._lazily(state)
         self._index.known(state.key, name, (line.ref for line in lines), still)
-        if suspended or state.content is None or status.get("lastAppliedContent") == state.content:
-            state.unbuilt = None
-            self._index.settle(state.key)
-            return True
-        return False
+        return suspended or state.content is None or status.get("lastAppliedContent") == state.content
+
+    def _settle_other(self, state: State) -> None:
+        state.unbuilt = None
+        self._index.settle(state.key)
+
+    def _is_due(self, state: State) -> bool:
+        """Whether it is planned again as soon as the run that is under way is over."""
+        source = _source(state)
+        return source is not None and state.key in self._due.get(source, ())
 
     def refresh_others(self) -> None:
-        """Their status moves without anybody being told: looked at before it is relied on."""
+        """Their status moves without anybody being told: looked at before it is relied on. Nothing else is taken from
+        there: a spec that changed is told.
+        """
         for key, state in self._states.items():
             entry = None if state.owned else self._context.cache.get("Kustomization", key)
-            if entry is not None and isinstance(entry.value, Kustomization):
-                state.entry = entry
-                name = target_name(entry.value)
-                if not self._read_other(state, name) and state.unbuilt != state.content:
-                    self._index.unsettle(key, name)
-                    if entry.value.source_ref is not None:
-                        self.plan(entry.value.source_ref, [key])
+            value = state.entry.value
+            if entry is None or entry.uid != state.uid or not isinstance(value, Kustomization):
+                continue
+            state.entry = replace(state.entry, status=entry.status)
+            name = target_name(value)
+            applied = self._read_other(state, name)
+            if self._is_due(state) or key in self._busy.get(_source(state) or key, ()):
+                continue  # what it will be is being found out: an older revision settles nothing
+            if applied:
+                self._settle_other(state)
+            elif state.unbuilt != state.content:
+                self._index.unsettle(key, name)
+                if value.source_ref is not None:
+                    self.plan(value.source_ref, [key])
 
     def yields(self, state: State, ref: Ref, owner: ObjectKey) -> bool:
         """Whether what `state` had applied is left to `owner` (as labels name it), which has it now.

@@ -168,3 +168,62 @@ async def test_what_another_shard_waits_to_lose_is_not_what_it_renders() -> None
     await world.planned()
     assert world.ask(OLD) == Elsewhere()
     assert world.ask(MOVING) == Elsewhere(renders=THEIRS)
+
+
+async def test_what_is_asked_for_when_a_run_ends_is_not_lost() -> None:
+    world = World(url="https://git.example/a", suspend=True)
+    world.read_ours()
+    asked = []
+
+    async def plan_all(_: Any, specs: Any, *, line: str) -> dict[ObjectKey, Any]:
+        asked.append(line)
+        if len(asked) == 1:  # in the turn of the loop in which the run is over, before anybody is told of that
+            asyncio.get_running_loop().call_soon(world.planning.plan, ObjectKey("b", "fleet"), [THEIRS])
+        return {each.key: BROKEN for each in specs}
+
+    world.plan_all = plan_all  # type: ignore[method-assign]
+    await world.planned()
+    assert len(asked) == 2
+
+
+async def test_nothing_is_settled_by_an_older_commit_while_a_newer_one_is_planned() -> None:
+    world = World(url="https://git.example/a", status={"lastAppliedContent": content_of_error(BROKEN)})
+    world.read_ours()
+    await world.planned()
+    assert world.ask(MOVING) == Elsewhere()
+    world.planning.plan_all(ObjectKey("a", "fleet"))
+    world.planning.refresh_others()  # another one of ours is looked at meanwhile
+    assert world.ask(MOVING) == Elsewhere(unsettled=THEIRS)
+    await world.settled()
+    assert world.ask(MOVING) == Elsewhere()
+
+
+async def test_what_the_files_of_an_older_commit_can_be_about_says_nothing_of_a_newer_one() -> None:
+    world = World(url="https://git.example/a", status=APPLIED)
+    world.read_ours()
+    heard = []
+
+    async def plan_all(_: Any, specs: Any, *, line: str) -> dict[ObjectKey, Any]:
+        if not heard:  # the next commit comes while this one is planned
+            world.planning.plan_all(ObjectKey("a", "fleet"))
+        heard.append(world.ask(OLD))
+        return {each.key: BROKEN for each in specs}
+
+    world.plan_all = plan_all  # type: ignore[method-assign]
+    world.planning.plan_all(ObjectKey("a", "fleet"))
+    await world.settled()
+    assert heard == [Elsewhere(unsettled=THEIRS)] * 2
+    assert world.ask(OLD) == Elsewhere()
+
+
+async def test_a_look_at_its_status_hides_no_change_of_its_spec() -> None:
+    world = World(url="https://git.example/a", status=APPLIED)
+    world.read_ours()
+    await world.planned()
+    before = world.state.entry
+    spec = {"sourceRef": {"name": "fleet"}, "path": "other"}
+    metadata = {"name": "b", "namespace": "b", "uid": "Kustomization b", "generation": 2}
+    world.cache.observe("Kustomization", {"metadata": metadata, "spec": spec, "status": {"observedGeneration": 2}})
+    world.planning.refresh_others()  # before whoever follows the objects was told
+    assert (world.state.entry.generation, world.state.entry.value) == (1, before.value)
+    assert world.state.entry.status == {"observedGeneration": 2}
