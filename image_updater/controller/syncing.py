@@ -180,15 +180,15 @@ class Syncing:
 
     # ------------------------------------------------------------------------------------------- what happens
 
-    def _observe(self, key: ObjectKey) -> None:
-        """An object as it is now."""
+    def _observe(self, key: ObjectKey) -> bool:
+        """An object as it is now. False: it is as it was, as far as work goes."""
         entry = self._context.cache.get(KIND, key)
         state = self._states.get(key)
         if state is not None and (entry is None or entry.uid != state.entry.uid):
             self._forget(state)
             state = None
         if entry is None:
-            return
+            return True
         owned = self._context.owns(entry)
         new = state is None
         if state is None:
@@ -202,7 +202,7 @@ class Syncing:
         handled = self._context.status.current(entry).get("lastHandledReconcileAt")
         asked = entry.requested not in (None, handled) and (new or entry.requested != old.requested)
         if not edited and not asked:
-            return
+            return False
         state.dirty = True
         state.force = state.force or asked
         kustomization = entry.value
@@ -218,6 +218,7 @@ class Syncing:
             self._planning.plan(kustomization.source_ref, [key])
         elif owned:
             self._put(state, Priority.CHANGED)
+        return True
 
     def _forget(self, state: State) -> None:
         state.newer = True
@@ -333,11 +334,9 @@ class Syncing:
 
     async def _work(self, state: State) -> None:
         try:
-            entry = self._context.cache.get(KIND, state.key)
-            if entry is None or entry.uid != state.entry.uid:
-                return  # its end comes by the watch
-            state.entry = entry
-            if entry.deleting:
+            if self._states.get(state.key) is not state or self._observe(state.key):
+                return  # it has changed since `_watch` told of it: that is planned first, and put on the agenda then
+            if state.entry.deleting:
                 await self._tear_down(state)
             else:
                 await self._attempting.run(state)
