@@ -12,14 +12,17 @@ from image_updater.git import urls
 
 if TYPE_CHECKING:
     from image_updater.git.access import GitAccess, GitHubApp, access_for
+    from image_updater.git.address import Field, Place, Role, Value, Version, entry_field, field_at
     from image_updater.git.checkout import Checkout
     from image_updater.git.commits import CommitInfo, Signer
     from image_updater.git.errors import FilesChanged
     from image_updater.git.files import write_files
     from image_updater.git.folder import FileTree, FolderTree
     from image_updater.git.journal import writing_folder
+    from image_updater.git.lineage import Chain, Changed, End, Wanted
     from image_updater.git.mirror import Mirror, Tip
     from image_updater.git.queue import Attempt, Limits, NotLeader, Outcome, Planned, Work, WriterQueue
+    from image_updater.git.reading import History
     from image_updater.git.signing import signer_from_secret
     from image_updater.git.trees import GitTree
     from image_updater.git.upstream import Upstream
@@ -27,26 +30,38 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Attempt",
+    "Chain",
+    "Changed",
     "Checkout",
     "CommitInfo",
+    "End",
+    "Field",
     "FileTree",
     "FilesChanged",
     "FolderTree",
     "GitAccess",
     "GitHubApp",
     "GitTree",
+    "History",
     "Limits",
     "Mirror",
     "NotLeader",
     "Outcome",
+    "Place",
     "Planned",
+    "Role",
     "Signer",
     "Tip",
     "TrustedKeys",
     "Upstream",
+    "Value",
+    "Version",
+    "Wanted",
     "Work",
     "WriterQueue",
     "access_for",
+    "entry_field",
+    "field_at",
     "keys_from_secret",
     "signer_from_secret",
     "urls",
@@ -57,26 +72,38 @@ __all__ = [
 
 _PLACES = {
     "Attempt": "queue",
+    "Chain": "lineage",
+    "Changed": "lineage",
     "Checkout": "checkout",
     "CommitInfo": "commits",
+    "End": "lineage",
+    "Field": "address",
     "FileTree": "folder",
     "FilesChanged": "errors",
     "FolderTree": "folder",
     "GitAccess": "access",
     "GitHubApp": "access",
     "GitTree": "trees",
+    "History": "reading",
     "Limits": "queue",
     "Mirror": "mirror",
     "NotLeader": "queue",
     "Outcome": "queue",
+    "Place": "address",
     "Planned": "queue",
+    "Role": "address",
     "Signer": "commits",
     "Tip": "mirror",
     "TrustedKeys": "verify",
     "Upstream": "upstream",
+    "Value": "address",
+    "Version": "address",
+    "Wanted": "lineage",
     "Work": "queue",
     "WriterQueue": "queue",
     "access_for": "access",
+    "entry_field": "address",
+    "field_at": "address",
     "keys_from_secret": "verify",
     "signer_from_secret": "signing",
     "verify_commit": "verify",

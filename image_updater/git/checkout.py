@@ -35,6 +35,7 @@ from image_updater.git.errors import (
 )
 from image_updater.git.files import sweep, write_files
 from image_updater.git.folder import BlobIds, FileTree
+from image_updater.git.reading import History
 from image_updater.git.trees import GitTree, TreeCache
 from image_updater.git.upstream import Upstream
 from image_updater.kustomize.model import Entry, EntryKind
@@ -247,6 +248,10 @@ class Checkout:
         """HEAD's commits, newest first; () before the first."""
         head = self.head
         return [] if head is None else commits.history(self._repository, head, limit=limit, stop=stop)
+
+    def reading(self, commit: str) -> History:
+        """The history of a commit, to be asked more than once."""
+        return History(self._repository, commit)
 
     def when_written(self, commit: str, path: str, value: str) -> datetime | None:
         """Since when `path` holds `value`; None where the history here does not tell."""

@@ -184,6 +184,16 @@ def shallow(repository: pygit2.Repository) -> frozenset[str]:
         return frozenset()
 
 
+def deep_enough(repository: pygit2.Repository, tip: str, depth: int) -> bool:
+    """Does the history of `tip` hold `depth` commits (0 = all), or all that there are?"""
+    if not shallow(repository):
+        return True
+    if depth == 0 or tip not in repository:
+        return False
+    known = history(repository, tip, limit=depth)
+    return len(known) >= depth or not any(each.boundary for each in known)
+
+
 def contains(repository: pygit2.Repository, tip: str, commit: str) -> bool:
     """Whether `commit` is `tip` or one of its ancestors, as far as the history is here."""
     if tip == commit:

@@ -31,6 +31,7 @@ from image_updater.git import commits, dating, missing, pushing, transport, urls
 from image_updater.git.access import GitAccess
 from image_updater.git.commits import CommitInfo, Signer
 from image_updater.git.errors import GitUnavailable, MirrorDamaged, PushRaced, RevisionNotFound
+from image_updater.git.reading import History
 from image_updater.git.trees import GitTree, TreeCache
 
 FIRST_DEPTH = 50
@@ -211,9 +212,9 @@ class Mirror:
         """
         return await self._fetch(_reference("heads", branch), branch, depth, access)
 
-    async def fetch_tag(self, tag: str, *, access: GitAccess | None = None) -> Tip:
+    async def fetch_tag(self, tag: str, *, depth: int | None = None, access: GitAccess | None = None) -> Tip:
         """A tag's commit, with the tag object's id when it is annotated."""
-        return await self._fetch(_reference("tags", tag), tag, None, access)
+        return await self._fetch(_reference("tags", tag), tag, depth, access)
 
     async def default_branch(self, *, access: GitAccess | None = None) -> str:
         """The branch that the server's HEAD names. Raises BranchNotFound: an empty repository, or a HEAD that names
@@ -261,7 +262,7 @@ class Mirror:
                 # The same connection is used on purpose: what it advertised is what is fetched, and a
                 # handshake is saved.
                 self._get(remote, callbacks, proxy, f"+{reference}:{local}", self._first_depth(depth))
-        if depth is not None and not self._deep_enough(wanted, depth):
+        if depth is not None and not commits.deep_enough(self._repository, wanted, depth):
             with link.remote(repository) as (remote, callbacks, proxy):
                 self._get(remote, callbacks, proxy, f"+{reference}:{local}", depth or _EVERYTHING)
         return self._tip(wanted, name)
@@ -286,15 +287,6 @@ class Mirror:
         if any(name.startswith("refs/mirror/") for name in self._repository.references):
             return 0
         return FIRST_DEPTH if depth is None else depth or _EVERYTHING
-
-    def _deep_enough(self, tip: str, depth: int) -> bool:
-        boundaries = commits.shallow(self._repository)
-        if not boundaries:
-            return True
-        if depth == 0 or tip not in self._repository:
-            return False
-        known = commits.history(self._repository, tip, limit=depth)
-        return len(known) >= depth or not any(c.boundary for c in known)
 
     def _tip(self, oid: str, name: str) -> Tip:
         found = self._repository.get(oid)
@@ -330,6 +322,14 @@ class Mirror:
     def history(self, commit: str, *, limit: int = 1000, stop: str | None = None) -> list[CommitInfo]:
         """Newest first; ends at a commit with `boundary` where no more was fetched."""
         return commits.history(self._repository, commit, limit=limit, stop=stop)
+
+    def reading(self, commit: str) -> History:
+        """The history of a fetched commit, to be asked more than once."""
+        return History(self._repository, commit)
+
+    def known(self, branch: str) -> str | None:
+        """The commit that a branch had when it was fetched last; None = it never was."""
+        return self._resolve(f"refs/mirror/heads/{branch}")
 
     def contains(self, tip: str, commit: str) -> bool:
         """Whether `commit` is part of `tip`'s history."""

@@ -1,0 +1,381 @@
+"""Who changed what stands at a place of a file: the commits of a history that did, newest first.
+
+Many places are followed in one walk, each back along the parents that it came from. At a merge it follows the parent
+that brought the value. A merge that took a side's change back (or decided between two) is itself the commit that
+changed it, and the side that lost is followed: that is where the displaced value was set. A file that a commit moved is
+followed to where it was. Nothing here judges.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import cast
+
+import pygit2
+from pygit2.enums import DeltaStatus
+
+from image_updater.git.address import Place, Reading, Value, Version, carried, lacks, read, renamed
+from image_updater.git.commits import CommitInfo, get, info, shallow
+from image_updater.git.errors import MirrorDamaged
+
+MAX_COMMITS = 1000
+_MOVES = 50
+"""Files of one commit that are looked into for what one of them lost to another."""
+_FEW = 8
+"""Up to so many paths are looked up one by one; more are found by comparing the trees."""
+_KEEP = 500
+
+
+class End(StrEnum):
+    """Why a chain goes no further back."""
+
+    ENOUGH = "enough"
+    START = "start"
+    """The place came into being here."""
+    BOUNDARY = "boundary"
+    """More was not fetched."""
+    LIMIT = "limit"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A place of a file of the commit that is begun at."""
+
+    file: str
+    place: Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """A commit, and what it made of the place."""
+
+    commit: CommitInfo
+    before: Value | None
+    after: Value | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """`now` is what stands there; `changes` are newest first; `end` is the oldest commit that was looked at."""
+
+    now: Value | None
+    changes: tuple[Changed, ...] = ()
+    end: End = End.START
+    last: str = ""
+
+
+Enough = Callable[[str, Sequence[Changed]], bool]
+"""Name of a place, and its changes so far → need no more be read?"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trail:
+    """One place on its way back: what it is in the commit that is looked at."""
+
+    name: str
+    file: str
+    reading: Reading
+    now: Value | None
+    changes: tuple[Changed, ...] = ()
+    length: int = 0
+    doubt: str | None = None
+    """The newest of the commits in which the file could not be read."""
+
+
+def trace(
+    repository: pygit2.Repository,
+    tip: str,
+    wanted: Mapping[str, Wanted],
+    *,
+    enough: Enough,
+    limit: int = MAX_COMMITS,
+) -> dict[str, Chain]:
+    """The chains of these places from `tip` back, at most `limit` commits each. Raises MirrorDamaged,
+    RevisionNotFound.
+    """
+    return _Walk(repository, enough, limit).run(tip, wanted)
+
+
+def version_of(repository: pygit2.Repository, commit: str, path: str) -> Version | None:
+    """A file of a commit; None where there is none."""
+    entry = _entry(get(repository, commit), path)
+    return _read_blob(repository, entry) if entry is not None else None
+
+
+def files_of(repository: pygit2.Repository, commit: str) -> frozenset[str] | None:
+    """The files that a commit changed, against its first parent; None where that was not fetched."""
+    found = get(repository, commit)
+    if commit in shallow(repository):
+        return None
+    diff = found.tree.diff_to_tree(*((get(repository, str(found.parent_ids[0])).tree,) if found.parent_ids else ()))
+    return frozenset(path for delta in diff.deltas for path in (delta.old_file.path, delta.new_file.path))
+
+
+class _Walk:
+    def __init__(self, repository: pygit2.Repository, enough: Enough, limit: int) -> None:
+        self.repository = repository
+        self.enough = enough
+        self.limit = limit
+        self.boundaries = shallow(repository)
+        self.chains: dict[str, Chain] = {}
+        self.versions: OrderedDict[str, Version] = OrderedDict()
+        self.waiting: dict[str, list[_Trail]] = {}
+        self.order: list[tuple[int, str]] = []
+
+    def run(self, tip: str, wanted: Mapping[str, Wanted]) -> dict[str, Chain]:
+        start = self.commit(tip)
+        for name, each in wanted.items():
+            entry = _entry(start, each.file)
+            found = self.reading(entry, each.place) if entry is not None else None
+            if found is None:
+                found = Reading(None, each.place)
+            self.queue(start, _Trail(name, each.file, found, found.value))
+        while self.order:
+            _, identity = heapq.heappop(self.order)
+            trails = self.waiting.pop(identity, None)
+            if trails:
+                self.visit(self.commit(identity), trails)
+        return self.chains
+
+    # -- the way back
+
+    def commit(self, identity: str) -> pygit2.Commit:
+        return get(self.repository, identity)
+
+    def queue(self, commit: pygit2.Commit, trail: _Trail) -> None:
+        identity = str(commit.id)
+        if identity not in self.waiting:
+            self.waiting[identity] = []
+            # Children before parents, as far as the clocks of those who made them were right.
+            heapq.heappush(self.order, (-commit.commit_time, identity))
+        self.waiting[identity].append(trail)
+
+    def end(self, trail: _Trail, why: End, commit: pygit2.Commit) -> None:
+        self.chains[trail.name] = Chain(now=trail.now, changes=trail.changes, end=why, last=str(commit.id))
+
+    def visit(self, commit: pygit2.Commit, trails: Sequence[_Trail]) -> None:
+        if str(commit.id) in self.boundaries:
+            for trail in trails:
+                self.end(trail, End.BOUNDARY, commit)
+            return
+        parents = [self.commit(str(each)) for each in commit.parent_ids]
+        if not parents:
+            for trail in trails:
+                self.change(trail, commit, None, None, End.START)
+            return
+        changed = [_Compared(self.repository, commit, each, {trail.file for trail in trails}) for each in parents]
+        for trail in trails:
+            if trail.length >= self.limit:
+                self.end(trail, End.LIMIT, commit)
+                continue
+            step = replace(trail, length=trail.length + 1)
+            same = next((p for p, c in zip(parents, changed, strict=True) if trail.file not in c.files), None)
+            if len(parents) == 1 and same is not None:
+                self.queue(same, step)
+            elif len(parents) == 1:
+                self.back(step, commit, parents[0], self.before(step, changed[0]))
+            else:
+                self.merge(step, commit, parents, changed)
+
+    def back(self, trail: _Trail, commit: pygit2.Commit, parent: pygit2.Commit, before: _Before) -> None:
+        """On to the parent, with the change of this commit if it is one."""
+        if before.unreadable:
+            doubt = trail.doubt or str(commit.id)
+            self.queue(parent, replace(trail, file=before.file, reading=before.reading, doubt=doubt))
+            return
+        if before.reading.value == trail.reading.value and not before.gone:
+            self.queue(parent, replace(trail, file=before.file, reading=before.reading, doubt=None))
+            return
+        self.change(trail, self.commit(trail.doubt) if trail.doubt else commit, before, parent, End.START)
+
+    def change(
+        self,
+        trail: _Trail,
+        commit: pygit2.Commit,
+        before: _Before | None,
+        parent: pygit2.Commit | None,
+        otherwise: End,
+    ) -> None:
+        value = before.reading.value if before is not None else None
+        if value == trail.reading.value:
+            # Neither the place nor its file was there before.
+            self.end(trail, otherwise, commit)
+            return
+        made = Changed(commit=info(commit), before=value, after=trail.reading.value)
+        trail = replace(trail, changes=(*trail.changes, made), doubt=None)
+        if self.enough(trail.name, trail.changes):
+            self.end(trail, End.ENOUGH, commit)
+        elif before is None or parent is None or before.gone:
+            self.end(trail, otherwise, commit)
+        else:
+            self.queue(parent, replace(trail, file=before.file, reading=before.reading))
+
+    def merge(
+        self, trail: _Trail, commit: pygit2.Commit, parents: Sequence[pygit2.Commit], changed: Sequence[_Compared]
+    ) -> None:
+        befores = [
+            _Before(trail.file, trail.reading) if trail.file not in each.files else self.before(trail, each)
+            for each in changed
+        ]
+        value = trail.reading.value
+        alike = [n for n, each in enumerate(befores) if not each.unreadable and each.reading.value == value]
+        other = [n for n, each in enumerate(befores) if not each.unreadable and each.reading.value != value]
+        if not alike:
+            first = other[0] if other else 0
+            self.back(trail, commit, parents[first], befores[first])
+            return
+        for number in other:
+            if self.taken_back(trail, parents[alike[0]], parents[number], befores[number]):
+                self.change(trail, commit, befores[number], parents[number], End.START)
+                return
+        chosen = befores[alike[0]]
+        self.queue(parents[alike[0]], replace(trail, file=chosen.file, reading=chosen.reading, doubt=None))
+
+    def taken_back(self, trail: _Trail, kept: pygit2.Commit, lost: pygit2.Commit, before: _Before) -> bool:
+        """Had the side that lost changed the value, since the two went apart?"""
+        try:
+            base = cast("pygit2.Oid | None", self.repository.merge_base(kept.id, lost.id))
+        except (KeyError, pygit2.GitError):
+            base = None
+        if base is None:
+            # They meet in what was not fetched, or nowhere.
+            return False
+        entry = _entry(self.commit(str(base)), before.file)
+        found = self.reading(entry, before.reading.place) if entry is not None else None
+        return (found.value if found is not None else None) != before.reading.value
+
+    # -- what was there
+
+    def before(self, trail: _Trail, compared: _Compared) -> _Before:
+        """The place in the parent."""
+        newer, older = compared.files[trail.file]
+        if older is None:
+            return self.moved(trail, compared) or _Before(trail.file, Reading(None, trail.reading.place), gone=True)
+        return self.older(trail, newer, older, trail.file)
+
+    def older(self, trail: _Trail, newer: str | None, older: str, file: str) -> _Before:
+        reading, old = trail.reading, self.version(older)
+        new = self.version(newer) if newer is not None else None
+        if lacks(old, reading.place):
+            return _Before(file, Reading(None, reading.place))
+        if new is not None and reading.span is not None and new.text is not None and old.text is not None:
+            span = carried(new.text, old.text, reading.span)
+            if span is not None:
+                return _Before(file, replace(reading, span=span))
+        # What the newer version calls things now may have been carried past changes of names elsewhere.
+        named = read(new, reading.place) if new is not None else None
+        place = named.place if named is not None and named.value == reading.value else reading.place
+        found = read(old, place)
+        if found is None:
+            return _Before(file, Reading(reading.value, place), unreadable=True)
+        if not found.exact and new is not None:
+            other = renamed(new, old, place)
+            found = (read(old, other) if other is not None else None) or Reading(None, place)
+        return _Before(file, found)
+
+    def moved(self, trail: _Trail, compared: _Compared) -> _Before | None:
+        """Where the place was before this commit made its file: a file with the same bytes, or one that had it by name
+        and has it no more.
+        """
+        newer, _ = compared.files[trail.file]
+        gone = [(path, old) for path, (new, old) in compared.everything().items() if old is not None and new is None]
+        for path, old in gone:
+            if old == newer:
+                return _Before(path, trail.reading)
+        if trail.reading.value is None:
+            return None
+        rest = [(path, old, new) for path, (new, old) in compared.everything().items() if old and new and old != new]
+        for path, old, new in [*((path, old, None) for path, old in gone), *rest][:_MOVES]:
+            if not path.endswith((".yaml", ".yml", ".json")):
+                continue
+            found = read(self.version(old), trail.reading.place)
+            if found is None or not found.exact or found.value is None or _nameless(found.place):
+                continue
+            left = read(self.version(new), trail.reading.place) if new is not None else None
+            if left is None or not left.exact or left.value is None:
+                return _Before(path, found)
+        return None
+
+    def reading(self, oid: str, place: Place) -> Reading | None:
+        version = self.version(oid)
+        if lacks(version, place):
+            return Reading(None, place)
+        found = read(version, place)
+        return found if found is None or found.exact else Reading(None, place)
+
+    def version(self, oid: str) -> Version:
+        found = self.versions.get(oid)
+        if found is None:
+            found = self.versions[oid] = _read_blob(self.repository, oid)
+            while len(self.versions) > _KEEP:
+                self.versions.popitem(last=False)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """A place in a parent: in which file, and what it is there."""
+
+    file: str
+    reading: Reading
+    gone: bool = False
+    """Its file was not there."""
+    unreadable: bool = False
+
+
+class _Compared:
+    """A commit and one parent: path → blob in the commit, blob in the parent, for the wanted paths that differ."""
+
+    def __init__(
+        self, repository: pygit2.Repository, commit: pygit2.Commit, parent: pygit2.Commit, paths: Iterable[str]
+    ) -> None:
+        self._commit, self._parent = commit, parent
+        self._all: dict[str, tuple[str | None, str | None]] | None = None
+        self.files: dict[str, tuple[str | None, str | None]] = {}
+        if commit.tree_id == parent.tree_id:
+            return
+        wanted = list(paths)
+        if len(wanted) <= _FEW:
+            for path in wanted:
+                new, old = _entry(commit, path), _entry(parent, path)
+                if new != old:
+                    self.files[path] = new, old
+        else:
+            everything = self.everything()
+            self.files = {path: everything[path] for path in wanted if path in everything}
+
+    def everything(self) -> dict[str, tuple[str | None, str | None]]:
+        if self._all is None:
+            self._all = {}
+            for delta in self._parent.tree.diff_to_tree(self._commit.tree).deltas:
+                new = str(delta.new_file.id) if delta.status != DeltaStatus.DELETED else None
+                old = str(delta.old_file.id) if delta.status != DeltaStatus.ADDED else None
+                self._all[delta.new_file.path] = new, old
+        return self._all
+
+
+def _nameless(place: Place) -> bool:
+    """Is there nothing but the position to know it by, so that finding it elsewhere says nothing?"""
+    return any(field.identity is None or not field.identity[2] for field in place.fields) and not any(
+        step.key is not None for field in place.fields for step in field.steps
+    )
+
+
+def _entry(commit: pygit2.Commit, path: str) -> str | None:
+    try:
+        found = commit.tree[path]
+    except KeyError:
+        return None
+    return str(found.id) if isinstance(found, pygit2.Blob) else None
+
+
+def _read_blob(repository: pygit2.Repository, oid: str) -> Version:
+    try:
+        found = repository[oid]
+    except (KeyError, ValueError, pygit2.GitError) as exc:
+        raise MirrorDamaged(f"object {oid} cannot be read: {exc}", remedy="the mirror is made anew") from exc
+    return Version(found.data if isinstance(found, pygit2.Blob) else b"")

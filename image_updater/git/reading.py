@@ -1,0 +1,48 @@
+"""The history of one commit, read: its commits, who changed what, where it ends. Blocking; no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pygit2
+
+from image_updater.git import commits, dating, lineage
+from image_updater.git.address import Version
+from image_updater.git.commits import CommitInfo
+from image_updater.git.lineage import MAX_COMMITS, Chain, Enough, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What came before `tip`, as far as it is here."""
+
+    repository: pygit2.Repository = field(repr=False)
+    tip: str
+
+    def commits(self, *, limit: int = MAX_COMMITS, stop: str | None = None) -> list[CommitInfo]:
+        """Newest first; `stop` and what it holds are left out."""
+        return commits.history(self.repository, self.tip, limit=limit, stop=stop)
+
+    def contains(self, commit: str) -> bool:
+        return commits.contains(self.repository, self.tip, commit)
+
+    def touched(self, commit: str, path: str) -> bool:
+        """Whether that commit changed this file."""
+        return dating.touched(self.repository, commit, path)
+
+    def files(self, commit: str) -> frozenset[str] | None:
+        """The files that a commit changed; None where its parent was not fetched."""
+        return lineage.files_of(self.repository, commit)
+
+    def version(self, path: str) -> Version | None:
+        """A file as the tip has it."""
+        return lineage.version_of(self.repository, self.tip, path)
+
+    def trace(self, wanted: Mapping[str, Wanted], *, enough: Enough, limit: int = MAX_COMMITS) -> dict[str, Chain]:
+        """Who changed these places; see `lineage`."""
+        return lineage.trace(self.repository, self.tip, wanted, enough=enough, limit=limit)
+
+    def reaches(self, depth: int) -> bool:
+        """Are that many commits here, or all that there are?"""
+        return commits.deep_enough(self.repository, self.tip, depth)
