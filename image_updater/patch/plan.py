@@ -8,8 +8,9 @@ it is meant; otherwise the base stays and an `images:` entry goes into the kusto
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from image_updater.images.names import split
 from image_updater.kustomize.model import Part, SiteKind
@@ -39,6 +40,11 @@ if TYPE_CHECKING:
     from image_updater.patch.claims import Claim, Claims, MarkerClaim, Rank, SiteClaims
     from image_updater.patch.scope import Scope
 
+Only = Callable[["Use", "str | None"], bool]
+"""May this use, which that policy claims, move?"""
+
+NOT_MEANT: Final = "this plan is not about it"
+
 
 def plan(
     provenance: Provenance,
@@ -50,13 +56,15 @@ def plan(
     follow_refs: bool = True,
     refused: Mapping[str, str] | None = None,
     locked: Mapping[str, str] | None = None,
+    only: Only | None = None,
 ) -> Plan:
     """The plan of one automation.
 
     `refused`: site ids (or `id@root` of one root's insert) that a proof refused, with the reason. `locked`: files
-    that may not be written (uncommitted changes of a person), with the reason.
+    that may not be written (uncommitted changes of a person), with the reason. `only`: what may move at all (a
+    rollback means some uses of a policy's sites); the rest stays as it is.
     """
-    return _Planner(provenance, claims, choices, scope, patches, follow_refs, refused or {}, locked or {}).run()
+    return _Planner(provenance, claims, choices, scope, patches, follow_refs, refused or {}, locked or {}, only).run()
 
 
 class _Planner:
@@ -70,6 +78,7 @@ class _Planner:
         follow_refs: bool,
         refused: Mapping[str, str],
         locked: Mapping[str, str],
+        only: Only | None,
     ) -> None:
         self.provenance = provenance
         self.claims = claims
@@ -79,6 +88,7 @@ class _Planner:
         self.follow_refs = follow_refs
         self.refused = refused
         self.locked = locked
+        self.only = only
         self.decisions: list[Decision] = []
         self.intended: dict[str, list[Intended]] = defaultdict(list)
         self.moves: dict[str, dict[int, Move]] = {}
@@ -158,6 +168,8 @@ class _Planner:
 
     def judge_use(self, site: Site, index: int, use: Use, claim: Claim, moves: dict[int, Move]) -> Decision | None:
         policy = claim.policy
+        if self.only is not None and not self.only(use, policy):
+            return Decision(site=site, state=State.UNMANAGED, reason=NOT_MEANT)
         if claim.ignored is not None:
             return Decision(site=site, state=State.IGNORED, reason=claim.ignored)
         if site.kind is SiteKind.PATCH and not self.patches:
@@ -341,6 +353,8 @@ class _Planner:
 
         if not self.scope.holds(site.file):
             return row(State.UNMANAGED, self.scope.outside(site.file)), None, None
+        if self.only is not None and not any(self.only(use, claim.policy) for use in site.uses):
+            return row(State.UNMANAGED, NOT_MEANT), None, None
         if claim.refusal is not None or claim.policy is None:
             return row(State.REFUSED, claim.refusal or "the marker names no policy"), None, None
         scalar = marker.scalar

@@ -14,19 +14,24 @@ if TYPE_CHECKING:
     from image_updater.git import Checkout, Signer
     from image_updater.pipeline.line import Run
     from image_updater.pipeline.report import Secrets
+    from image_updater.pipeline.rollback import RollbackPlan
     from image_updater.render import Renderer
 
 FIELD = "spec.git.commit.messageTemplate"
 
 
-async def message_for(result: Run, *, revision: str | None, renderer: Renderer | None) -> Message:
-    """The message of this run's commit. Raises SpecError when the automation's template is invalid."""
+async def message_for(
+    result: Run, *, revision: str | None, renderer: Renderer | None, rollback: RollbackPlan | None = None
+) -> Message:
+    """The message of this run's commit; a rollback's is never a template's. Raises SpecError when the automation's
+    template is invalid.
+    """
     moved = moves(result.plan.decisions, result.choices)
     built = any(proof.level == "rendered" and proof.why for proof in result.proof.roots)
     proof = result.proof.summary(renderer.kustomize.description if renderer is not None and built else None)
     automation = result.automation
     text = None
-    template = automation.commit.message_template
+    template = automation.commit.message_template if rollback is None else None
     if template is not None:
         values: dict[str, object] = {
             "automation": {"namespace": automation.key.namespace, "name": automation.key.name},
@@ -65,6 +70,7 @@ async def message_for(result: Run, *, revision: str | None, renderer: Renderer |
         automation=str(automation.key),
         proof=proof,
         text=text,
+        rollback=rollback,
     )
 
 

@@ -24,6 +24,7 @@ from image_updater.patch.scope import Scope
 from image_updater.pipeline.contested import contested
 from image_updater.pipeline.outcome import ANNOTATION, Outcome, policy_name
 from image_updater.pipeline.prove import Proof, prove
+from image_updater.pipeline.rollback import all_or_nothing, void_where_written
 from image_updater.policy import TagFacts, may_replace
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from image_updater.patch.model import Edit
     from image_updater.pipeline.contested import Past
     from image_updater.pipeline.report import PullResolver
+    from image_updater.pipeline.rollback import RollbackPlan
     from image_updater.pipeline.selection import Selector
     from image_updater.policy.model import Movement
     from image_updater.render import Renderer
@@ -112,8 +114,11 @@ async def run(
     settled: Mapping[str, str] | None = None,
     written: Written | None = None,
     past: Past | None = None,
+    rollback: RollbackPlan | None = None,
 ) -> Run:
     """The line for `automation` on `tree`.
+
+    With `rollback` nobody is asked: what it names goes back, and nothing else moves.
 
     `written` dates a tag that no registry lists any more by the commit that wrote it. `past` tells whether a value
     would be written back that another policy has just displaced.
@@ -139,17 +144,22 @@ async def run(
     needed = _needed(claims, scope, provenance)
     wanted = [policy for key, policy in claims.policies.items() if key in needed]
     held = current_tags(claims)
-    outcomes = await line.selector.select(
-        wanted, current={policy_name(claims.policies[key]): tags for key, tags in held.items() if key in needed}
-    )
-    choices = {
-        key: _choice(policy, outcome, _dated(outcome, key, claims, written))
-        for key, policy in claims.policies.items()
-        for outcome in (outcomes.get(policy_name(policy)),)
-    }
+    outcomes: Mapping[str, Outcome] = {}
+    if rollback is None:
+        outcomes = await line.selector.select(
+            wanted, current={policy_name(claims.policies[key]): tags for key, tags in held.items() if key in needed}
+        )
+        choices = {
+            key: _choice(policy, outcome, _dated(outcome, key, claims, written))
+            for key, policy in claims.policies.items()
+            for outcome in (outcomes.get(policy_name(policy)),)
+        }
+    else:
+        choices = rollback.choices(claims.policies)
     failures = tuple((key, outcome.error) for key, outcome in outcomes.items() if outcome.error is not None)
 
     refusals: dict[str, str] = dict(settled or {})
+    wide = False
     for _ in range(MAX_ROUNDS):
         planned = plan(
             visible,
@@ -160,7 +170,15 @@ async def run(
             follow_refs=automation.update.follow_refs,
             refused=refusals,
             locked=locked,
+            only=rollback.only(wide=wide) if rollback is not None else None,
         )
+        if rollback is not None and any(each.state is State.REFUSED for each in planned.decisions):
+            if not wide:
+                wide, refusals = True, dict(settled or {})
+                continue
+            planned = all_or_nothing(planned)
+        if rollback is not None and past is not None:
+            planned = void_where_written(planned, rollback, past)
         if not planned.changes:
             return Run(
                 automation=automation,
@@ -172,7 +190,7 @@ async def run(
                 problems=provenance.problems,
                 failures=failures,
             )
-        found = contested(planned.decisions, choices, past) if past is not None else {}
+        found = contested(planned.decisions, choices, past) if past is not None and rollback is None else {}
         if found.keys() - refusals.keys():
             refusals |= found
             continue

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from image_updater.images.names import split
+from image_updater.pipeline.rollback import QUARANTINE, QUARANTINE_REASON, ROLLBACK, ROLLBACK_ASKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from image_updater.patch.decisions import Choice, Decision
     from image_updater.patch.model import Edit
+    from image_updater.pipeline.rollback import RollbackPlan
 
 MAX_LISTED = 200
 """Changes that the text lists; a storm of thousands ends in a count. Trailers are never cut."""
@@ -92,10 +95,12 @@ def compose(
     automation: str,
     proof: str,
     text: str | None = None,
+    rollback: RollbackPlan | None = None,
 ) -> Message:
     """The message of one automation's commit; `text` (a rendered template) replaces subject and list."""
     if text is None:
-        text = _subject(moved) + "\n\n" + "\n".join(_listed(edits))
+        subject = _subject(moved) if rollback is None else _taken_back(moved, rollback)
+        text = subject + "\n\n" + "\n".join(_listed(edits))
     trailers: list[tuple[str, str]] = []
     for move in moved:
         trailers += [("Image-Policy", move.policy), ("Image", move.image)]
@@ -106,6 +111,8 @@ def compose(
     if revision:
         trailers.append(("Source-Revision", revision))
     trailers += [("Automation", automation), ("Proof", proof)]
+    if rollback is not None:
+        trailers += _record(rollback)
     return Message(text=_CONTROL.sub(" ", text), trailers=tuple(trailers))
 
 
@@ -116,6 +123,24 @@ def _subject(moved: Sequence[Moved]) -> str:
     if len(images) == 1:
         return f"Update {images[0]} to {', '.join(sorted({move.new for move in moved}))}"
     return f"Update {len(images)} images"
+
+
+def _taken_back(moved: Sequence[Moved], rollback: RollbackPlan) -> str:
+    place = f" in {rollback.place}" if rollback.place else ""
+    if len(moved) == 1:
+        old = ", ".join(moved[0].old)
+        return f"Roll back {moved[0].image} from {old} to {moved[0].new}{place}"
+    return f"Roll back {len(moved)} images{place}"
+
+
+def _record(rollback: RollbackPlan) -> list[tuple[str, str]]:
+    """What binds every writer that reads the branch (design section 9)."""
+    trailers = [(ROLLBACK, rollback.reason)]
+    if rollback.asked is not None:
+        trailers.append((ROLLBACK_ASKED, rollback.asked.astimezone(UTC).isoformat().replace("+00:00", "Z")))
+    for each in rollback.quarantines:
+        trailers += [(QUARANTINE, str(each)), (QUARANTINE_REASON, each.reason or rollback.reason)]
+    return trailers
 
 
 def _listed(edits: Sequence[Edit]) -> list[str]:

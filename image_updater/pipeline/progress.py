@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from image_updater.patch.decisions import State
 from image_updater.pipeline.outcome import ANNOTATION
+from image_updater.pipeline.placements import placements
 from image_updater.pipeline.report import (
     AutomationReport,
     CommitReport,
@@ -56,6 +57,7 @@ class Done:
                 unmanaged=len({each.site.id for each in settled if each.state is State.UNMANAGED}),
                 problems=problem_rows(run.provenance),
                 implicit=tuple(policy for name, policy in run.claims.policies.items() if name.startswith(ANNOTATION)),
+                placements=placements(run),
             )
         self.edits += run.edits
         self.proof |= dict.fromkeys(str(proof) for proof in run.proof.roots)

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from image_updater.pipeline.report import UpdateReport, UpdateRequest
 
 
+ROLLBACKS = " (rollback)"
+"""Behind an automation's key: its rollback is a work of its own."""
+
 _LOOK_BACK = 50
 """Commits; a first fetch has no more."""
 
@@ -248,7 +251,8 @@ async def _queued(
     branch = automation.push_branch or target.branch
     queue = mirrors.queue(mirror, branch, base=target.branch)
     standing = {str(each.key) for each in request.objects.automations if not each.suspend}
-    queue.retain(standing | {str(each.key) for each in target.automations})
+    standing |= {str(each.key) for each in target.automations}
+    queue.retain(standing | {f"{each}{ROLLBACKS}" for each in standing})
 
     async def plan(tip: Tip) -> Planned | None:
         landed.revision = tip.commit
@@ -262,11 +266,15 @@ async def _queued(
             tip.tree,
             written=_history(mirror, tip),
             past=_past(mirror, tip),
+            rollback=request.rollback,
         )
         if not result.files:
             return None
         landed.message = await message_for(
-            result, revision=f"{target.branch}@sha1:{tip.commit}", renderer=line.renderer
+            result,
+            revision=f"{target.branch}@sha1:{tip.commit}",
+            renderer=line.renderer,
+            rollback=request.rollback,
         )
         return Planned(
             files=result.files,
@@ -280,7 +288,7 @@ async def _queued(
         return
     outcome = await queue.submit(
         Work(
-            key=key,
+            key=key if request.rollback is None else f"{key}{ROLLBACKS}",
             identity=target.access.identity,
             plan=plan,
             verify=lambda tip: _verify(target, mirror, tip),
@@ -302,7 +310,9 @@ async def _queued(
             attempts=outcome.attempts,
             stood=outcome.stood,
         )
-    last = await _last_commit(request, mirror, automation, landed.revision) if commit is None else None
+    last = None
+    if commit is None and request.rollback is None:
+        last = await _last_commit(request, mirror, automation, landed.revision)
     done.end(key, revision=landed.revision, commit=commit, last=last, error=outcome.error)
 
 

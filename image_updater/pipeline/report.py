@@ -32,6 +32,7 @@ from image_updater.pipeline.requests import (
 if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy
     from image_updater.errors import ImageUpdaterError
+    from image_updater.pipeline.placements import Placement
     from image_updater.policy.model import Chosen, Judgement
 
 
@@ -168,6 +169,8 @@ class AutomationReport:
     """In the first run of a process: the newest commit of this automation that Git has, and when it was made. Whoever
     pushed it may have been killed before it said so."""
     error: ImageUpdaterError | None = None
+    placements: tuple[Placement, ...] = field(default=(), repr=False)
+    """Which policy has its hand on which image of which object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey, Objects, Secret
     from image_updater.images import Digest, ImageName
+    from image_updater.pipeline.rollback import RollbackPlan
     from image_updater.pipeline.selection import Selector
     from image_updater.pipeline.session import Session
     from image_updater.pipeline.tagsfile import TagsFile
@@ -63,6 +64,8 @@ class UpdateRequest:
     active: Callable[[ObjectKey], bool] = lambda _: True
     """Asked right before a plan is made: may this automation (still) write?"""
     pulls: PullResolver | None = None
+    rollback: RollbackPlan | None = None
+    """Nothing but this is done, by its automation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
