@@ -35,6 +35,7 @@ from image_updater.registry.http import Answer, Http, Metrics
 from image_updater.registry.listing import Caps, Lister
 from image_updater.registry.lists import TagList
 from image_updater.registry.manifests import Descriptor, ImageFacts, Manifest
+from image_updater.registry.pagination import next_page
 from image_updater.registry.refusals import named, refused
 from image_updater.registry.requester import Requester, Site
 
@@ -45,7 +46,8 @@ _MANIFEST_HEADERS = {"Accept": manifests.ACCEPT, "Accept-Encoding": "identity"}
 _BLOB_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity"}
 _MAX_MANIFEST = 4 << 20
 _MAX_CONFIG = 8 << 20
-_SIGNATURE = "application/vnd.dev.cosign.artifact.sig.v1+json"
+_MAX_PAGES = 20
+"""Of referrers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,7 @@ class RegistryClient:
         return facts
 
     async def manifest(self, image: ImageName, reference: str, access: Access) -> Manifest:
-        """The manifest or index behind a tag or digest: one GET."""
+        """The manifest or index behind a tag or digest, of any artifact: one GET."""
         site = self._requester.site(image, access)
 
         async def ask(repository: str) -> Manifest:
@@ -253,29 +255,69 @@ class RegistryClient:
         )
 
     async def referrers(self, image: ImageName, digest: str, access: Access) -> tuple[Descriptor, ...]:
-        """What refers to a digest (signatures, attestations). Without that API: the tags `sha256-<hex>` and
-        `sha256-<hex>.sig`.
+        """What refers to a digest (signatures, attestations), by the referrers API, else by the tag `sha256-<hex>` that
+        stands for it (distribution spec 1.1, "Listing Referrers"); () where nothing does.
         """
         site = self._requester.site(image, access)
 
         async def ask(repository: str) -> tuple[Descriptor, ...]:
             call = _Call(site, image, access, repository, Operation())
-            answer = await self._send(call, f"referrers/{digest}")
-            if answer.status == 200:
-                index = manifests.media_type(answer.headers.get("content-type"))
-                if index == manifests.OCI_INDEX:
-                    return _entries(answer)
-            elif answer.status not in {400, 404, 405}:
-                raise refused(answer, image, digest)
-            tag = digest.replace(":", "-", 1)
-            answer = await self._send(call, f"manifests/{tag}", counted=True)
-            found = _entries(answer) if answer.status == 200 else ()
-            signature = await self._send(call, f"manifests/{tag}.sig", method="HEAD")
-            named = signature.headers.get("docker-content-digest", "")
-            if signature.status == 200 and is_digest(named):
-                kind = manifests.media_type(signature.headers.get("content-type"))
-                found += (Descriptor(media_type=kind, digest=Digest(named), artifact_type=_SIGNATURE),)
+            found = await self._referring(call, f"referrers/{digest}", digest)
+            if found is None:
+                answer = await self._send(call, f"manifests/{digest.replace(':', '-', 1)}", counted=True)
+                if answer.status not in {200, 404}:
+                    raise refused(answer, image, digest)
+                found = _entries(answer) if answer.status == 200 else ()
             return found
+
+        return await self._anywhere(site, image, access, ask)
+
+    async def _referring(self, call: _Call, path: str, digest: str) -> tuple[Descriptor, ...] | None:
+        """All pages (up to a cap) of the referrers API; None where the registry has none."""
+        found: tuple[Descriptor, ...] = ()
+        for page in range(_MAX_PAGES):
+            answer = await self._send(call, path)
+            if answer.status == 200:
+                if manifests.media_type(answer.headers.get("content-type")) != manifests.OCI_INDEX:
+                    return None
+                found += _entries(answer)
+            elif page == 0 and answer.status in {400, 404, 405}:
+                return None
+            else:
+                raise refused(answer, call.image, digest)
+            target = f"/v2/{call.repository}/{path}"
+            following = next_page(answer.headers.get_list("link"), origin=call.site.origin, target=target)
+            if following is None:
+                return found
+            path = following.target.removeprefix(f"/v2/{call.repository}/")
+            if path == following.target:
+                raise InvalidAnswer(f"{answer.url}: the Link to the next page leads to another repository")
+        raise InvalidAnswer(
+            f"{named(call.image, digest)}: more than {_MAX_PAGES} pages refer to it", remedy="delete referrers of it"
+        )
+
+    async def content(self, image: ImageName, digest: str, access: Access) -> bytes:
+        """The bytes of the manifest `digest`, which are checked to have it."""
+        site = self._requester.site(image, access)
+
+        async def ask(repository: str) -> bytes:
+            call = _Call(site, image, access, repository, Operation())
+            answer = await self._send(call, f"manifests/{digest}", counted=True)
+            if answer.status != 200:
+                raise refused(answer, image, digest)
+            manifests.check_digest(answer.body, digest)
+            return answer.body
+
+        return await self._anywhere(site, image, access, ask)
+
+    async def blob(self, image: ImageName, blob: Descriptor, access: Access, *, limit: int = _MAX_CONFIG) -> bytes:
+        """The bytes of a blob, which are checked to have its digest. Raises InvalidAnswer beyond `limit` bytes,
+        TagNotFound when it is not there.
+        """
+        site = self._requester.site(image, access)
+
+        async def ask(repository: str) -> bytes:
+            return await self._blob(_Call(site, image, access, repository, Operation()), blob, limit)
 
         return await self._anywhere(site, image, access, ask)
 
@@ -297,8 +339,8 @@ class RegistryClient:
         except UnsupportedManifest as error:
             raise UnsupportedManifest(f"{named(call.image, reference)}: {error.message}", remedy=error.remedy) from None
 
-    async def _blob(self, call: _Call, blob: Descriptor) -> bytes:
-        answer = await self._send(call, f"blobs/{blob.digest}", headers=_BLOB_HEADERS, limit=_MAX_CONFIG)
+    async def _blob(self, call: _Call, blob: Descriptor, limit: int = _MAX_CONFIG) -> bytes:
+        answer = await self._send(call, f"blobs/{blob.digest}", headers=_BLOB_HEADERS, limit=limit)
         if answer.status != 200:
             raise refused(answer, call.image, blob.digest)
         manifests.check_digest(answer.body, blob.digest)

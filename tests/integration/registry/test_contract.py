@@ -27,6 +27,7 @@ from image_updater.registry import (
     TagNotFound,
     access_for,
     anonymous,
+    manifests,
 )
 from tests.parts import registries
 
@@ -190,8 +191,13 @@ async def test_without_a_referrers_api_the_tag_scheme_is_asked(target: Target, c
     digest = await target.push(repository, "1.0.0")
     image = target.image(repository)
     assert await client.referrers(image, digest, PLAIN) == ()
-    signature = await target.push(repository, f"{digest.replace(':', '-')}.sig", text="signature")
-    assert [entry.digest for entry in await client.referrers(image, digest, PLAIN)] == [signature]
+    platforms = ("linux/amd64", "linux/arm64")
+    index = await target.push(repository, digest.replace(":", "-"), platforms=platforms, text="signatures")
+    found = await client.referrers(image, digest, PLAIN)
+    assert [entry.platform for entry in found] == list(platforms)
+    manifest = await client.manifest(image, index, PLAIN)
+    assert manifest.entries == found
+    assert manifests.digest_of(await client.content(image, index, PLAIN)) == index
 
 
 # ---------------------------------------------------------------------------------------------- basic login
