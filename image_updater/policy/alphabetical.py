@@ -9,6 +9,8 @@ from image_updater.api.model import Order
 from image_updater.policy.ordering import Best, Key, Passes, scan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from image_updater.api.model import AlphabeticalPolicy
     from image_updater.policy.tagset import TagSet
 
@@ -51,6 +53,9 @@ class Alphabetical:
 
     def best(self, values: TagSet, passes: Passes) -> Best | None:
         return scan(self, values, passes)
+
+    def groups(self, values: TagSet) -> Iterator[list[str]]:
+        return iter(())
 
     def praise(self) -> str:
         return f"the {'last' if self.ascending else 'first'} in byte order"

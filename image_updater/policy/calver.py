@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 from image_updater.policy.ordering import Best, Key, Passes, scan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from image_updater.policy.tagset import TagSet
 
 _SHORT = "[1-9][0-9]?"
@@ -104,6 +106,9 @@ class Calver:
 
     def best(self, values: TagSet, passes: Passes) -> Best | None:
         return scan(self, values, passes)
+
+    def groups(self, values: TagSet) -> Iterator[list[str]]:
+        return iter(())
 
     def praise(self) -> str:
         return f"the newest by {self.format}"

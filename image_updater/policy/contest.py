@@ -6,7 +6,7 @@ standing looked at with the facts of the moment. `verdict` explains one tag, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -42,6 +42,13 @@ class Contest(Protocol):
 
     def resolve(self, standing: Any, facts: Facts) -> tuple[Outcome, Any]:
         """The outcome, and the standing to keep."""
+
+    def walk(self, standing: Any, facts: Facts) -> Iterator[Outcome]:
+        """The outcome, then what it would be if that tag were out, and so on, best first. One that waits for the bytes
+        of a tag names it as `winner`; behind any other that chooses nothing there is no more."""
+
+    def among(self, standing: Any, facts: Facts, tags: Collection[str]) -> Iterator[Outcome] | None:
+        """`walk` over no more than these tags; None where that is no cheaper."""
 
     def verdict(self, tag: str, facts: Facts, outcome: Outcome) -> tuple[Fate, Any, str]:
         """Fate, place among its like (greater = better) and reason of one tag."""

@@ -10,6 +10,8 @@ from image_updater.policy.filters import Filters
 from image_updater.policy.model import Chosen, Fate
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from image_updater.policy.tagset import TagSet
 
 
@@ -39,12 +41,21 @@ class Follow:
         known = facts.get(self.tag)
         status, why = self.gate.check(known)
         if status is Bytes.PENDING:
-            return Outcome(chosen=None, reason=f"{self.tag} is followed, but {why}", needs=(self.tag,), held=True)
+            winner = (self.tag,), self.tag
+            return Outcome(
+                chosen=None, reason=f"{self.tag} is followed, but {why}", needs=(self.tag,), held=True, winner=winner
+            )
         if status is Bytes.REFUSED or known is None:
             return Outcome(chosen=None, reason=f"{self.tag} is followed, but {why}")
         return Outcome(
             chosen=Chosen(tag=self.tag, digest=known.digest), reason=f"the followed tag {self.tag} is {known.digest}"
         )
+
+    def walk(self, standing: bool, facts: Facts) -> Iterator[Outcome]:
+        yield self._resolve(standing, facts)
+
+    def among(self, standing: bool, facts: Facts, tags: Collection[str]) -> None:
+        return None
 
     def verdict(self, tag: str, facts: Facts, outcome: Outcome) -> tuple[Fate, Any, str]:
         refusal = self.filters.refusal(tag)

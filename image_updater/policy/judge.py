@@ -7,7 +7,8 @@ came and went are judged. `facts` must not change under a judgement that is stil
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ class Judged:
         self._facts = facts
         self._outcome: Outcome
         self._outcome, self.standing = compiled.contest.resolve(standing, facts)
+        self._walked: list[Outcome] = []
+        self._rest: Iterator[Outcome] | None = None
 
     @property
     def chosen(self) -> Chosen | None:
@@ -48,6 +51,26 @@ class Judged:
     def held(self) -> bool:
         """Nothing is chosen, but something waits: for facts, or for a person to say what the dates cannot."""
         return self._outcome.held
+
+    def walk(self) -> Iterator[Outcome]:
+        """The outcome, then what it would be if that tag were out, and so on: best first, read as far as it is asked.
+        Behind an outcome that chooses nothing and names no `winner` there is no more."""
+        yield self._outcome
+        if self._outcome.chosen is None and self._outcome.winner is None:
+            return
+        for index in itertools.count(1):
+            while len(self._walked) <= index:
+                if self._rest is None:
+                    self._rest = self.compiled.contest.walk(self.standing, self._facts)
+                following = next(self._rest, None)
+                if following is None:
+                    return
+                self._walked.append(following)
+            yield self._walked[index]
+
+    def among(self, tags: Collection[str]) -> Iterator[Outcome] | None:
+        """`walk` over no more than these tags; None where that is no cheaper."""
+        return self.compiled.contest.among(self.standing, self._facts, tags)
 
     def best(self, count: int) -> tuple[Verdict, ...]:
         """The first `count` verdicts. Those of the other tags are not kept."""

@@ -8,6 +8,7 @@ have no date by design, and only later ones can win.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, assert_never
@@ -18,6 +19,8 @@ from image_updater.policy.filters import Filters
 from image_updater.policy.model import Chosen, Fate
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from image_updater.policy.model import TagFacts
     from image_updater.policy.tagset import TagSet
 
@@ -83,6 +86,16 @@ class Newest:
         return self._resolve(standing, facts), standing
 
     def _resolve(self, standing: Standing, facts: Facts) -> Outcome:
+        dated, undated = self._dates(standing, facts)
+        if undated:
+            return self._unknown(undated, len(undated) + len(dated), facts)
+        if not dated:
+            return Outcome(chosen=None, reason=nothing(standing.tags, self.text))
+        newest = max(dated)[0]
+        return self._first(newest, sorted((tag for date, tag in dated if date == newest), reverse=True), facts)
+
+    def _dates(self, standing: Standing, facts: Facts) -> tuple[list[tuple[datetime, str]], list[str]]:
+        """The tags in the contest: those with their dates, and those without."""
         dated: list[tuple[datetime, str]] = []
         undated: list[str] = []
         for tag in standing.passing:
@@ -94,12 +107,7 @@ class Newest:
                 undated.append(tag)
             else:
                 dated.append((date, tag))
-        if undated:
-            return self._unknown(undated, len(undated) + len(dated), facts)
-        if not dated:
-            return Outcome(chosen=None, reason=nothing(standing.tags, self.text))
-        newest = max(dated)[0]
-        return self._first(newest, sorted((tag for date, tag in dated if date == newest), reverse=True), facts)
+        return dated, undated
 
     def _first(self, date: datetime, tags: list[str], facts: Facts) -> Outcome:
         """The choice among the tags that share the newest date, greatest first."""
@@ -117,7 +125,8 @@ class Newest:
             )
         status, why = self.gate.check(known[0])
         if status is Bytes.PENDING:
-            return Outcome(chosen=None, reason=f"{tags[0]} would win, but {why}", needs=(tags[0],), held=True)
+            reason = f"{tags[0]} would win, but {why}"
+            return Outcome(chosen=None, reason=reason, needs=(tags[0],), held=True, winner=((date, tags[0]), tags[0]))
         return Outcome(
             chosen=Chosen(tag=tags[0], digest=known[0].digest), reason=f"the newest: {self.word} {_text(date)}"
         )
@@ -131,6 +140,23 @@ class Newest:
             reason += f": {_some(sorted(undated))} cannot be dated"
             reason += f"; leave such tags out with filterTags, or {_OTHER_WAYS[self.by]}"
         return Outcome(chosen=None, reason=reason, needs=tuple(needs), held=True)
+
+    def walk(self, standing: Standing, facts: Facts) -> Iterator[Outcome]:
+        dated, undated = self._dates(standing, facts)
+        if undated or not dated:
+            yield self._resolve(standing, facts)
+            return
+        dated.sort(reverse=True)
+        for date, rows in itertools.groupby(dated, key=lambda row: row[0]):
+            tags = [tag for _, tag in rows]
+            for place in range(len(tags)):
+                outcome = self._first(date, tags[place:], facts)
+                yield outcome
+                if outcome.chosen is None and outcome.winner is None:
+                    return
+
+    def among(self, standing: Standing, facts: Facts, tags: Collection[str]) -> None:
+        return None
 
     def verdict(self, tag: str, facts: Facts, outcome: Outcome) -> tuple[Fate, Any, str]:
         refusal = self.filters.refusal(tag)

@@ -15,6 +15,8 @@ from image_updater.api.model import Order
 from image_updater.policy.ordering import Best, Key, Passes, scan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from image_updater.api.model import NumericalPolicy
     from image_updater.policy.tagset import TagSet
 
@@ -45,6 +47,9 @@ class Numerical:
 
     def best(self, values: TagSet, passes: Passes) -> Best | None:
         return scan(self, values, passes)
+
+    def groups(self, values: TagSet) -> Iterator[list[str]]:
+        return iter(())
 
     def praise(self) -> str:
         return "the highest number" if self.sign > 0 else "the lowest number"

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import heapq
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from image_updater.policy.contest import Bytes, Facts, Gate, Outcome, nothing
 from image_updater.policy.filters import Filters
+from image_updater.policy.ladder import Ladder, Rung
 from image_updater.policy.model import Chosen, Fate
 from image_updater.policy.ordering import Key, Ordering
 from image_updater.policy.tagset import TagSet
+
+_FIRST_RUNGS = 32
+_MORE_RUNGS = 16
+"""How much further down is read at a time where all tags must be looked at."""
 
 _MANY_NEW = 0.1
 """Above this share of new tags the list is read anew: that is made for long lists."""
@@ -22,6 +29,7 @@ class Standing:
     tags: TagSet
     barred: frozenset[str]
     best: tuple[Key, str] | None
+    ladder: Ladder = field(default_factory=Ladder, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,32 +55,70 @@ class Ordered:
     def advance(self, standing: Standing, tags: TagSet) -> Standing:
         added, removed = tags.changes(standing.tags)
         best = standing.best
-        if (best is not None and best[1] in removed) or len(added) > len(tags.source) * _MANY_NEW + 8:
+        if len(added) > len(tags.source) * _MANY_NEW + 8:
             return self.start(tags, standing.barred)
-        for tag in added:
-            if tag not in standing.barred:
-                place = self._place(tag)
-                if not isinstance(place, str) and (best is None or (place, tag) > best):
-                    best = place, tag
-        return Standing(tags, standing.barred, best)
+        if best is not None and best[1] in removed:
+            ladder = standing.ladder.moved(self._rungs(added), removed)
+            return replace(self.start(tags, standing.barred), ladder=ladder)
+        came = list(self._rungs(added))
+        for rung in came:
+            if rung[1] not in standing.barred and (best is None or rung > best):
+                best = rung
+        return Standing(tags, standing.barred, best, standing.ladder.moved(came, removed))
 
     def resolve(self, standing: Standing, facts: Facts) -> tuple[Outcome, Standing]:
         if standing.barred and standing.barred != self._barred(facts):
-            standing = self.start(standing.tags)
+            standing = replace(self.start(standing.tags), ladder=standing.ladder)
         if standing.best is None:
             return self._none(standing), standing
         status, why = self.gate.check(facts.get(standing.best[1]))
         if status is Bytes.REFUSED:
             # At most once: now everything that is refused is barred.
-            return self.resolve(self.start(standing.tags, self._barred(facts)), facts)
-        tag = standing.best[1]
+            barred = replace(self.start(standing.tags, self._barred(facts)), ladder=standing.ladder)
+            return self.resolve(barred, facts)
+        return self._won(standing.best, status, why, facts), standing
+
+    def _won(self, rung: Rung, status: Bytes, why: str, facts: Facts) -> Outcome:
+        """What it is when this tag is the best."""
+        tag = rung[1]
         if status is Bytes.PENDING:
-            return Outcome(
-                chosen=None, reason=f"{tag} would win, but {why}", needs=(tag,), held=True, winner=standing.best
-            ), standing
+            return Outcome(chosen=None, reason=f"{tag} would win, but {why}", needs=(tag,), held=True, winner=rung)
         known = facts.get(tag)
         chosen = Chosen(tag=tag, digest=None if known is None else known.digest)
-        return Outcome(chosen=chosen, reason=self.ordering.praise(), winner=standing.best), standing
+        return Outcome(chosen=chosen, reason=self.ordering.praise(), winner=rung)
+
+    def walk(self, standing: Standing, facts: Facts) -> Iterator[Outcome]:
+        index = 0
+        while (rung := standing.ladder.rung(index, lambda known: self._read(standing.tags, known))) is not None:
+            index += 1
+            status, why = self.gate.check(facts.get(rung[1]))
+            if status is not Bytes.REFUSED:
+                yield self._won(rung, status, why, facts)
+
+    def among(self, standing: Standing, facts: Facts, tags: Collection[str]) -> Iterator[Outcome]:
+        for rung in sorted(self._rungs(tag for tag in tags if tag in standing.tags), reverse=True):
+            status, why = self.gate.check(facts.get(rung[1]))
+            if status is not Bytes.REFUSED:
+                yield self._won(rung, status, why, facts)
+
+    def _read(self, tags: TagSet, known: int) -> tuple[list[Rung], bool]:
+        """More than `known` of the best, and whether they are all."""
+        if self.filters.expand is None:
+            best: set[Rung] = set()
+            for lines in self.ordering.groups(tags):
+                best.update(self._rungs(lines))
+                if len(best) > known:
+                    return sorted(best, reverse=True), False
+        wanted = max(_FIRST_RUNGS, _MORE_RUNGS * known)
+        rungs = heapq.nlargest(wanted, self._rungs(tags.unique))
+        return rungs, len(rungs) < wanted
+
+    def _rungs(self, tags: Iterable[str]) -> Iterator[Rung]:
+        """The places of those that have one and may win."""
+        for tag in tags:
+            place = self._place(tag)
+            if not isinstance(place, str):
+                yield place, tag
 
     def verdict(self, tag: str, facts: Facts, outcome: Outcome) -> tuple[Fate, Any, str]:
         place = self._place(tag)

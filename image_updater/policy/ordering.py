@@ -6,7 +6,7 @@ but must give what `scan` gives: of all values that pass, those with the greates
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -40,6 +40,10 @@ class Ordering(Protocol):
 
     def best(self, values: TagSet, passes: Passes) -> Best | None:
         """The winners among the values that pass; `passes` is asked for as few as possible."""
+
+    def groups(self, values: TagSet) -> Iterator[list[str]]:
+        """Some of the values, where they are found without reading all: none that is left out, or in a later group,
+        is greater than one of a group. Values may come twice."""
 
     def praise(self) -> str:
         """What the winner is: `the newest version in ^1.2`."""

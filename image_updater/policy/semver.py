@@ -46,13 +46,15 @@ class Semver:
         return self.range.refusal(key)
 
     def best(self, values: TagSet, passes: Passes) -> Best | None:
-        if len(values.source) > _MANY_LINES:
-            text = values.text
-            for lines in self._greatest_first(text):
-                found = scan(self, lines, passes)
-                if found is not None:
-                    return found
+        for lines in self.groups(values):
+            found = scan(self, lines, passes)
+            if found is not None:
+                return found
         return scan(self, values, passes)
+
+    def groups(self, values: TagSet) -> Iterator[list[str]]:
+        if len(values.source) > _MANY_LINES:
+            yield from self._greatest_first(values.text)
 
     def praise(self) -> str:
         return f"the newest version in {self.range.text.strip()}"
