@@ -69,13 +69,17 @@ def objects() -> Iterator[str]:
 def _one_kind(kind: Kind) -> Iterator[str]:
     yield f"\n## {kind.name}\n\n{kind.doc}\n"
     columns = ", ".join(name for name, *_ in kind.columns)
-    yield f"`kubectl get {kind.short}` prints {columns}, its age, whether it is ready and why.\n"
+    rest = "its age, whether it is ready and why" if kind.name in STATUS else "and its age"
+    yield f"`kubectl get {kind.short}` prints {columns}, {rest}.{' It has no namespace.' if kind.cluster else ''}\n"
     yield "| field | type | default | meaning |\n|---|---|---|---|"
     yield from _rows(kind.spec, "spec")
-    rules = list(_rules(kind.spec, "spec"))
+    rules = [*_rules(kind.spec, "spec"), *(f"- {rule.message}" for rule in kind.rules)]
     if rules:
         yield "\nThe server refuses at once what breaks one of these:\n"
         yield from rules
+    if kind.name not in STATUS:
+        yield f"\nA {kind.name} has no status."
+        return
     yield f"\nThe status of {kind.name}:\n"
     yield "| field | type | meaning |\n|---|---|---|"
     yield from _status_rows(STATUS[kind.name], "status")
@@ -83,7 +87,8 @@ def _one_kind(kind: Kind) -> Iterator[str]:
 
 def _rules(struct: Struct, path: str) -> Iterator[str]:
     if struct.one_of is not None:
-        yield f"- `{path}`: exactly one of {', '.join(f'`{each.name}`' for each in struct.fields)}"
+        yield f"- `{path}`: exactly one of "
+        yield "  " + ", ".join(f"`{each.name}`" for each in struct.fields if each.name not in struct.beside)
     for rule in struct.rules:
         yield f"- `{path}`: {rule.message}"
     for each in struct.fields:

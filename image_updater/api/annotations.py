@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final, TypeAlias
 
 from image_updater.api.decode import SpecErrors, did_you_mean, suggest
 from image_updater.api.durations import parse_duration
 from image_updater.api.fields import check_name, check_namespace
-from image_updater.api.kinds.policy import check_tag
 from image_updater.api.model import (
     GROUP,
     AlphabeticalPolicy,
@@ -25,6 +25,7 @@ from image_updater.api.model import (
     SemverPolicy,
     Strategy,
 )
+from image_updater.api.tags import check_tag
 from image_updater.errors import SpecError, Where
 
 PREFIX: Final = f"{GROUP}/"
@@ -40,7 +41,7 @@ PER_CONTAINER: Final = (POLICY, FILTER)
 MEANING: Final = {
     POLICY: "policy of all containers, or with `.<container>` of one: see the forms below",
     FILTER: "RE2 pattern that a tag must have in it (not anchored), for all containers or with `.<container>` for one",
-    MIN_AGE: "not built yet; only `0` and `0s` are accepted",
+    MIN_AGE: "how long a tag with the same bytes must have been there, such as `72h`; for all containers",
     IGNORE: '`"true"`: no image of this object is touched, whatever claims it',
 }
 """Every annotation by its name behind `image-updater.dev/`, for reading and for the reference page."""
@@ -69,6 +70,7 @@ class WorkloadAnnotations:
 
     policies: Mapping[str | None, AnnotationPolicy] = field(default_factory=dict)
     filters: Mapping[str | None, str] = field(default_factory=dict)
+    min_age: timedelta = timedelta(0)
     ignore: bool = False
 
     def policy_for(self, container: str) -> AnnotationPolicy | None:
@@ -102,7 +104,7 @@ def parse_annotations(annotations: Mapping[str, str], *, where: Where | None = N
     """
     policies: dict[str | None, AnnotationPolicy] = {}
     filters: dict[str | None, str] = {}
-    ignore = False
+    min_age, ignore = timedelta(0), False
     errors: list[SpecError] = []
     for key, value in annotations.items():
         if not key.startswith(PREFIX):
@@ -124,28 +126,39 @@ def parse_annotations(annotations: Mapping[str, str], *, where: Where | None = N
             errors.append(SpecError("is empty", where=place, remedy="write a pattern, or remove the annotation"))
         elif name == FILTER:
             filters[container or None] = value
-        elif name == MIN_AGE and not _is_zero(value):
-            errors.append(SpecError("is not built yet: nothing would honour it", where=place, remedy="remove it"))
+        elif name == MIN_AGE:
+            try:
+                min_age = parse_min_age(value)
+            except ValueError as exc:
+                errors.append(SpecError(str(exc), where=place, remedy=MIN_AGE_HELP))
         elif name == IGNORE and value not in ("true", "false"):
             errors.append(SpecError(f"{value!r} is neither 'true' nor 'false'", where=place))
         elif name == IGNORE:
             ignore = value == "true"
     if errors:
         raise SpecErrors(errors)
-    return WorkloadAnnotations(policies=policies, filters=filters, ignore=ignore)
+    return WorkloadAnnotations(policies=policies, filters=filters, min_age=min_age, ignore=ignore)
+
+
+MIN_AGE_HELP: Final = "write a duration such as 72h, or remove the annotation"
+
+
+def parse_min_age(text: str) -> timedelta:
+    """The value of `min-age`; nothing is no wait. Raises ValueError that says what is wrong."""
+    said = text.strip()
+    try:
+        value = parse_duration(said) if said else timedelta(0)
+    except ValueError as exc:
+        raise ValueError(f"{said[:80]!r} {exc}") from exc
+    if not timedelta(0) <= value <= timedelta(days=3650):
+        raise ValueError(f"{said[:80]!r} is not from 0s to ten years")
+    return value
 
 
 def _below(where: Where | None, key: str) -> Where:
     base = where or Where()
     path = f"{base.field}[{key}]" if base.field else f"metadata.annotations[{key}]"
     return Where(file=base.file, line=base.line, field=path, object=base.object)
-
-
-def _is_zero(value: str) -> bool:
-    try:
-        return not value.strip() or not parse_duration(value.strip())
-    except ValueError:
-        return False
 
 
 def _error(message: str, where: Where | None, remedy: str) -> SpecErrors:

@@ -326,14 +326,15 @@ class Rule:
 class Struct(Type):
     """A mapping with named fields.
 
-    `one_of`: exactly one field may be set. `optional_empty`: `{}` means absent. `check` looks across fields once all of
-    them are sound, `rules` are its part that a server can check too; `hints` says of names from elsewhere (Flux's,
-    mostly) what to write instead; `build` makes the value.
+    `one_of`: exactly one field may be set, those in `beside` apart. `optional_empty`: `{}` means absent. `check` looks
+    across fields once all of them are sound, `rules` are its part that a server can check too; `hints` says of names
+    from elsewhere (Flux's, mostly) what to write instead; `build` makes the value.
     """
 
     fields: tuple[Field, ...]
     doc: str = ""
     one_of: str | None = None
+    beside: tuple[str, ...] = ()
     optional_empty: bool = False
     check: Callable[[Values, At], None] | None = None
     rules: tuple[Rule, ...] = ()
@@ -376,7 +377,8 @@ class Struct(Type):
                     at.fail("is required", node=pair[0] if pair else None, field=f.name, remedy=f.doc)
                 values[f.name] = f.default
                 continue
-            chosen.append(f.name)
+            if f.name not in self.beside:
+                chosen.append(f.name)
             value = f.type.read(pair[1], at.child(f.name, pair[1]))
             values[f.name] = f.default if value is None else value
         if self.one_of is not None and len(chosen) != 1:
@@ -384,12 +386,12 @@ class Struct(Type):
         return values
 
     def _one_of(self, chosen: list[str], given: Mapping[str, tuple[Node, Node]], at: At) -> None:
-        names = ", ".join(f.name for f in self.fields)
+        names = ", ".join(f.name for f in self.fields if f.name not in self.beside)
         if chosen:
             listed = " and ".join(f"{name} (line {given[name][0].line})" for name in chosen)
             at.fail(f"has {len(chosen)} {self.one_of}: {listed}", node=given[chosen[1]][0], remedy="keep exactly one")
             return
-        empty = [name for name in given if name in {f.name for f in self.fields}]
+        empty = [name for name in given if name in {f.name for f in self.fields} - set(self.beside)]
         remedy = f"write {empty[0]}: {{}} for its defaults" if empty else f"set exactly one of {names}"
         at.fail(f"has no {self.one_of}", remedy=remedy)
 

@@ -7,7 +7,16 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from image_updater.api.decode import MAX_ERRORS, EnoughErrors, Report, SpecErrors
-from image_updater.api.model import GitRepository, ImagePolicy, ImageUpdateAutomation, Kustomization, Objects, Secret
+from image_updater.api.model import (
+    Freeze,
+    GitRepository,
+    ImagePolicy,
+    ImageUpdateAutomation,
+    Kustomization,
+    Objects,
+    Quarantine,
+    Secret,
+)
 from image_updater.api.objects import Encrypted, expand, read_object
 from image_updater.documents import decode, parse
 from image_updater.documents.parse import MAX_BYTES
@@ -58,9 +67,8 @@ def merge(*parts: Objects) -> Objects:
     """Several sets of objects as one. Raises SpecErrors for objects that two of them have."""
     found: list[AnyObject | Encrypted] = []
     for part in parts:
-        found.extend(
-            (*part.policies, *part.repositories, *part.automations, *part.kustomizations, *part.secrets.values())
-        )
+        found.extend((*part.policies, *part.repositories, *part.automations, *part.kustomizations))
+        found.extend((*part.freezes, *part.quarantines, *part.secrets.values()))
         found.extend(Encrypted(key=key) for key in part.encrypted)
     return _assemble(found, [])
 
@@ -140,6 +148,8 @@ def _assemble(found: Sequence[AnyObject | Encrypted], errors: list[SpecError]) -
         repositories=tuple(item for item in found if isinstance(item, GitRepository)),
         automations=tuple(item for item in found if isinstance(item, ImageUpdateAutomation)),
         kustomizations=tuple(item for item in found if isinstance(item, Kustomization)),
+        freezes=tuple(item for item in found if isinstance(item, Freeze)),
+        quarantines=tuple(item for item in found if isinstance(item, Quarantine)),
         secrets={item.meta.key: item for item in found if isinstance(item, Secret)},
         encrypted=tuple(item.key for item in found if isinstance(item, Encrypted)),
     )
@@ -152,6 +162,8 @@ def _duplicates(found: Sequence[AnyObject | Encrypted]) -> list[SpecError]:
         if isinstance(item, Encrypted):
             continue
         kind = type(item).__name__
+        if isinstance(item, Freeze | Quarantine) and item.cluster:
+            kind = f"Cluster{kind}"
         first = seen.get((kind, item.meta.key))
         if first is None:
             seen[kind, item.meta.key] = item

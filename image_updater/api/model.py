@@ -25,13 +25,13 @@ API_VERSION = f"{GROUP}/v1alpha1"
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectKey:
-    """Namespace and name; printed `namespace/name`."""
+    """Namespace and name; printed `namespace/name`. The namespace of kinds of the cluster is empty."""
 
     namespace: str
     name: str
 
     def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,8 @@ class Meta:
     key: ObjectKey
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    created: datetime | None = field(default=None, compare=False)
+    """metadata.creationTimestamp, where a server has set it."""
     source: Source = field(default_factory=Source, compare=False)
 
 

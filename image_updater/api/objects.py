@@ -36,15 +36,24 @@ from image_updater.api.fields import (
 from image_updater.api.kinds import KINDS, LATER_KINDS
 from image_updater.api.kinds.secret import SECRET, build_secret
 from image_updater.api.model import API_VERSION, GROUP, Meta, ObjectKey, Secret, Source
+from image_updater.api.scalars import Instant
 from image_updater.documents import Mapping, Node, Scalar, Sequence, resolve, string
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from image_updater.api.kinds import Kind
-    from image_updater.api.model import GitRepository, ImagePolicy, ImageUpdateAutomation, Kustomization
+    from image_updater.api.model import (
+        Freeze,
+        GitRepository,
+        ImagePolicy,
+        ImageUpdateAutomation,
+        Kustomization,
+        Quarantine,
+    )
 
-    AnyObject = ImagePolicy | GitRepository | ImageUpdateAutomation | Kustomization | Secret
+    OurObject = ImagePolicy | GitRepository | ImageUpdateAutomation | Kustomization | Freeze | Quarantine
+    AnyObject = OurObject | Secret
 
 MAX_OBJECTS: Final = 100_000
 """Documents of one file with its lists expanded; aliases could make any number of them."""
@@ -75,10 +84,10 @@ METADATA: Final = Struct(
             default={},
             doc="annotations",
         ),
+        Field(name="creationTimestamp", type=Instant(), doc="written by the server"),
         *(
             Field(name=name, type=Ignored(), doc="written by the server, not used")
             for name in (
-                "creationTimestamp",
                 "deletionGracePeriodSeconds",
                 "deletionTimestamp",
                 "finalizers",
@@ -143,7 +152,9 @@ def read_object(node: Mapping, report: Report, *, folder: bool) -> AnyObject | E
     kind_name = _text(node, "kind") or ""
     name = string(_find(_value(node, "metadata"), "name"))
     namespace = string(_find(_value(node, "metadata"), "namespace"))
-    label = f"{kind_name} {namespace or 'default'}/{name}" if name else kind_name
+    ours = KINDS.get(kind_name)
+    place = "" if ours is not None and ours.cluster else f"{namespace or 'default'}/"
+    label = f"{kind_name} {place}{name}" if name else kind_name
     at = At(report=report, label=label, line=node.line)
     before = at.count
     if kind_name == "Secret":
@@ -153,7 +164,7 @@ def read_object(node: Mapping, report: Report, *, folder: bool) -> AnyObject | E
     for field, (key, _) in given.items():
         if field not in _TOP:
             at.child(field, key).fail("unknown field", node=key, remedy=_top_hint(field, kind))
-    meta = _read_meta(node, at)
+    meta = _read_meta(node, at, kind)
     spec = given.get("spec")
     if spec is None or is_null(spec[1]):
         fields = ", ".join(f.name for f in kind.spec.fields if f.required) or kind.spec.fields[0].name
@@ -162,7 +173,11 @@ def read_object(node: Mapping, report: Report, *, folder: bool) -> AnyObject | E
     values = kind.spec.read(spec[1], at.child("spec", spec[1]))
     if meta is None or at.count > before:
         return None
-    built: ImagePolicy | GitRepository | ImageUpdateAutomation | Kustomization = kind.build(meta, values)
+    if kind.check is not None:
+        kind.check(meta, values, at)
+        if at.count > before:
+            return None
+    built: OurObject = kind.build(meta, values)
     return built
 
 
@@ -172,7 +187,7 @@ def _top_hint(field: str, kind: Kind) -> str:
     return did_you_mean(field, _TOP, what="known fields")
 
 
-def _read_meta(node: Mapping, at: At) -> Meta | None:
+def _read_meta(node: Mapping, at: At, kind: Kind | None = None) -> Meta | None:
     metadata = _value(node, "metadata")
     if metadata is None or is_null(metadata):
         at.fail("is required", node=metadata, field="metadata", remedy="give the object a name: metadata: {name: …}")
@@ -180,10 +195,23 @@ def _read_meta(node: Mapping, at: At) -> Meta | None:
     values: Any = METADATA.read(metadata, at.child("metadata", metadata))
     if values is INVALID:
         return None
+    namespace = values["namespace"]
+    if kind is not None and kind.cluster:
+        given = _value(metadata, "namespace") if isinstance(metadata := resolve(metadata), Mapping) else None
+        if given is not None and not is_null(given):
+            at.fail(
+                "has no namespace: it is for the whole cluster",
+                node=given,
+                field="metadata.namespace",
+                remedy=f"remove it, or write kind: {kind.name.removeprefix('Cluster')}",
+            )
+            return None
+        namespace = ""
     return Meta(
-        key=ObjectKey(namespace=values["namespace"], name=values["name"]),
+        key=ObjectKey(namespace=namespace, name=values["name"]),
         labels=values["labels"],
         annotations=values["annotations"],
+        created=values["creationTimestamp"],
         source=Source(file=at.report.file, line=node.line, where=Lines(node, file=at.report.file, label=at.label)),
     )
 

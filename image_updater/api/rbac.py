@@ -55,7 +55,8 @@ _UPDATE: Final = frozenset({Role.UPDATE})
 _SYNC: Final = frozenset({Role.SYNC})
 _BOTH: Final = frozenset({Role.UPDATE, Role.SYNC})
 _DRIFT: Final = "watches tell when something that was applied moves (metadata alone), and when it has become healthy"
-_OURS: Final = tuple(kind.plural for kind in KINDS.values())
+_OURS: Final = tuple(kind.plural for kind in KINDS.values() if not kind.cluster)
+_OURS_OF_THE_CLUSTER: Final = tuple(kind.plural for kind in KINDS.values() if kind.cluster)
 
 
 def _rule(
@@ -78,6 +79,21 @@ def _rule(
 
 RULES: Final[tuple[Rule, ...]] = (
     _rule(GROUP, " ".join(_OURS), _READ, _ALL, "our objects are what the controller works on"),
+    _rule(
+        GROUP,
+        " ".join(_OURS_OF_THE_CLUSTER),
+        _READ,
+        _ALL,
+        "what is frozen, and which images are bad, in every namespace",
+        Place.CLUSTER,
+    ),
+    _rule(
+        GROUP,
+        "quarantines",
+        ("create", "patch", "delete"),
+        _BOTH,
+        "Quarantines are derived from the records of commits",
+    ),
     _rule(
         GROUP,
         "imagepolicies/status imageupdateautomations/status",
@@ -153,6 +169,21 @@ RULES: Final[tuple[Rule, ...]] = (
         )
     ),
     _rule(
+        "",
+        "events",
+        ("get", "list"),
+        _SYNC,
+        "what a failed rollout's pods say: whose failure it is",
+    ),
+    _rule(
+        "",
+        "nodes",
+        _READ,
+        _BOTH,
+        "the platforms that `fromNodes` asks for, and whether a node has gone where a rollout failed",
+        Place.CLUSTER,
+    ),
+    _rule(
         ("flagger.app", "keda.sh"),
         "canaries scaledobjects",
         _READ,
@@ -220,7 +251,9 @@ def rules(roles: Collection[str], *places: Place, watch_groups: Iterable[str] = 
     return [rule.json() for rule in chosen(roles, *places, watch_groups=watch_groups)]
 
 
-VIEW: Final[tuple[dict[str, Any], ...]] = ({"apiGroups": [GROUP], "resources": list(_OURS), "verbs": list(_READ)},)
+VIEW: Final[tuple[dict[str, Any], ...]] = (
+    {"apiGroups": [GROUP], "resources": [*_OURS, *_OURS_OF_THE_CLUSTER], "verbs": list(_READ)},
+)
 """For people: joins the cluster's own roles `view`, `edit` and `admin`."""
 
 EDIT: Final[tuple[dict[str, Any], ...]] = (
@@ -230,8 +263,8 @@ EDIT: Final[tuple[dict[str, Any], ...]] = (
         "verbs": ["create", "delete", "deletecollection", "patch", "update"],
     },
 )
-"""For people: joins `edit` and `admin`. Whoever has it in a namespace may have anything applied as any of its service
-accounts, which `edit` allows anyway: it may impersonate them.
+"""For people: joins `edit` and `admin`; kinds of the cluster are for its administrators. Whoever has it in a namespace
+may have anything applied as any of its service accounts, which `edit` allows anyway: it may impersonate them.
 """
 
 

@@ -47,6 +47,8 @@ def _policies(objects: Objects, secrets: SecretLookup | None, *, used: bool) -> 
             ("spec.secretRef.name", policy.secret_ref),
             ("spec.certSecretRef.name", policy.cert_secret_ref),
             ("spec.proxySecretRef.name", policy.proxy_secret_ref),
+            ("spec.verify.secretRef.name", policy.verify.secret_ref if policy.verify else None),
+            ("spec.verify.trustRootSecretRef.name", policy.verify.trust_root if policy.verify else None),
         ):
             yield from _secret(objects, secrets, policy.meta, "ImagePolicy", field, name, used=used)
 

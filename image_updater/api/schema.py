@@ -31,11 +31,14 @@ from image_updater.api.fields import (
     check_namespace,
 )
 from image_updater.api.kinds import KINDS
+from image_updater.api.kinds.gates import check_file, check_group, check_platform
 from image_updater.api.kinds.kind import check_path, check_plain_path
-from image_updater.api.kinds.policy import check_denied, check_image, check_tag
+from image_updater.api.kinds.policy import check_image
 from image_updater.api.kinds.repository import check_commit, check_url
 from image_updater.api.model import GROUP
+from image_updater.api.scalars import Instant, Number
 from image_updater.api.status import STATUS
+from image_updater.api.tags import check_denied, check_digest, check_tag
 
 if TYPE_CHECKING:
     from image_updater.api.fields import Check
@@ -60,11 +63,15 @@ PATTERNS: Final[dict[Check, tuple[str, int | None]]] = {
     check_label_value: (f"^({_QUALIFIED})?$", 63),
     check_tag: (f"^{_TAG}$", 128),
     check_denied: (f"^({_TAG}|sha256:[0-9a-f]{{64}}|sha512:[0-9a-f]{{128}})$", 135),
+    check_digest: ("^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$", 135),
+    check_platform: ("^(fromNodes|[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?)$", 64),
+    check_group: (f"^({_DNS}(\\.{_DNS})*)?$", 253),
     check_image: (f"^({_HOST})?{_PART}(/{_PART})*$", 512),
     check_commit: ("^[0-9a-f]{40}([0-9a-f]{24})?$", 64),
     check_url: ("^[^ \\t\\r\\n]+$", None),
     check_path: ("^[^/\\\\]", None),
     check_plain_path: ("^[^/\\\\*?]", None),
+    check_file: ("^[^/\\\\*?]", None),
 }
 """Checks that a pattern can stand for, and the most characters they let pass. A pattern may let more pass than its
 check, never less.
@@ -125,6 +132,17 @@ def _(kind: Duration) -> Schema:
 
 
 @schema.register
+def _(kind: Number) -> Schema:
+    return {"type": "integer", "format": "int64", "minimum": kind.minimum, "maximum": kind.maximum}
+
+
+@schema.register
+def _(_: Instant) -> Schema:
+    # Not `format: date-time`, which is stricter than RFC 3339.
+    return {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}", "maxLength": 64}
+
+
+@schema.register
 def _(kind: Choice) -> Schema:
     words: list[str | bool] = [word.value for word in kind.words]
     if not any(kind.means(value) for value in (True, False)):
@@ -163,8 +181,9 @@ def _(kind: Struct) -> Schema:
         result["required"] = required
     rules = [{"rule": rule.cel, "message": rule.message} for rule in kind.rules]
     if kind.one_of is not None:
-        given = " + ".join(f"(has(self.{each.name}) ? 1 : 0)" for each in built)
-        names = ", ".join(each.name for each in built)
+        counted = [each.name for each in built if each.name not in kind.beside]
+        given = " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in counted)
+        names = ", ".join(counted)
         rules.insert(0, {"rule": f"{given} == 1", "message": f"set exactly one of {names}"})
     if rules:
         result["x-kubernetes-validations"] = rules
@@ -198,8 +217,25 @@ def crd(kind: Kind) -> Schema:
     plural = kind.plural
     spec = schema(kind.spec)
     spec["description"] = "What is wanted."
-    status = STATUS[kind.name].schema()
-    status["description"] = "What was decided, done and found."
+    properties: Schema = {
+        "apiVersion": {"type": "string"},
+        "kind": {"type": "string"},
+        "metadata": {"type": "object"},
+        "spec": spec,
+    }
+    whole: Schema = {"type": "object", "description": kind.doc, "required": ["spec"], "properties": properties}
+    if kind.rules:
+        whole["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in kind.rules]
+    version: Schema = {"name": VERSION, "served": True, "storage": True}
+    columns = [*(_column(*each) for each in kind.columns), _column("Age", ".metadata.creationTimestamp", "date")]
+    if kind.name in STATUS:
+        properties["status"] = {**STATUS[kind.name].schema(), "description": "What was decided, done and found."}
+        version["subresources"] = {"status": {}}
+        columns += [
+            _column("Ready", _ready("status")),
+            _column("Why", _ready("message")),
+            {**_column("Reason", _ready("reason")), "priority": 1},
+        ]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -217,35 +253,9 @@ def crd(kind: Kind) -> Schema:
                 "shortNames": [kind.short],
                 "categories": [CATEGORY],
             },
-            "scope": "Namespaced",
+            "scope": "Cluster" if kind.cluster else "Namespaced",
             "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": [
-                        *(_column(*each) for each in kind.columns),
-                        _column("Age", ".metadata.creationTimestamp", "date"),
-                        _column("Ready", _ready("status")),
-                        _column("Why", _ready("message")),
-                        {**_column("Reason", _ready("reason")), "priority": 1},
-                    ],
-                    "schema": {
-                        "openAPIV3Schema": {
-                            "type": "object",
-                            "description": kind.doc,
-                            "required": ["spec"],
-                            "properties": {
-                                "apiVersion": {"type": "string"},
-                                "kind": {"type": "string"},
-                                "metadata": {"type": "object"},
-                                "spec": spec,
-                                "status": status,
-                            },
-                        }
-                    },
-                }
+                {**version, "additionalPrinterColumns": columns, "schema": {"openAPIV3Schema": whole}},
             ],
         },
     }

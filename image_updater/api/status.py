@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from image_updater.api import policystatus
 from image_updater.api.shapes import At, Count, Counts, Many, Moment, Record, Words
 
 CONDITION: Final = Record(
@@ -39,77 +40,7 @@ COMMON: Final = (
     ),
 )
 
-# ------------------------------------------------------------------------------------------- ImagePolicy
-
-_FIRST_SEEN: Final = At("firstSeen", Moment(), "when it was first seen here")
-
-POLICY_STATUS: Final = Record(
-    (
-        *COMMON,
-        At(
-            "latest",
-            Record(
-                (
-                    At("image", Words(), "name of the image", needed=True),
-                    At("tag", Words(), "the chosen tag", needed=True),
-                    At("digest", Words(), "its digest, where one is known"),
-                    At("since", Moment(), "when it was chosen"),
-                )
-            ),
-            "the image that the policy chose",
-        ),
-        At(
-            "candidates",
-            Many(
-                Record(
-                    (
-                        At("tag", Words(), "the tag", needed=True),
-                        At(
-                            "verdict",
-                            Words(("chosen", "eligible", "held", "rejected")),
-                            "what the policy says of it",
-                            needed=True,
-                        ),
-                        At("reason", Words(), "why"),
-                        At("digest", Words(), "its digest, where one is known"),
-                        _FIRST_SEEN,
-                    )
-                ),
-                10,
-            ),
-            "the best tags, best first; `image-updater explain` has them all",
-        ),
-        At(
-            "proven",
-            Many(
-                Record(
-                    (
-                        At("tag", Words(), "the tag", needed=True),
-                        At("digest", Words(), "its digest"),
-                        At("since", Moment(), "when its rollout had become healthy"),
-                    )
-                ),
-                20,
-            ),
-            "tags whose rollout was healthy, newest first: nothing fills it yet",
-        ),
-        At("tagCount", Count(), "tags of the image when the last decision was made"),
-        At(
-            "hold",
-            Record(
-                (
-                    At("reason", Words(), "why the policy writes nothing", needed=True),
-                    At("tag", Words(), "the tag that is held"),
-                    At("digest", Words(), "its digest"),
-                    At("by", Words(), "who held it"),
-                    At("since", Moment(), "since when"),
-                    At("until", Moment(), "until when"),
-                )
-            ),
-            "why the chosen tag is not written: nothing fills it yet",
-        ),
-    )
-)
+POLICY_STATUS: Final = Record((*COMMON, *policystatus.FIELDS))
 
 # ------------------------------------------------------------------------------------------- GitRepository
 
@@ -182,6 +113,50 @@ AUTOMATION_STATUS: Final = Record(
 # ------------------------------------------------------------------------------------------- Kustomization
 
 _OBJECT_ID: Final = "the object: namespace_name_group_kind"
+
+ROLLOUT: Final = Record(
+    (
+        At("object", Words(), _OBJECT_ID, needed=True),
+        At(
+            "state",
+            Words(
+                (
+                    "pending",
+                    "progressing",
+                    "waiting-approval",
+                    "suspended",
+                    "healthy",
+                    "healthy-unanalysed",
+                    "rolled-back-healthy",
+                    "failed",
+                    "failed-during-promotion",
+                    "terminating",
+                )
+            ),
+            "what its rollout has come to",
+            needed=True,
+        ),
+        At("culprit", Words(("tag", "environment", "unknown")), "of a failure: whose it is"),
+        At("reason", Words(), "why"),
+        At("since", Moment(), "since when"),
+        At("revision", Words(), "the revision that was rolled out"),
+        At(
+            "images",
+            Many(
+                Record(
+                    (
+                        At("container", Words(), "the container", needed=True),
+                        At("image", Words(), "its image", needed=True),
+                    )
+                ),
+                30,
+            ),
+            "images of its pods, as applied",
+        ),
+        At("failing", Many(Words(), 30), "containers that fail, where that is known"),
+        At("canary", Words(), "the Canary that judges it: namespace_name_group_kind"),
+    )
+)
 
 KUSTOMIZATION_STATUS: Final = Record(
     (
@@ -264,6 +239,12 @@ KUSTOMIZATION_STATUS: Final = Record(
         ),
         At("healthCounts", Counts(), "objects by health"),
         At(
+            "rollouts",
+            Many(ROLLOUT, 50),
+            "workloads whose rollout is not healthy: the rest is",
+        ),
+        At("rolloutsSettled", Words(), "the last revision for which every rollout came to an end, good or bad"),
+        At(
             "failed",
             Many(
                 Record(
@@ -293,8 +274,28 @@ REASONS: Final[Mapping[str, str]] = {
     "ReconciliationSucceeded": "the revision is applied, and healthy where that is waited for",
     "Progressing": "at work: the message says with what",
     "Suspended": "`spec.suspend` is set: nothing is done",
-    "Held": "an ImagePolicy chooses nothing yet: dates are missing, or somebody has to decide",
+    "Held": "an ImagePolicy chooses nothing, or its tag is not written: a gate or a person stops it; the message says "
+    "which, and until when where that is known",
     "NothingEligible": "no tag of the image fits the policy; `image-updater explain` says why of each",
+    "Frozen": "a Freeze or a ClusterFreeze stops the policy; the message has its reason and its end",
+    "OutsideWindow": "the tag waits for the next of `spec.windows`",
+    "AwaitingApproval": "the tag waits for people: `image-updater approve`",
+    "Soaking": "the tag has not proven itself yet: `spec.minAge`, or `spec.after` with its `soak`",
+    "AwaitingGroup": "the tag waits for the other policies of `spec.group`",
+    "Quarantined": "an Event: an image may not be chosen any more",
+    "Unverified": "the tag has no signature that `spec.verify` accepts",
+    "PreflightFailed": "a part of the image is not at the registry: the tag is not written yet",
+    "HoldBegun": "an Event: a person's change in Git, a wish or a failed rollout holds the policy",
+    "HoldEnded": "an Event: a newer tag, a resume or its end has lifted a hold",
+    "Approved": "an Event: somebody agreed to a tag",
+    "Denied": "an Event: somebody denied a tag or a digest",
+    "RolloutFailed": "an Event: the rollout of a workload failed; the message says whose failure it is",
+    "RolloutHealthy": "an Event: the rollout of a tag of ours is healthy, and the tag is proven",
+    "RollbackIntended": "an Event: a failed rollout will be taken back by a commit",
+    "RolledBack": "an Event: a commit has taken an image back to the last proven one",
+    "RollbackRefused": "an Event: an image is not taken back; the message says why",
+    "ProofWithdrawn": "an Event: a proven tag has failed later, and counts no more",
+    "BreakerOpen": "several rollouts failed at once, or two bad tags in a row: nothing is written until `resume`",
     "CommitPushed": "an Event: images were moved in Git",
     "SitesRefused": "an Event: images that should move and cannot; `status.sites` has them all",
     "HealthCheckFailed": "applied, and not healthy: failed, or not healthy within `spec.timeout`",

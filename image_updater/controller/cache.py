@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater import api
-from image_updater.api.model import API_VERSION, GROUP, ObjectKey, Objects
+from image_updater.api.model import API_VERSION, GROUP, Freeze, Meta, ObjectKey, Objects
 from image_updater.errors import SpecError, Where
 from image_updater.pipeline.tasks import pause
 
@@ -27,8 +27,15 @@ PLURALS: Final[Mapping[str, str]] = {
     "GitRepository": "gitrepositories",
     "ImageUpdateAutomation": "imageupdateautomations",
     "Kustomization": "kustomizations",
+    "Freeze": "freezes",
+    "ClusterFreeze": "clusterfreezes",
+    "Quarantine": "quarantines",
+    "ClusterQuarantine": "clusterquarantines",
 }
 """Kinds and their names in paths."""
+
+OF_THE_CLUSTER: Final = frozenset({"ClusterFreeze", "ClusterQuarantine"})
+"""Those that have no namespace."""
 
 REQUESTED: Final = f"{GROUP}/requestedAt"
 """The annotation whose change asks for work now."""
@@ -197,7 +204,19 @@ class Cache:
             repositories=valid("GitRepository"),
             automations=valid("ImageUpdateAutomation"),
             kustomizations=valid("Kustomization"),
+            freezes=(*self._freezes("ClusterFreeze"), *self._freezes("Freeze")),
+            quarantines=(*valid("ClusterQuarantine"), *valid("Quarantine")),
         )
+
+    def _freezes(self, kind: str) -> Iterable[Freeze]:
+        """One that cannot be read stops everything that it could have meant: somebody wanted a halt."""
+        for key, entry in sorted(self._entries[kind].items()):
+            if entry.deleting:
+                continue
+            if entry.value is not None:
+                yield entry.value
+            else:
+                yield Freeze(meta=Meta(key=key), reason=f"{kind} {key} cannot be read: {entry.error}")
 
 
 _ATTRIBUTES: Final = {
@@ -205,9 +224,19 @@ _ATTRIBUTES: Final = {
     "GitRepository": "repositories",
     "ImageUpdateAutomation": "automations",
     "Kustomization": "kustomizations",
+    "Freeze": "freezes",
+    "ClusterFreeze": "freezes",
+    "Quarantine": "quarantines",
+    "ClusterQuarantine": "quarantines",
 }
 _UNREADABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 """Legal in JSON strings, not (or not the same) in YAML's."""
+
+
+def key_of(kind: str, metadata: Mapping[str, Any]) -> ObjectKey:
+    """The key of an object by its metadata as the server gives it."""
+    namespace = "" if kind in OF_THE_CLUSTER else str(metadata.get("namespace") or "default")
+    return ObjectKey(namespace, str(metadata.get("name") or ""))
 
 
 def read(kind: str, body: Body) -> Entry:
@@ -223,7 +252,7 @@ def _unread(kind: str, body: Body) -> Entry:
     }
     return Entry(
         kind=kind,
-        key=ObjectKey(str(metadata.get("namespace") or "default"), str(metadata.get("name") or "")),
+        key=key_of(kind, metadata),
         uid=str(metadata.get("uid") or ""),
         generation=int(metadata.get("generation") or 0),
         value=None,
@@ -239,18 +268,21 @@ def _unread(kind: str, body: Body) -> Entry:
 
 
 def _with_value(entry: Entry, body: Body) -> Entry:
+    metadata: dict[str, Any] = {
+        "name": entry.key.name,
+        "labels": entry.labels,
+        "annotations": entry.annotations,
+        "creationTimestamp": (body.get("metadata") or {}).get("creationTimestamp"),
+    }
+    if entry.key.namespace:
+        metadata["namespace"] = entry.key.namespace
     value, error = _parse(
         entry.kind,
         entry.key,
         {
             "apiVersion": body.get("apiVersion", API_VERSION),
             "kind": entry.kind,
-            "metadata": {
-                "name": entry.key.name,
-                "namespace": entry.key.namespace,
-                "labels": entry.labels,
-                "annotations": entry.annotations,
-            },
+            "metadata": metadata,
             "spec": body.get("spec") or {},
         },
     )

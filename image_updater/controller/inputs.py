@@ -19,6 +19,7 @@ from image_updater.api.model import (
     ObjectKey,
     Objects,
 )
+from image_updater.api.wishes import wish_annotations
 from image_updater.errors import AccessDenied, ImageUpdaterError, SpecError, Waiting, Where
 from image_updater.git import urls
 from image_updater.pipeline.branches import SourceNotFound
@@ -156,7 +157,7 @@ class ClusterObjects:
                 self._refer(POLICY, key, ())
             else:
                 self._policies[key] = policy
-                names = (policy.secret_ref, policy.cert_secret_ref, policy.proxy_secret_ref)
+                names = (policy.secret_ref, policy.cert_secret_ref, policy.proxy_secret_ref, *_verifying(policy))
                 self._refer(POLICY, key, (*_named(key, *names), *policy.pull_secrets))
         await self._context.secrets.need(
             secret for place in self._touched(differing, kinds) for secret in self._refers.get(place, ())
@@ -286,12 +287,18 @@ class ClusterObjects:
 
 
 def _plain(value: _Object) -> _Object:
-    """Without annotations: none of them has a meaning for the line, and `requestedAt` is no edit."""
-    return replace(value, meta=replace(value.meta, annotations={})) if value.meta.annotations else value
+    """Without annotations that are no wishes: none of them has a meaning for the line, and `requestedAt` is no edit."""
+    if not value.meta.annotations:
+        return value
+    return replace(value, meta=replace(value.meta, annotations=wish_annotations(value.meta.annotations)))
 
 
 def _named(key: ObjectKey, *names: str | None) -> tuple[ObjectKey, ...]:
     return tuple(ObjectKey(key.namespace, name) for name in names if name is not None)
+
+
+def _verifying(policy: ImagePolicy) -> tuple[str | None, ...]:
+    return (policy.verify.secret_ref, policy.verify.trust_root) if policy.verify is not None else ()
 
 
 def _git_secrets(repository: GitRepository) -> tuple[ObjectKey, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from image_updater.api.status import STATUS
 from image_updater.controller.cache import PLURALS
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Numbers(Collector):
         for kind in PLURALS:
             counted: dict[str, int] = {}
             for entry in list(self._cache.entries(kind).values()):
-                said = "Unknown"
+                said = "Unknown" if kind in STATUS else str(entry.error is None)
                 for condition in self._status.current(entry).get("conditions") or ():
                     if condition.get("type") == "Ready":
                         said = str(condition.get("status"))

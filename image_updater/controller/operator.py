@@ -21,9 +21,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from image_updater.api.model import API_VERSION, ObjectKey
+from image_updater.api.model import API_VERSION
 from image_updater.cluster.errors import ClusterError, KindUnknown
-from image_updater.controller.cache import PLURALS
+from image_updater.controller.cache import OF_THE_CLUSTER, PLURALS, key_of
 from image_updater.controller.status import resource_of
 from image_updater.errors import ImageUpdaterError
 
@@ -69,7 +69,13 @@ class Operator:
         self._connect = connect
         self._namespaces = tuple(namespaces)
         self._sleep = sleep
-        self._unsynced = {(kind, namespace) for kind in PLURALS for namespace in self._scopes}
+        self._kinds = {
+            kind: plural for kind, plural in PLURALS.items() if not self._namespaces or kind not in OF_THE_CLUSTER
+        }
+        """In namespaces alone nothing of the cluster can be read: ClusterFreeze and ClusterQuarantine do not count."""
+        self._unsynced = {
+            (kind, None if kind in OF_THE_CLUSTER else namespace) for kind in self._kinds for namespace in self._scopes
+        }
         self._checks: dict[tuple[str, str | None], asyncio.Task[None]] = {}
         self._refused = asyncio.Event()
         """The server has refused kopf a list or a watch: it stops, but may wait for its other watches for ever."""
@@ -127,7 +133,7 @@ class Operator:
         """kopf, in its own loop; what it sees is handed to `main`."""
         kopf = import_kopf()
         registry = kopf.OperatorRegistry()
-        for kind, plural in PLURALS.items():
+        for kind, plural in self._kinds.items():
             self._handle(kopf, registry, main, kind, plural)
         cluster = await self._connect()
 
@@ -155,7 +161,7 @@ class Operator:
         said = False
         while True:
             try:
-                for kind in PLURALS:
+                for kind in self._kinds:
                     await self._cluster.resource(API_VERSION, kind)
             except KindUnknown as error:
                 if not said:
@@ -176,7 +182,7 @@ class Operator:
     def _see(self, kind: str, happened: str | None, body: Body) -> None:
         if happened == "DELETED":
             metadata = body["metadata"]
-            self._cache.forget(kind, ObjectKey(metadata["namespace"], metadata["name"]), metadata["uid"])
+            self._cache.forget(kind, key_of(kind, metadata), metadata["uid"])
         else:
             self._cache.observe(kind, body)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from image_updater.api.model import API_VERSION
 from image_updater.cluster.errors import Conflict, ObjectNotFound
 from image_updater.cluster.model import Resource
-from image_updater.controller.cache import PLURALS
+from image_updater.controller.cache import OF_THE_CLUSTER, PLURALS
 from image_updater.errors import ImageUpdaterError, SecretNotFound, Terminal, Waiting
 from image_updater.sync.model import MANAGER
 
@@ -271,7 +271,9 @@ class StatusWriter:
 def resource_of(kind: str) -> Resource:
     """Our kinds need no discovery."""
     group, _, version = API_VERSION.partition("/")
-    return Resource(group=group, version=version, kind=kind, plural=PLURALS[kind], namespaced=True)
+    return Resource(
+        group=group, version=version, kind=kind, plural=PLURALS[kind], namespaced=kind not in OF_THE_CLUSTER
+    )
 
 
 def document(before: Mapping[str, Any], decision: Decision, *, generation: int, now: datetime) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from image_updater.api.annotations import PolicyName, parse_annotation_policy
+from image_updater.api.annotations import MIN_AGE, MIN_AGE_HELP, PolicyName, parse_annotation_policy, parse_min_age
+from image_updater.api.durations import format_duration
 from image_updater.api.model import (
     DigestPolicy,
     DigestReflection,
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 PREFIX = "image-updater.dev/"
 UNSEEN = ObjectId(group="", kind="", namespace="", name="what a remote base renders")
-_NOT_BUILT = ("min-age",)
-_INERT = frozenset({"", "0", "0s"})
 
 
 class Rank(IntEnum):
@@ -223,11 +222,6 @@ class _Resolver:
         if text is None:
             return None
         where = f"{use.object}: {PREFIX}policy{suffix}"
-        for gate in _NOT_BUILT:
-            if use.annotations.get(PREFIX + gate, "").strip() not in _INERT:
-                return Claim(
-                    refusal=f"{use.object}: {PREFIX}{gate} is not built yet; remove it or set it to 0", rank=rank
-                )
         try:
             parsed = parse_annotation_policy(text)
         except SpecError as exc:
@@ -248,11 +242,17 @@ class _Resolver:
         return self.implicit(where, use, text, parsed, pattern, rank)
 
     def implicit(self, where: str, use: Use, text: str, strategy: Strategy, pattern: str | None, rank: Rank) -> Claim:
+        try:
+            min_age = parse_min_age(use.annotations.get(PREFIX + MIN_AGE, ""))
+        except ValueError as exc:
+            return Claim(refusal=f"{use.object}: {PREFIX}{MIN_AGE}: {exc} ({MIN_AGE_HELP})", rank=rank)
         image = split(use.value)[0]
         name = canonical(image)
         if name is None:
             return Claim(refusal=f"{where}: {image!r} is not an image name", rank=rank)
         said = " ".join(text.split())
+        if min_age:
+            said += f" (min-age {format_duration(min_age)})"
         key = f"annotation:{name}:{said}" + (f":{pattern}" if pattern else "")
         if key not in self.used:
             base = self.by_image.get(name, [])
@@ -262,6 +262,7 @@ class _Resolver:
                 strategy=strategy,
                 reflection=DigestReflection.ALWAYS if isinstance(strategy, DigestPolicy) else DigestReflection.NEVER,
                 filter_tags=FilterTags(pattern=pattern),
+                min_age=min_age,
             )
             if len(base) == 1:  # an ImagePolicy for the image lends its way to the registry
                 policy = replace(

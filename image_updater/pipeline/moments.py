@@ -1,34 +1,5 @@
-"""RFC 3339 moments, read strictly: what `--now` and a tags file accept (`datetime.fromisoformat` takes far more)."""
+"""RFC 3339 moments, as `--now` and a tags file take them."""
 
-from __future__ import annotations
+from image_updater.api.moments import parse_rfc3339
 
-import re
-from datetime import UTC, datetime, timedelta
-
-_RFC3339 = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}):(\d{2})(?:\.(\d+))?(?:[Zz]|([+-])(\d{2}):(\d{2}))\Z", re.ASCII
-)
-
-
-def parse_rfc3339(text: str) -> datetime:
-    """`2024-05-01T12:00:00Z` as an aware UTC value; digits below a microsecond are dropped. Raises ValueError."""
-    match = _RFC3339.match(text)
-    if match is None:
-        raise ValueError(f"{text!r} is not an RFC 3339 time such as 2024-05-01T12:00:00Z")
-    date, minutes, seconds, fraction, sign, hours, offset = match.groups()
-    # A leap second (:60) is a legal RFC 3339 second that Python does not have.
-    leap = seconds == "60"
-    try:
-        moment = datetime.fromisoformat(f"{date}T{minutes}:{'59' if leap else seconds}")
-    except ValueError as error:
-        raise ValueError(f"{text!r} is not a time: {error}") from error
-    moment += timedelta(microseconds=int((fraction or "0")[:6].ljust(6, "0")), seconds=1 if leap else 0)
-    shift = timedelta(0)
-    if sign:
-        if int(hours) > 23 or int(offset) > 59:
-            raise ValueError(f"{text!r} is not a time: its offset is out of range")
-        shift = timedelta(hours=int(hours), minutes=int(offset)) * (1 if sign == "+" else -1)
-    try:
-        return (moment - shift).replace(tzinfo=UTC)
-    except OverflowError as error:
-        raise ValueError(f"{text!r} is out of range") from error
+__all__ = ["parse_rfc3339"]

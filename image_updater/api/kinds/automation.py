@@ -25,6 +25,7 @@ from image_updater.api.fields import (
     check_namespace,
     reference,
 )
+from image_updater.api.kinds.gates import PROVEN_FILE, WINDOWS
 from image_updater.api.kinds.kind import (
     BRANCH_HELP,
     PATH_HELP,
@@ -280,6 +281,11 @@ GIT: Final = Struct(
     fields=(
         Field(name="commit", type=COMMIT, default=Commit(), shown="see below", doc="what the commits look like"),
         Field(name="push", type=PUSH, shown="the branch that is read", doc="where they go"),
+        Field(
+            name="provenFile",
+            type=PROVEN_FILE,
+            doc="file of the branch in which is kept what the policies have proven, for `after` of other controllers",
+        ),
     ),
 )
 
@@ -337,13 +343,19 @@ SPEC: Final = Struct(
             name="batch", type=BATCH, default=_BATCH, shown="see below", doc="how changes are gathered into one push"
         ),
         Field(name="suspend", type=Flag(), default=False, doc="nothing is written"),
-        Field(name="windows", type=Planned(), doc="when it may write"),
+        Field(
+            name="windows",
+            type=WINDOWS,
+            default=(),
+            shown="always",
+            doc="when it may write: in any of these, beside those of a policy",
+        ),
     ),
 )
 
 
 def _build(meta: Meta, values: Values) -> Any:
-    git: Values = values["git"] or {"commit": Commit(), "push": None}
+    git: Values = values["git"] or {"commit": Commit(), "push": None, "provenFile": None}
     return ImageUpdateAutomation(
         meta=meta,
         source_ref=source_key(meta, values["sourceRef"]),
@@ -353,6 +365,8 @@ def _build(meta: Meta, values: Values) -> Any:
         commit=git["commit"],
         push_branch=git["push"],
         batch=values["batch"],
+        windows=values["windows"],
+        proven_file=git["provenFile"],
         suspend=values["suspend"],
     )
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from image_updater.api.fields import Struct, Values
+from image_updater.api.decode import At
+from image_updater.api.fields import Rule, Struct, Values
 from image_updater.api.model import Meta
 
 
@@ -16,7 +17,8 @@ class Kind:
     """A kind: `spec` reads its fields, `build` makes the object of metadata and these fields.
 
     `short` is its short name in the cluster (none of Flux's), `columns` are what `kubectl get` prints of it beside its
-    age and readiness: (name, JSON path[, type]).
+    age and readiness: (name, JSON path[, type]). `cluster`: it has no namespace. `check` looks at metadata and spec
+    together once both are sound, `rules` are its part that a server can check too.
     """
 
     name: str
@@ -26,6 +28,9 @@ class Kind:
     plural: str
     short: str
     columns: tuple[tuple[str, str] | tuple[str, str, str], ...] = ()
+    cluster: bool = False
+    check: Callable[[Meta, Values, At], None] | None = None
+    rules: tuple[Rule, ...] = ()
 
 
 PATH_HELP: Final = "write a path below the top of the repository, such as apps/web"

@@ -26,7 +26,6 @@ from image_updater.api.fields import (
 )
 from image_updater.api.kinds.automation import SOURCE_REF, source_key
 from image_updater.api.kinds.kind import PATH_HELP, Kind, check_path, clean_path
-from image_updater.api.kinds.policy import check_tag
 from image_updater.api.model import (
     DeletionPolicy,
     Drift,
@@ -37,6 +36,7 @@ from image_updater.api.model import (
     OnFailure,
     SecretKey,
 )
+from image_updater.api.tags import check_tag
 
 _NAMESPACE: Final = Text(name="namespace", check=check_namespace)
 _NAME: Final = Text(name="object name", check=check_name)
@@ -142,12 +142,11 @@ _ROLLBACK: Final = Struct(
     fields=(
         Field(
             name="onFailure",
-            type=Choice(
-                words=OnFailure,
-                later={OnFailure.ROLLBACK: "leave it out: a failed rollout is told, and nothing follows from it yet"},
-            ),
+            type=Choice(words=OnFailure),
             default=OnFailure.HOLD,
-            doc="what a failed rollout of our tag will lead to: not built yet, `hold` and `none` both only tell it",
+            doc="what a failed rollout of a tag of ours leads to, when the failure is the tag's: `hold`, it is not "
+            "written again, and nothing is until a newer tag comes; `rollback`, a commit takes the failed workload "
+            "back to its last proven image, too; `none`, it is only told",
         ),
     ),
     build=lambda v: v["onFailure"],
@@ -271,7 +270,7 @@ SPEC: Final = Struct(
             type=_ROLLBACK,
             default=OnFailure.HOLD,
             shown="see below",
-            doc="what follows from a failed rollout: not built yet",
+            doc="what follows from a failed rollout",
         ),
     ),
 )

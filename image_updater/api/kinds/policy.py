@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -13,7 +14,6 @@ from image_updater.api.fields import (
     Field,
     Flag,
     ListOf,
-    Planned,
     Rule,
     Struct,
     Text,
@@ -21,6 +21,7 @@ from image_updater.api.fields import (
     check_name,
     reference,
 )
+from image_updater.api.kinds.gates import AFTER, FROM_NODES, GROUP_NAME, PLATFORMS, VERIFY, WINDOWS
 from image_updater.api.kinds.kind import Kind
 from image_updater.api.model import (
     AlphabeticalPolicy,
@@ -36,18 +37,15 @@ from image_updater.api.model import (
     Order,
     Provider,
     SemverPolicy,
+    Start,
     Strategy,
 )
+from image_updater.api.scalars import Number
+from image_updater.api.tags import check_denied, check_tag
+from image_updater.api.wishes import check_wishes
 
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z|sha512:[0-9a-f]{128}\Z")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_{1,2}|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"(?:(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{{1,5}})?/)?{_COMPONENT}(?:/{_COMPONENT})*\Z")
-
-
-def check_tag(text: str) -> str | None:
-    """A legal tag (distribution specification, `<reference>`)."""
-    return None if _TAG.match(text) else f"{text[:140]!r} is not a tag (letters, digits, '_', '.', '-'; at most 128)"
 
 
 def check_image(text: str) -> str | None:
@@ -65,14 +63,6 @@ def check_image(text: str) -> str | None:
     return None
 
 
-def check_denied(text: str) -> str | None:
-    return (
-        None
-        if _TAG.match(text) or _DIGEST.match(text)
-        else f"{text[:140]!r} is neither a tag nor a digest (sha256:<64 hex digits>)"
-    )
-
-
 def _order(what: str) -> Field:
     return Field(
         name="order",
@@ -82,8 +72,17 @@ def _order(what: str) -> Field:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chooser:
+    """`spec.policy`."""
+
+    strategy: Strategy
+    start: Start
+
+
 STRATEGIES: Final = Struct(
     one_of="strategies",
+    beside=("start",),
     doc="Exactly one strategy.",
     hints={
         "regex": "filter with spec.filterTags",
@@ -168,8 +167,18 @@ STRATEGIES: Final = Struct(
                 build=lambda v: DigestPolicy(tag=v["tag"]),
             ),
         ),
+        Field(
+            name="start",
+            type=Choice(words=Start),
+            default=Start.NEWEST,
+            doc="what is taken where nothing is proven here yet (a rebuilt cluster): `newest`, what the strategy says; "
+            "`proven`, the last tag that another environment has proven",
+        ),
     ),
-    build=lambda values: next(value for value in values.values() if value is not None),
+    build=lambda values: Chooser(
+        strategy=next(value for name, value in values.items() if name != "start" and value is not None),
+        start=values["start"],
+    ),
 )
 
 
@@ -180,7 +189,7 @@ def _check_filter(values: Values, at: At) -> None:
 
 def _check(values: Values, at: At) -> None:
     reflection = values["digestReflectionPolicy"]
-    if isinstance(values["policy"], DigestPolicy) and reflection not in (None, DigestReflection.ALWAYS):
+    if isinstance(values["policy"].strategy, DigestPolicy) and reflection not in (None, DigestReflection.ALWAYS):
         at.fail(
             f"{reflection.value} contradicts policy.digest, which follows a tag by writing its digest",
             field="digestReflectionPolicy",
@@ -284,7 +293,13 @@ SPEC: Final = Struct(
             shown="`Never`; `Always` with policy.digest",
             doc="also write the digest: never, when the tag is first chosen, or whenever it moves",
         ),
-        Field(name="preflight", type=Flag(), default=True, doc="accepted in either value; nothing is checked yet"),
+        Field(
+            name="preflight",
+            type=Flag(),
+            default=True,
+            doc="right before a tag is written, its manifest, its configuration and every layer of each platform must "
+            "be there",
+        ),
         Field(name="allowDowngrade", type=Flag(), default=False, doc="an older tag than the one in Git may be written"),
         Field(
             name="deny",
@@ -295,13 +310,37 @@ SPEC: Final = Struct(
             doc="tags and digests that nobody may choose",
         ),
         Field(name="suspend", type=Flag(), default=False, doc="the policy is not evaluated and writes nothing"),
-        Field(name="minAge", type=Planned(), doc="how long a tag must have been there"),
-        Field(name="platforms", type=Planned(), doc="platforms that an image must have"),
-        Field(name="verify", type=Planned(), doc="signature that an image must have"),
-        Field(name="windows", type=Planned(), doc="when a tag may be written"),
-        Field(name="after", type=Planned(), doc="policy that must have proven the tag first"),
-        Field(name="group", type=Planned(), doc="policies that move together"),
-        Field(name="approvals", type=Planned(), doc="people who must agree"),
+        Field(
+            name="minAge",
+            type=Duration(maximum=timedelta(days=3650)),
+            default=timedelta(0),
+            doc="how long a tag with these bytes must have been there: since it was first seen here, or since the push "
+            "that the registry itself records",
+        ),
+        Field(
+            name="platforms",
+            type=PLATFORMS,
+            default=(),
+            shown="any",
+            doc="platforms that an image must have, such as `linux/amd64`; `fromNodes` in the list: also those of the "
+            "cluster's nodes",
+        ),
+        Field(name="verify", type=VERIFY, doc="signature that an image must have"),
+        Field(
+            name="windows", type=WINDOWS, default=(), shown="always", doc="when a tag may be written: in any of these"
+        ),
+        Field(name="after", type=AFTER, doc="promotion: only what another policy has proven healthy"),
+        Field(
+            name="group",
+            type=GROUP_NAME,
+            doc="policies of this namespace with the same group move together, to the same tag, or not at all",
+        ),
+        Field(
+            name="approvals",
+            type=Number(maximum=20),
+            default=0,
+            doc="how many people must agree to a tag: `image-updater approve`",
+        ),
     ),
 )
 
@@ -317,7 +356,7 @@ def _build(meta: Meta, values: Values) -> Any:
     return ImagePolicy(
         meta=meta,
         image=values["image"],
-        strategy=values["policy"],
+        strategy=values["policy"].strategy,
         interval=values["interval"],
         timeout=values["timeout"],
         secret_ref=values["secretRef"],
@@ -327,12 +366,35 @@ def _build(meta: Meta, values: Values) -> Any:
         proxy_secret_ref=values["proxySecretRef"],
         insecure=values["insecure"],
         filter_tags=values["filterTags"],
-        reflection=reflection_of(values["policy"], values["digestReflectionPolicy"]),
+        reflection=reflection_of(values["policy"].strategy, values["digestReflectionPolicy"]),
         preflight=values["preflight"],
         allow_downgrade=values["allowDowngrade"],
         deny=values["deny"],
+        min_age=values["minAge"],
+        platforms=tuple(dict.fromkeys(each for each in values["platforms"] if each != FROM_NODES)),
+        from_nodes=FROM_NODES in values["platforms"],
+        verify=values["verify"],
+        windows=values["windows"],
+        after=values["after"],
+        group=values["group"] or None,
+        approvals=values["approvals"],
+        start=values["policy"].start,
         suspend=values["suspend"],
     )
+
+
+def _check_whole(meta: Meta, values: Values, at: At) -> None:
+    after = values["after"]
+    if after is not None and after.name == meta.key.name and after.proven_file is None:
+        at.fail(
+            "waits for itself",
+            field="spec.after.name",
+            remedy="name another policy, or with provenFile the one of the same name elsewhere",
+        )
+    for error in check_wishes(meta):
+        field = error.where.field or ""
+        line = meta.source.where(field).line if meta.source.where is not None else at.line
+        replace(at, line=line).fail(error.message, field=field, remedy=error.remedy)
 
 
 POLICY: Final = Kind(
@@ -340,6 +402,14 @@ POLICY: Final = Kind(
     doc="One object per image: where it is, which tag wins, and what must hold before that tag may be written.",
     spec=SPEC,
     build=_build,
+    check=_check_whole,
+    rules=(
+        Rule(
+            cel="!has(self.spec.after) || !has(self.spec.after.name) || has(self.spec.after.provenFile) "
+            "|| self.spec.after.name != self.metadata.name",
+            message="after.name is the policy itself",
+        ),
+    ),
     plural="imagepolicies",
     short="iupol",
     columns=(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from image_updater import api
@@ -67,7 +69,7 @@ def test_annotations_of_a_workload_are_read_together() -> None:
             P + "policy": "semver ^1",
             P + "policy.web": "newest",
             P + "filter.web": "^main-",
-            P + "min-age": "0s",
+            P + "min-age": "1h30m",
             P + "requestedAt": "2026-01-01",
             "other.dev/policy": "whatever",
         }
@@ -76,6 +78,7 @@ def test_annotations_of_a_workload_are_read_together() -> None:
     assert read.policy_for("sidecar") == model.SemverPolicy(range="^1")
     assert read.filter_for("web") == "^main-"
     assert read.filter_for("sidecar") is None
+    assert read.min_age == timedelta(minutes=90)
     assert not read.ignore
 
 
@@ -93,7 +96,7 @@ def test_every_mistake_of_a_workload_is_told_with_its_key() -> None:
                 P + "policy.web": "newst",
                 P + "ignore.web": "true",
                 P + "ignore": "yes",
-                P + "min-age": "72h",
+                P + "min-age": "3 days",
                 P + "filter": "",
             },
             where=Where(file="d.yaml", line=3),
@@ -101,5 +104,8 @@ def test_every_mistake_of_a_workload_is_told_with_its_key() -> None:
     found = {error.where.field: (error.message, error.remedy) for error in caught.value.errors}
     assert found[f"metadata.annotations[{P}polcy]"] == ("unknown annotation", "did you mean 'policy'?")
     assert found[f"metadata.annotations[{P}policy.web]"][1] == "did you mean 'newest'?"
-    assert "not built yet" in found[f"metadata.annotations[{P}min-age]"][0]
+    assert found[f"metadata.annotations[{P}min-age]"] == (
+        "'3 days' has the unknown unit ' days'",
+        "write a duration such as 72h, or remove the annotation",
+    )
     assert len(found) == 7
