@@ -59,9 +59,9 @@ ROLLBACK: Final = Record(
     (
         At(
             "state",
-            Words(("Intended", "Pushed", "Done", "Refused")),
+            Words(("Intended", "Pushed", "Done", "Ended", "Refused")),
             "`Intended` before the push, `Pushed` once the commit is on the server, `Done` when the image of before is "
-            "healthy again, `Refused` when it may not or cannot be made",
+            "healthy again, `Ended` when something else came between, `Refused` when it may not or cannot be made",
             needed=True,
         ),
         At("image", Words(), "name of the image"),
@@ -69,6 +69,7 @@ ROLLBACK: Final = Record(
         _DIGEST,
         At("to", Words(), "the tag that it goes back to"),
         At("toDigest", Words(), "the digest of that"),
+        At("place", Words(), "the branch that is written: `repository branch`"),
         At("kustomization", Words(), "the Kustomization (namespace/name) whose rollout failed"),
         At("object", Words(), "the workload that failed"),
         At("reason", Words(), "why"),
@@ -107,6 +108,11 @@ FIELDS: Final = (
     At("approvals", Many(APPROVAL, 20), "who has agreed to tags that are not written yet"),
     At("proven", Many(PROVEN, 20), "tags whose rollout was healthy, newest first"),
     At("rollback", ROLLBACK, "the last rollback: what is intended, and what became of it"),
+    At(
+        "breaker",
+        Record((At("reason", Words(), "why", needed=True), At("since", Moment(), "since when"))),
+        "nothing is written until somebody resumes the policy",
+    ),
     At("leadTime", LEAD_TIME, "how long the last tag took from the registry to a healthy rollout"),
     At(
         "history",

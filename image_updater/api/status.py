@@ -116,7 +116,7 @@ _OBJECT_ID: Final = "the object: namespace_name_group_kind"
 
 ROLLOUT: Final = Record(
     (
-        At("object", Words(), _OBJECT_ID, needed=True),
+        At("id", Words(), _OBJECT_ID, needed=True),
         At(
             "state",
             Words(
@@ -140,19 +140,7 @@ ROLLOUT: Final = Record(
         At("reason", Words(), "why"),
         At("since", Moment(), "since when"),
         At("revision", Words(), "the revision that was rolled out"),
-        At(
-            "images",
-            Many(
-                Record(
-                    (
-                        At("container", Words(), "the container", needed=True),
-                        At("image", Words(), "its image", needed=True),
-                    )
-                ),
-                30,
-            ),
-            "images of its pods, as applied",
-        ),
+        At("images", Many(Words(), 30), "images of its pods, as applied: `container=image`"),
         At("failing", Many(Words(), 30), "containers that fail, where that is known"),
         At("canary", Words(), "the Canary that judges it: namespace_name_group_kind"),
     )
@@ -243,7 +231,11 @@ KUSTOMIZATION_STATUS: Final = Record(
             Many(ROLLOUT, 50),
             "workloads whose rollout is not healthy: the rest is",
         ),
-        At("rolloutsSettled", Words(), "the last revision for which every rollout came to an end, good or bad"),
+        At(
+            "rolloutsSettled",
+            Words(),
+            "the content (as in `lastAppliedContent`) whose rollouts have all come to an end, good or bad",
+        ),
         At(
             "failed",
             Many(
