@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _INTERVAL: Final = timedelta(seconds=60)
 """Flagger's own default for `analysis.interval`."""
+_SHORTEST: Final = timedelta(seconds=10)
+"""Flagger analyses no more often, whatever is asked for (`GetAnalysisInterval`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,7 @@ def canary(body: Body, *, now: datetime, before: Seen | None = None) -> Verdict:
     if spec.get("suspend") is True:
         return current("it is suspended: nothing is analysed")
     old = before is not None and (phase, applied) == (before.phase, before.last_applied)
-    if old and before is not None and now < before.at + 2 * _interval(body):
+    if old and before is not None and now < before.at + 2 * interval(body):
         return in_progress("Flagger has not looked at the new revision yet")
     match phase:
         case "Succeeded" if not same:
@@ -83,10 +85,12 @@ def canary(body: Body, *, now: datetime, before: Seen | None = None) -> Verdict:
             return in_progress(phase)
 
 
-def _interval(body: Body) -> timedelta:
+def interval(body: Body) -> timedelta:
+    """Between two looks of Flagger's."""
     spec = mapping(body, "spec")
     analysis = mapping(spec, "analysis") or mapping(spec, "canaryAnalysis")
     try:
-        return parse_duration(text(analysis, "interval")) or _INTERVAL
+        asked = parse_duration(text(analysis, "interval")) or _INTERVAL
     except ValueError:
         return _INTERVAL
+    return max(asked, _SHORTEST)
