@@ -1,4 +1,4 @@
-"""Public keys: ECDSA (P-256, P-384, P-521), RSA (PKCS 1 v1.5 and PSS), Ed25519.
+"""Public keys: ECDSA (P-256, P-384, P-521), RSA (PKCS 1 v1.5 and PSS), Ed25519 (and its pre-hashed form).
 
 cosign signs with SHA-256 whatever the curve; later versions take the hash of the curve's size, and a KMS may have one
 of its own. So a key's signature counts with each of the hashes that go with it. A log is not asked: the trust is in the
@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from image_updater.errors import SpecError
-from image_updater.signatures import payloads
+from image_updater.signatures import ed25519ph, payloads
 from image_updater.signatures.model import Attached, Bundled, SimpleSigning, Statement, Unverified
 
 if TYPE_CHECKING:
@@ -87,13 +87,15 @@ class KeyTrust:
     def _nobody(self) -> str:
         shown = ", ".join(f"{key.name} (sha256:{key.fingerprint[:16]})" for key in self.keys[:3])
         more = f" and {len(self.keys) - 3} more" if len(self.keys) > 3 else ""
-        return f"its signature is wrong, or by another key than {shown}{more}"
+        return f"wrong, or by another key than {shown}{more}"
 
 
 def verifies(key: PublicKey, message: bytes, signature: bytes) -> bool:
     """Did the owner of `key` sign `message`, by any scheme that goes with it?"""
     if isinstance(key, ed25519.Ed25519PublicKey):
-        return _holds(partial(key.verify, signature, message))
+        return _holds(partial(key.verify, signature, message)) or ed25519ph.verifies(
+            key.public_bytes_raw(), message, signature
+        )
     if isinstance(key, ec.EllipticCurvePublicKey):
         algorithms = _CURVES.get(key.curve.name, ())
         return any(_holds(partial(key.verify, signature, message, ec.ECDSA(each))) for each in algorithms)
