@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 
 from image_updater.api.decode import SpecErrors, suggest
 from image_updater.api.model import GROUP
@@ -283,3 +283,49 @@ def _plain(value: Any) -> Any:
         text = format_rfc3339(value)
         return f"{text[:-1]}.{value.microsecond:06d}Z" if value.microsecond else text
     return value
+
+
+# ------------------------------------------------------------------------------------------- one wish more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeWish:
+    """Every hold from before `at` is over."""
+
+    at: datetime
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndenyWish:
+    """What was denied is not any more."""
+
+    what: str
+
+
+Wish: TypeAlias = HoldWish | ResumeWish | ApprovalWish | DenyWish | UndenyWish | RollbackWish
+"""What one command, or one person, asks."""
+
+KEPT: Final = 50
+"""Approvals that are kept; older ones are of tags that have come and gone."""
+
+
+def wish(wishes: Wishes, new: Wish) -> Wishes:
+    """The wishes with one more. It takes the place of what it contradicts or repeats."""
+    match new:
+        case HoldWish():
+            return replace(wishes, hold=new)
+        case ResumeWish():
+            return replace(wishes, hold=None, resumed=new.at, resumed_by=new.by)
+        case ApprovalWish():
+            others = [each for each in wishes.approvals if (each.tag, each.by) != (new.tag, new.by)]
+            return replace(wishes, approvals=(*others, new)[-KEPT:])
+        case DenyWish():
+            others_denied = tuple(each for each in wishes.denied if each.what != new.what)
+            return replace(wishes, denied=(*others_denied, new))
+        case UndenyWish():
+            return replace(wishes, denied=tuple(each for each in wishes.denied if each.what != new.what))
+        case RollbackWish():
+            return replace(wishes, rollback=new)
+        case _:
+            assert_never(new)

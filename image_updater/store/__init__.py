@@ -2,7 +2,18 @@
 
 from image_updater.store.blobs import BlobCache
 from image_updater.store.errors import StateError, StateFailed
-from image_updater.store.model import Decision, StoredTags
+from image_updater.store.model import Decision, Milestone, SeenTag, Stage, StoredTags, TagHistory
 from image_updater.store.store import Store
 
-__all__ = ["BlobCache", "Decision", "StateError", "StateFailed", "Store", "StoredTags"]
+__all__ = [
+    "BlobCache",
+    "Decision",
+    "Milestone",
+    "SeenTag",
+    "Stage",
+    "StateError",
+    "StateFailed",
+    "Store",
+    "StoredTags",
+    "TagHistory",
+]

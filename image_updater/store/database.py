@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from image_updater.errors import Where
+from image_updater.store.asked import carry_over
 from image_updater.store.errors import StateError, StateFailed
 from image_updater.store.migrations import APPLICATION_ID, VERSION, migrate, version_of
 
@@ -196,8 +197,14 @@ class Database:
                     with contextlib.suppress(FileNotFoundError):
                         os.replace(f"{self.path}{suffix}", f"{aside}{suffix}")
                 _keep_newest(aside, f"{self.path.name}.corrupt-")
-                self.warn(f"{self.path} is corrupt ({cause}): moved to {aside.name}, begun anew")
-            self._connection = self._connect()
+                self._connection = self._connect()
+                carried = carry_over(aside, self._connection)
+                asked = f"; what was asked of {carried} policies was carried over" if carried else ""
+                if carried is None:
+                    asked = "; holds, approvals and denials that were asked through it are lost: ask again"
+                self.warn(f"{self.path} is corrupt ({cause}): moved to {aside.name}, begun anew{asked}")
+            else:
+                self._connection = self._connect()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

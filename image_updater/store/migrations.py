@@ -65,6 +65,18 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         ),
         "CREATE INDEX blobs_by_use ON blobs (space, used, id, size)",
     ),
+    # 4: what people ask, and what became of the tags that were chosen
+    (
+        "CREATE TABLE wishes (policy TEXT PRIMARY KEY, body TEXT NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+        # The environment of what comes before a tag is applied anywhere is ''; a tag without a digest has ''.
+        (
+            "CREATE TABLE milestones (id INTEGER PRIMARY KEY, policy TEXT NOT NULL, environment TEXT NOT NULL,"
+            " tag TEXT NOT NULL, digest TEXT NOT NULL, pushed INTEGER, seen INTEGER, eligible INTEGER,"
+            " committed INTEGER, applied INTEGER, healthy INTEGER, failed INTEGER, revision TEXT, commit_id TEXT,"
+            " UNIQUE (policy, environment, tag, digest))"
+        ),
+    ),
 )
 
 VERSION: Final = len(MIGRATIONS)

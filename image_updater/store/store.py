@@ -1,8 +1,8 @@
 """What was seen, kept between runs: tag lists, first-seen times, facts, decisions, judged tips, content caches.
 
-State is a cache: losing the file costs requests, never correctness. Everything from a registry is kept by repository
-*and*
-credential identity. All calls are short and safe from any thread; several processes may share one file.
+What was seen is a cache: losing it costs requests, never correctness. What people asked (`save_wish`) is not, and is
+carried over from a file that is corrupt where it can still be read. Everything from a registry is kept by repository
+*and* credential identity. All calls are short and safe from any thread; several processes may share one file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
+from image_updater.store import asked, history, milestones
 from image_updater.store.blobs import BlobCache, Blobs
 from image_updater.store.codec import (
     Lazy,
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
+
+    from image_updater.api.wishes import Wish, Wishes
+    from image_updater.policy.situation import Proven
+    from image_updater.store.model import Milestone, Stage, TagHistory
 
 DECISIONS_KEPT: Final = 100
 """Decisions of one policy that are kept."""
@@ -189,6 +194,21 @@ class Store:
 
         return self._write(work)
 
+    def date_seen(self, repository: str, identity: str, dates: Mapping[str, datetime]) -> None:
+        """Date keys one by one, beside any listing; of two dates the earlier counts."""
+        if not dates:
+            return
+        sql = (
+            "INSERT INTO seen (scope, key, at) VALUES (?, ?, ?)"
+            " ON CONFLICT (scope, key) DO UPDATE SET at = min(at, excluded.at)"
+        )
+
+        def work(connection: sqlite3.Connection) -> None:
+            number = self._make_scope(connection, repository, identity)
+            connection.executemany(sql, [(number, key, to_micros(at)) for key, at in dates.items()])
+
+        self._write(work)
+
     # ------------------------------------------------------------------------------------------------ facts
 
     def facts(
@@ -280,6 +300,60 @@ class Store:
             return
         sql = "INSERT OR REPLACE INTO tips (repository, branch, commit_id) VALUES (?, ?, ?)"
         self._write(lambda connection: connection.execute(sql, (repository, branch, commit)))
+
+    # ---------------------------------------------------------------------------- what people ask, what became of it
+
+    def wishes(self, policy: str) -> Wishes:
+        """What was asked of a policy (`namespace/name`) through this file."""
+        return self._database.read(lambda connection: asked.read(connection, policy))
+
+    def all_wishes(self) -> Mapping[str, Wishes]:
+        """Of every policy of which something was asked."""
+        return self._database.read(asked.read_all)
+
+    def save_wish(self, policy: str, new: Wish, now: datetime) -> Wishes:
+        """One wish more; the wishes as they are then."""
+        return self._write(lambda connection: asked.save(connection, policy, new, now))
+
+    def wishes_version(self) -> int:
+        """Another one after each wish, whichever process saved it: one cheap look."""
+        return self._database.read(asked.version)
+
+    def note_milestone(
+        self,
+        policy: str,
+        environment: str,
+        tag: str,
+        digest: str | None,
+        stage: Stage,
+        at: datetime,
+        *,
+        revision: str | None = None,
+        commit: str | None = None,
+    ) -> bool:
+        """A tag has come so far; False when that is known (nothing is written). `environment` is the Kustomization, or
+        "" for what comes before a tag is applied.
+        """
+
+        def work(connection: sqlite3.Connection) -> bool:
+            return milestones.note(
+                connection, policy, environment, tag, digest, stage, at, revision=revision, commit=commit
+            )
+
+        return self._write(work)
+
+    def milestones(self, policy: str) -> tuple[Milestone, ...]:
+        """A row for each tag and environment, what happened last first."""
+        return self._database.read(lambda connection: milestones.read(connection, policy))
+
+    def proven(self, policy: str) -> tuple[Proven, ...]:
+        """The last proven first; those that failed later are marked."""
+        return milestones.proven(self.milestones(policy))
+
+    def tag_history(self, repository: str, identity: str | None = None) -> TagHistory | None:
+        """Everything that is kept of a repository's tags; without `identity`, as the one saw it that asked last."""
+        self.flush()
+        return self._database.read(lambda connection: history.read(connection, repository, identity))
 
     # --------------------------------------------------------------------------------------- content caches
 
