@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from image_updater.git.files import write_files
     from image_updater.git.folder import FileTree, FolderTree
     from image_updater.git.journal import writing_folder
-    from image_updater.git.lineage import Chain, Changed, End, Wanted
+    from image_updater.git.lineage import MAX_COMMITS, Chain, Changed, End, Wanted
     from image_updater.git.mirror import Mirror, Tip
     from image_updater.git.queue import Attempt, Limits, NotLeader, Outcome, Planned, Work, WriterQueue
     from image_updater.git.reading import History
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from image_updater.git.verify import TrustedKeys, keys_from_secret, verify_commit
 
 __all__ = [
+    "MAX_COMMITS",
     "Attempt",
     "Chain",
     "Changed",
@@ -86,6 +87,7 @@ _PLACES = {
     "GitTree": "trees",
     "History": "reading",
     "Limits": "queue",
+    "MAX_COMMITS": "lineage",
     "Mirror": "mirror",
     "NotLeader": "queue",
     "Outcome": "queue",

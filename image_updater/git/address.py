@@ -331,7 +331,7 @@ def _value(texts: Iterable[tuple[Role, str | None]]) -> Value | None:
         else:
             own, _, beside = held.partition("@")
             tag, digest = own or tag, beside or digest
-    return Value(tag, digest, name) if found else None
+    return Value(tag or None, digest or None, name or None) if found else None
 
 
 def _assigned(text: str) -> str:

@@ -9,14 +9,21 @@ from image_updater.patch.decisions import Decision, State
 from image_updater.patch.model import Change, EditKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from image_updater.kustomize.model import ScalarRef, Site
     from image_updater.patch.scope import Scope
 
 
-def follow(refs: Sequence[Site], decided: Sequence[Decision], scope: Scope, *, enabled: bool) -> list[Decision]:
-    """Decisions on the `?ref=` sites, after all others are `decided`."""
+def follow(
+    refs: Sequence[Site],
+    decided: Sequence[Decision],
+    scope: Scope,
+    *,
+    enabled: bool,
+    held: Mapping[tuple[str, str], str],
+) -> list[Decision]:
+    """Decisions on the `?ref=` sites, after all others are `decided`. `held` as in `plan`."""
     decisions: list[Decision] = []
     moved: list[tuple[Decision, Change, str, str]] = []
     for decision in decided:
@@ -33,6 +40,12 @@ def follow(refs: Sequence[Site], decided: Sequence[Decision], scope: Scope, *, e
         followed = _followed(site, scalar, moved if enabled else (), scope)
         if followed is not None and scalar is not None:
             lead, value, refusal = followed
+            hold = held.get((site.id, lead.policy or ""))
+            if hold is not None:
+                decisions.append(
+                    Decision(site=site, state=State.HELD, policy=lead.policy, roots=site.roots, reason=hold)
+                )
+                continue
             if refusal is None:
                 change = Change(
                     kind=EditKind.SCALAR,

@@ -57,14 +57,18 @@ def plan(
     refused: Mapping[str, str] | None = None,
     locked: Mapping[str, str] | None = None,
     only: Only | None = None,
+    held: Mapping[tuple[str, str], str] | None = None,
 ) -> Plan:
     """The plan of one automation.
 
     `refused`: site ids (or `id@root` of one root's insert) that a proof refused, with the reason. `locked`: files
     that may not be written (uncommitted changes of a person), with the reason. `only`: what may move at all (a
-    rollback means some uses of a policy's sites); the rest stays as it is.
+    rollback means some uses of a policy's sites); the rest stays as it is. `held`: what a person took back, by site id
+    (or `id@root`) and policy, with the reason: it stays as it is, and nothing is inserted in its place.
     """
-    return _Planner(provenance, claims, choices, scope, patches, follow_refs, refused or {}, locked or {}, only).run()
+    return _Planner(
+        provenance, claims, choices, scope, patches, follow_refs, refused or {}, locked or {}, only, held or {}
+    ).run()
 
 
 class _Planner:
@@ -79,6 +83,7 @@ class _Planner:
         refused: Mapping[str, str],
         locked: Mapping[str, str],
         only: Only | None,
+        held: Mapping[tuple[str, str], str],
     ) -> None:
         self.provenance = provenance
         self.claims = claims
@@ -89,6 +94,7 @@ class _Planner:
         self.refused = refused
         self.locked = locked
         self.only = only
+        self.held = held
         self.decisions: list[Decision] = []
         self.intended: dict[str, list[Intended]] = defaultdict(list)
         self.moves: dict[str, dict[int, Move]] = {}
@@ -124,7 +130,7 @@ class _Planner:
             else:
                 self.decide(claimed, settled)
         refs = [claimed.site for claimed, _ in held if claimed.site.kind is SiteKind.REF]
-        self.decisions += follow(refs, self.decisions, self.scope, enabled=self.follow_refs)
+        self.decisions += follow(refs, self.decisions, self.scope, enabled=self.follow_refs, held=self.held)
         return Plan(
             decisions=tuple(self.decisions), intended={root: tuple(items) for root, items in self.intended.items()}
         )
@@ -224,6 +230,9 @@ class _Planner:
         movement = choice.move(tag, digest)
         if movement.kind == "refused":
             return Decision(site=site, state=State.HELD, policy=policy, reason=movement.reason)
+        hold = self.held.get((site.id, policy)) or self.held.get((f"{site.id}@{use.root}", policy))
+        if hold is not None:
+            return Decision(site=site, state=State.HELD, policy=policy, reason=hold)
         locked = self.lock(site)
         if locked is not None:
             return Decision(site=site, state=State.REFUSED, policy=policy, reason=locked)
@@ -385,6 +394,9 @@ class _Planner:
             return row(State.HELD, movement.reason), None, None
         if kind == "current" and marker.part is not Part.NAME and keeps(choice, scalar.value):
             return row(State.CURRENT), None, None
+        hold = self.held.get((site.id, claim.policy))
+        if hold is not None:
+            return row(State.HELD, hold), None, None
         problem = problem or self.locked.get(scalar.file)
         if problem is not None:
             return row(State.REFUSED, problem), None, None

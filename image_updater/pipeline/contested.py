@@ -9,7 +9,7 @@ sees the other one's move, wherever it runs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from image_updater.errors import SpecError
 from image_updater.images import parse_name, same_image
@@ -20,20 +20,7 @@ if TYPE_CHECKING:
 
     from image_updater.git import CommitInfo
     from image_updater.patch.decisions import Choice, Decision
-
-REACH: Final = 50
-"""Commits that are read: as many as a first fetch brings."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
-    """What came before the tree that is planned on.
-
-    `recent()`: the last commits, newest first, at most REACH. `touched(commit, path)`: whether it changed that file.
-    """
-
-    recent: Callable[[], Sequence[CommitInfo]]
-    touched: Callable[[str, str], bool]
+    from image_updater.pipeline.past import Past
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

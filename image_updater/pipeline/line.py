@@ -5,11 +5,13 @@ What comes back says everything that a caller needs to write, commit, report, or
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from image_updater.api.model import LabelSelector, Meta, NewestPolicy, ObjectKey, ProofLevel
+from image_updater.api.wishes import wishes_of
 from image_updater.documents import decode
 from image_updater.errors import DocumentError, ImageUpdaterError, Refused
 from image_updater.images.names import split
@@ -22,9 +24,12 @@ from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.plan import plan
 from image_updater.patch.scope import Scope
 from image_updater.pipeline.contested import contested
+from image_updater.pipeline.holds import Held
+from image_updater.pipeline.holds import find as find_holds
+from image_updater.pipeline.memory import Memory
 from image_updater.pipeline.outcome import ANNOTATION, Outcome, policy_name
 from image_updater.pipeline.prove import Proof, prove
-from image_updater.pipeline.rollback import all_or_nothing, void_where_written
+from image_updater.pipeline.rollback import all_or_nothing
 from image_updater.policy import TagFacts, may_replace
 
 if TYPE_CHECKING:
@@ -35,11 +40,13 @@ if TYPE_CHECKING:
     from image_updater.kustomize import FactCache, NamedRoot
     from image_updater.kustomize.model import Problem, Provenance, Tree
     from image_updater.patch.model import Edit
-    from image_updater.pipeline.contested import Past
+    from image_updater.pipeline.past import Past
     from image_updater.pipeline.report import PullResolver
     from image_updater.pipeline.rollback import RollbackPlan
     from image_updater.pipeline.selection import Selector
+    from image_updater.pipeline.situations import Situations
     from image_updater.policy.model import Movement
+    from image_updater.policy.situation import Hold
     from image_updater.render import Renderer
 
 Written = Callable[[str, str], "datetime | None"]
@@ -60,6 +67,10 @@ class Line:
     """The process ends after this run: a kept answer is taken as it is, and the one made now is kept for the next."""
     named: Sequence[NamedRoot] = ()
     pulls: PullResolver | None = None
+    situations: Situations | None = None
+    """Told what each branch records, before anything is selected for it; knows when somebody said resume."""
+    memory: Memory = field(default_factory=Memory)
+    """What was read of the branches' history."""
     anywhere: bool = False
     """There is no automation: one over the whole repository stands in, and policies of every namespace count."""
     focus: str = "."
@@ -81,6 +92,12 @@ class Run:
     proof: Proof = field(default_factory=Proof)
     problems: tuple[Problem, ...] = ()
     failures: tuple[tuple[str, ImageUpdaterError], ...] = ()
+    holds: Mapping[str, tuple[Hold, ...]] = field(default_factory=dict)
+    """By policy, as claims name it: why sites of it are held although it has something newer for them."""
+    recorded: tuple[Problem, ...] = ()
+    """Trailers of the branch's commits that cannot be read."""
+    notes: tuple[str, ...] = ()
+    """What nobody can know here, for the report."""
 
 
 def selected(automation: ImageUpdateAutomation, objects: Objects, *, anywhere: bool) -> tuple[ImagePolicy, ...]:
@@ -120,8 +137,8 @@ async def run(
 
     With `rollback` nobody is asked: what it names goes back, and nothing else moves.
 
-    `written` dates a tag that no registry lists any more by the commit that wrote it. `past` tells whether a value
-    would be written back that another policy has just displaced.
+    `written` dates a tag that no registry lists any more by the commit that wrote it. `past` is what came before the
+    tree: what its branch records, what people took back, and what another policy has just displaced.
     `settled`: sites that another automation of this run moves, with the reason why they are not moved again. Raises
     only what makes the whole automation impossible; everything else is in the answer.
     """
@@ -144,20 +161,23 @@ async def run(
     needed = _needed(claims, scope, provenance)
     wanted = [policy for key, policy in claims.policies.items() if key in needed]
     held = current_tags(claims)
-    outcomes: Mapping[str, Outcome] = {}
-    if rollback is None:
-        outcomes = await line.selector.select(
-            wanted, current={policy_name(claims.policies[key]): tags for key, tags in held.items() if key in needed}
-        )
+    asked = {policy_name(claims.policies[key]): tags for key, tags in held.items() if key in needed}
+
+    async def choose() -> tuple[Mapping[str, Choice], tuple[tuple[str, ImageUpdaterError], ...]]:
+        if rollback is not None:
+            return rollback.choices(claims.policies), ()
+        if past is not None:
+            await _tell(line, automation, past)
+        outcomes = await line.selector.select(wanted, current=asked)
         choices = {
             key: _choice(policy, outcome, _dated(outcome, key, claims, written))
             for key, policy in claims.policies.items()
             for outcome in (outcomes.get(policy_name(policy)),)
         }
-    else:
-        choices = rollback.choices(claims.policies)
-    failures = tuple((key, outcome.error) for key, outcome in outcomes.items() if outcome.error is not None)
+        return choices, tuple((key, outcome.error) for key, outcome in outcomes.items() if outcome.error is not None)
 
+    choices, failures = await choose()
+    people = Held()
     refusals: dict[str, str] = dict(settled or {})
     wide = False
     for _ in range(MAX_ROUNDS):
@@ -171,14 +191,13 @@ async def run(
             refused=refusals,
             locked=locked,
             only=rollback.only(wide=wide) if rollback is not None else None,
+            held=people.sites,
         )
         if rollback is not None and any(each.state is State.REFUSED for each in planned.decisions):
             if not wide:
                 wide, refusals = True, dict(settled or {})
                 continue
             planned = all_or_nothing(planned)
-        if rollback is not None and past is not None:
-            planned = void_where_written(planned, rollback, past)
         if not planned.changes:
             return Run(
                 automation=automation,
@@ -188,12 +207,22 @@ async def run(
                 choices=choices,
                 plan=planned,
                 problems=provenance.problems,
+                recorded=past.record().problems if past is not None else (),
                 failures=failures,
+                holds=people.by_policy(),
+                notes=tuple(people.notes),
             )
-        found = contested(planned.decisions, choices, past) if past is not None and rollback is None else {}
-        if found.keys() - refusals.keys():
-            refusals |= found
-            continue
+        if past is not None and rollback is None:
+            if await past.ready():
+                # More of the branch was read for the first move, and it records something that was not known.
+                choices, failures = await choose()
+                continue
+            if people.learn(await find_holds(planned.decisions, choices, tree, past, _resumed(line))):
+                continue
+            found = contested(planned.decisions, choices, past)
+            if found.keys() - refusals.keys():
+                refusals |= found
+                continue
         edits, files, found = edit(tree, planned)
         if found:
             refusals |= found
@@ -221,13 +250,29 @@ async def run(
                 files=files,
                 proof=proof,
                 problems=provenance.problems,
+                recorded=past.record().problems if past is not None else (),
                 failures=failures,
+                holds=people.by_policy(),
+                notes=tuple(people.notes),
             )
         refusals |= proof.refused
     raise Refused(
         f"{automation.key}: no plan could be proved in {MAX_ROUNDS} rounds",
         remedy="look at the refused sites' reasons with `image-updater update --dry-run`",
     )
+
+
+async def _tell(line: Line, automation: ImageUpdateAutomation, past: Past) -> None:
+    """What the branch records binds whoever writes there."""
+    record = await asyncio.to_thread(past.record)
+    if line.situations is not None:
+        line.situations.recorded(str(automation.key), record.quarantined, namespace=automation.key.namespace)
+
+
+def _resumed(line: Line) -> Callable[[ImagePolicy], datetime | None]:
+    """When somebody last said that a policy may go on."""
+    known = line.situations
+    return lambda policy: (known.wishes(policy) if known is not None else wishes_of(policy.meta)).resumed
 
 
 def edit(tree: Tree, planned: Plan) -> tuple[tuple[Edit, ...], dict[str, bytes], dict[str, str]]:

@@ -16,8 +16,8 @@ from image_updater.git import FilesChanged, access_for, write_files
 from image_updater.patch.decisions import State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.pipeline.commits import committable, message_for, signer_for
-from image_updater.pipeline.contested import REACH, Past
 from image_updater.pipeline.line import Line, Run, default_automation, moved_sites, relabel, run
+from image_updater.pipeline.past import Past
 from image_updater.pipeline.progress import Done
 from image_updater.pipeline.report import CommitReport, Mode, UpdateReport
 from image_updater.pipeline.trees import open_path
@@ -68,8 +68,11 @@ def _check(request: UpdateRequest, opened: Opened) -> None:
             signer_for(automation, request.secrets)
 
 
-def _past(checkout: Checkout) -> Past:
-    return Past(recent=lambda: checkout.history(limit=REACH), touched=checkout.touched)
+def _past(line: Line, checkout: Checkout | None) -> Past | None:
+    head = checkout.head if checkout is not None else None
+    if checkout is None or head is None:
+        return None
+    return Past(history=checkout.reading(head), branch=checkout.branch or "HEAD", memory=line.memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +158,7 @@ class _Local:
                     locked=locked,
                     settled=settled,
                     written=written,
-                    past=_past(checkout) if checkout is not None else None,
+                    past=_past(self.line, checkout),
                 )
             except SpecError:
                 raise

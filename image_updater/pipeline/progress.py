@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from image_updater.patch.decisions import Decision
     from image_updater.patch.model import Edit
     from image_updater.pipeline.line import Run
+    from image_updater.policy.situation import Hold
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class Done:
     apart: bool = False
     """Each automation has a report of its own, too."""
     automations: dict[str, AutomationReport] = field(default_factory=dict)
+    holds: dict[str, tuple[Hold, ...]] = field(default_factory=dict)
     focus: str = "."
     """Only what stands in this folder, or is rendered from a root in it, is reported."""
 
@@ -55,13 +57,16 @@ class Done:
                 self.automations.get(key, AutomationReport()),
                 sites=site_rows(each for each in settled if each.state is not State.UNMANAGED),
                 unmanaged=len({each.site.id for each in settled if each.state is State.UNMANAGED}),
-                problems=problem_rows(run.provenance),
+                problems=_problems(run),
+                holds=run.holds,
                 implicit=tuple(policy for name, policy in run.claims.policies.items() if name.startswith(ANNOTATION)),
                 placements=placements(run),
             )
         self.edits += run.edits
         self.proof |= dict.fromkeys(str(proof) for proof in run.proof.roots)
-        self.problems |= dict.fromkeys(problem_rows(run.provenance))
+        self.problems |= dict.fromkeys(_problems(run))
+        for policy, holds in run.holds.items():
+            self.holds[policy] = tuple(dict.fromkeys((*self.holds.get(policy, ()), *holds)))
         for key, error in run.failures:
             self.failures[FailureReport.of(key, error)] = None
         for file, data in run.files.items():
@@ -101,7 +106,17 @@ class Done:
             proof=tuple(self.proof),
             files=dict(self.files),
             automations=self.automations,
+            holds=dict(self.holds),
         )
+
+
+def _problems(run: Run) -> tuple[ProblemReport, ...]:
+    """Of its files, of its branch's commits, and what cannot be known."""
+    return (
+        *problem_rows(run.provenance),
+        *(ProblemReport(file=each.file, line=each.line, reason=each.reason) for each in run.recorded),
+        *(ProblemReport(file=None, line=None, reason=note) for note in run.notes),
+    )
 
 
 def inside(path: str, folder: str) -> bool:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from image_updater.errors import ImageUpdaterError, SecretNotFound, SpecError
-from image_updater.git import Planned, Tip, Work, access_for, urls
+from image_updater.git import MAX_COMMITS, Planned, Tip, Work, access_for, urls
 from image_updater.git.verify import keys_from_secret
 from image_updater.patch.decisions import Decision, State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.pipeline.commits import check_templates, message_for, signer_for
-from image_updater.pipeline.contested import REACH, Past
 from image_updater.pipeline.line import default_automation, moved_sites, relabel, run
+from image_updater.pipeline.past import REACH, Past, is_ours
 from image_updater.pipeline.progress import Done
 from image_updater.pipeline.report import CommitReport, Mode
 from image_updater.pipeline.session import named_roots
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.api.model import GitRepository, ImageUpdateAutomation
-    from image_updater.git import GitAccess, Mirror
+    from image_updater.git import CommitInfo, GitAccess, History, Mirror
     from image_updater.git.verify import TrustedKeys
     from image_updater.pipeline.line import Line, Run, Written
     from image_updater.pipeline.message import Message
@@ -188,7 +188,7 @@ async def _dry_run(request: UpdateRequest, line: Line, target: Target, mirror: M
                 tree,
                 settled=settled,
                 written=_history(mirror, tip),
-                past=_past(mirror, tip),
+                past=_past(line, target, mirror, tip, automation.push_branch),
             )
         except SpecError:
             raise
@@ -213,8 +213,23 @@ async def _read(target: Target, mirror: Mirror) -> Tip:
     return Tip(commit=ref.commit, tree=mirror.tree(ref.commit), branch=branch)
 
 
-def _past(mirror: Mirror, tip: Tip) -> Past:
-    return Past(recent=lambda: mirror.history(tip.commit, limit=REACH), touched=mirror.touched)
+def _past(line: Line, target: Target, mirror: Mirror, tip: Tip, push_branch: str | None) -> Past:
+    async def deepen() -> History:
+        ref = target.repository.ref if target.repository is not None else None
+        if not target.pinned:
+            await mirror.fetch(target.branch, depth=MAX_COMMITS)
+        elif ref is not None and ref.commit is None and ref.tag is not None:
+            await mirror.fetch_tag(ref.tag, depth=MAX_COMMITS)
+        return mirror.reading(tip.commit)
+
+    def proposed() -> list[CommitInfo]:
+        if push_branch in (None, target.branch) or (known := mirror.known(push_branch or "")) is None:
+            return []
+        return [each for each in mirror.history(known, limit=REACH, stop=tip.commit) if is_ours(each)]
+
+    return Past(
+        history=mirror.reading(tip.commit), branch=tip.branch, memory=line.memory, deepen=deepen, proposed=proposed
+    )
 
 
 def _history(mirror: Mirror, tip: Tip) -> Written:
@@ -265,7 +280,7 @@ async def _queued(
             request.objects,
             tip.tree,
             written=_history(mirror, tip),
-            past=_past(mirror, tip),
+            past=_past(line, target, mirror, tip, automation.push_branch),
             rollback=request.rollback,
         )
         if not result.files:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from image_updater.errors import ImageUpdaterError
     from image_updater.pipeline.placements import Placement
     from image_updater.policy.model import Chosen, Judgement
+    from image_updater.policy.situation import Hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +172,8 @@ class AutomationReport:
     error: ImageUpdaterError | None = None
     placements: tuple[Placement, ...] = field(default=(), repr=False)
     """Which policy has its hand on which image of which object."""
+    holds: Mapping[str, tuple[Hold, ...]] = field(default_factory=dict)
+    """By policy, as sites name it: what people, or a rollback, took back in Git and the policy would write again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +193,8 @@ class UpdateReport:
     files: Mapping[str, tuple[str | None, str]] = field(default_factory=dict, repr=False)
     automations: Mapping[str, AutomationReport] = field(default_factory=dict, repr=False)
     """By `namespace/name`, for requests that want them `apart`."""
+    holds: Mapping[str, tuple[Hold, ...]] = field(default_factory=dict)
+    """Those of all automations."""
 
     def as_json(self) -> dict[str, object]:
         document: dict[str, object] = {

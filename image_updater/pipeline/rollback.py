@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy, ObjectKey
     from image_updater.kustomize.model import ObjectId, Use
     from image_updater.patch.decisions import Decision
-    from image_updater.pipeline.contested import Past
+    from image_updater.pipeline.past import Past
     from image_updater.pipeline.placements import Placement
 
 SETTLED: Final = timedelta(seconds=5)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from image_updater.git import urls
 from image_updater.kustomize import NamedRoot
+from image_updater.pipeline.memory import Memory
 from image_updater.settings import cache_folder
 from image_updater.store import StateError, StateFailed, Store
 
@@ -37,6 +38,8 @@ class Session:
     """The automations whose message template was tried."""
     looked_back: set[tuple[str, ObjectKey]] = field(default_factory=set)
     """Branches and automations whose last commit was looked for in Git."""
+    memory: Memory = field(default_factory=Memory)
+    """What was read of the branches' history."""
 
 
 @contextmanager

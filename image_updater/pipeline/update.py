@@ -39,6 +39,7 @@ async def update(request: UpdateRequest) -> UpdateReport:
                 named=named_roots(request.objects, request.roots),
                 anywhere=not request.objects.automations,
                 pulls=request.pulls,
+                memory=opened.memory,
             )
             if not request.apart:
                 await check_templates(request.objects.automations)

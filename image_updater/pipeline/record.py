@@ -1,0 +1,163 @@
+"""What the commits of a branch record for everybody who writes there: images that are bad, and people's word to stop.
+
+    Quarantine: <image>:<tag>[@<digest>]       nobody chooses it; with a digest these bytes under any tag, and no others
+    Quarantine-Reason: <text>                  of the Quarantine above it
+    Release: <image>:<tag>[@<digest>]          lifts it; only from a person, or from a command that a person ran
+    Image-Updater: hold | resume               of a person: the sites in the files that the commit touches; of a commit
+                                               that touches none: the whole branch
+
+The record is read from the oldest commit to the newest, and goes on from an older record when commits are added. How
+deep: what was fetched; and before the first move that a process plans on a branch, 1,000 commits (`past.py`). What is
+older is forgotten here; in a cluster the Quarantine objects that were derived from it still stand. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from image_updater.errors import SpecError
+from image_updater.images import parse_ref, same_image
+from image_updater.kustomize.model import Problem
+from image_updater.policy.situation import Origin, Quarantined
+
+if TYPE_CHECKING:
+    from image_updater.git import CommitInfo
+
+QUARANTINE: Final = "Quarantine"
+REASON: Final = "Quarantine-Reason"
+RELEASE: Final = "Release"
+WORD: Final = "Image-Updater"
+OURS: Final = frozenset({"Automation", "Image-Policy"})
+"""A commit with one of these trailers is ours."""
+ASKED: Final = "Asked-By"
+"""A commit of ours that a command made for a person has it, with the person's name: its Release counts."""
+
+Files = Callable[[str], "frozenset[str] | None"]
+"""Commit → the files that it changed; None = not known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Directive:
+    """A person's `hold` or `resume` in a commit. `files` None: the whole branch."""
+
+    holds: bool
+    files: frozenset[str] | None
+    commit: str
+    author: str
+    when: datetime
+
+    def covers(self, file: str) -> bool:
+        return self.files is None or file in self.files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What a branch's commits say. `directives` are newest first; `quarantined` are oldest first."""
+
+    quarantined: tuple[Quarantined, ...] = ()
+    directives: tuple[Directive, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def directive(self, files: Iterable[str]) -> Directive | None:
+        """What holds one of these files, by the last word on each; None = nothing does."""
+        for file in files:
+            last = next((each for each in self.directives if each.covers(file)), None)
+            if last is not None and last.holds:
+                return last
+        return None
+
+    def on(self, commits: Iterable[CommitInfo], files: Files) -> Record:
+        """The record after these commits, newest first, that follow those of this one."""
+        made = self
+        for commit in reversed(tuple(commits)):
+            if ":" in commit.message and commit.trailers:
+                made = made._after(commit, files)
+        return made
+
+    def _after(self, commit: CommitInfo, files: Files) -> Record:
+        quarantined = list(self.quarantined)
+        problems = list(self.problems)
+        directives = self.directives
+        keys = {key for key, _ in commit.trailers}
+        person = not keys & OURS
+        for index, (key, value) in enumerate(commit.trailers):
+            if key == QUARANTINE:
+                found = _image(commit, key, value)
+                if isinstance(found, Problem):
+                    problems.append(found)
+                    continue
+                following = commit.trailers[index + 1] if index + 1 < len(commit.trailers) else ("", "")
+                reason = following[1] if following[0] == REASON else ""
+                quarantined = [each for each in quarantined if not _is(each, found)]
+                quarantined.append(replace(found, reason=reason))
+            elif key == RELEASE:
+                found = _image(commit, key, value)
+                if isinstance(found, Problem):
+                    problems.append(found)
+                elif person or ASKED in keys:
+                    quarantined = [each for each in quarantined if not _lifts(found, each)]
+                else:
+                    problems.append(_problem(commit, f"{key}: {value!r} does not count: no person made this commit"))
+            elif key == WORD and person:
+                made = _directive(commit, value, files)
+                if isinstance(made, Problem):
+                    problems.append(made)
+                else:
+                    directives = (made,) if made.files is None else (made, *directives)
+        return Record(quarantined=tuple(quarantined), directives=directives, problems=tuple(dict.fromkeys(problems)))
+
+
+def _directive(commit: CommitInfo, value: str, files: Files) -> Directive | Problem:
+    word = value.strip().lower()
+    if word not in ("hold", "resume"):
+        return _problem(commit, f"{WORD}: {value!r} is neither hold nor resume")
+    touched = files(commit.id)
+    if touched is None:
+        return _problem(commit, f"{WORD}: {word}: what the commit touches is not known, its parent was not fetched")
+    return Directive(
+        holds=word == "hold", files=touched or None, commit=commit.id, author=commit.author.name, when=commit.when
+    )
+
+
+def _image(commit: CommitInfo, key: str, value: str) -> Quarantined | Problem:
+    try:
+        found = parse_ref(value.strip())
+    except SpecError as error:
+        return _problem(commit, f"{key}: {value!r} is no image:tag[@digest]: {error.message}")
+    if found.tag is None and found.digest is None:
+        return _problem(commit, f"{key}: {value!r} is no image:tag[@digest]: it names neither tag nor digest")
+    return Quarantined(
+        image=str(found.name),
+        tag=found.tag,
+        digest=found.digest,
+        source=f"commit {commit.id[:12]}",
+        origin=Origin.COMMIT,
+        since=commit.when,
+    )
+
+
+def _problem(commit: CommitInfo, text: str) -> Problem:
+    return Problem(file=f"commit {commit.id[:12]}", line=None, reason=f"trailer {text}")
+
+
+def _same_name(one: Quarantined, other: Quarantined) -> bool:
+    try:
+        return same_image(one.image, parse_ref(other.image).name)
+    except SpecError:
+        return one.image == other.image
+
+
+def _is(one: Quarantined, other: Quarantined) -> bool:
+    return (one.tag, one.digest) == (other.tag, other.digest) and _same_name(one, other)
+
+
+def _lifts(release: Quarantined, bad: Quarantined) -> bool:
+    """A digest lifts those bytes under every tag, a tag alone whatever was bad under it."""
+    if not _same_name(release, bad):
+        return False
+    if release.digest is not None:
+        return release.digest == bad.digest
+    return release.tag == bad.tag
