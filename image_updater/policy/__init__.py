@@ -1,11 +1,13 @@
 """Which tag wins: one strategy a file, filters before it, a verdict with a reason for every tag.
 
-Pure: tags, facts and the time come in as arguments. `compile` refuses wrong policies, `judge` chooses, `select` says
-what is written, `may_replace` keeps a site from going down. Nothing here knows of Git, files or registries.
+Pure: tags, facts and the time come in as arguments. `compile` refuses wrong policies, `judge` chooses, `gate` says what
+of that may be written now, `select` says what is written, `may_replace` keeps a site from going down. Nothing here
+knows of Git, files or registries.
 """
 
 from image_updater.policy.compiled import CompiledPolicy, compile  # noqa: A004  `policy.compile(…)` reads as what it does.
 from image_updater.policy.describe import describe
+from image_updater.policy.gating import Gated, gate
 from image_updater.policy.judge import Judged, judge, select
 from image_updater.policy.model import (
     Chosen,
@@ -24,6 +26,7 @@ __all__ = [
     "Chosen",
     "CompiledPolicy",
     "Fate",
+    "Gated",
     "Judged",
     "Judgement",
     "MoveKind",
@@ -34,6 +37,7 @@ __all__ = [
     "Verdict",
     "compile",
     "describe",
+    "gate",
     "judge",
     "may_replace",
     "select",

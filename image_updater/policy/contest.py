@@ -28,7 +28,7 @@ class Outcome:
     held: bool = False
     """Something could win, but may not yet; `reason` says what it waits for."""
     winner: tuple[Any, str] | None = None
-    """Of an ordering: the place and the tag that wins, or would win."""
+    """The place (as `verdict` ranks it) and the tag that wins, or would win if its bytes were known."""
 
 
 class Contest(Protocol):

@@ -38,18 +38,16 @@ class Follow:
             return Outcome(chosen=None, reason=f"the followed tag {self.tag} is out: {refusal}")
         if not listed:
             return Outcome(chosen=None, reason=f"the repository has no tag {self.tag}")
+        winner = (self.tag,), self.tag
         known = facts.get(self.tag)
         status, why = self.gate.check(known)
         if status is Bytes.PENDING:
-            winner = (self.tag,), self.tag
-            return Outcome(
-                chosen=None, reason=f"{self.tag} is followed, but {why}", needs=(self.tag,), held=True, winner=winner
-            )
+            reason = f"{self.tag} is followed, but {why}"
+            return Outcome(chosen=None, reason=reason, needs=(self.tag,), held=True, winner=winner)
         if status is Bytes.REFUSED or known is None:
             return Outcome(chosen=None, reason=f"{self.tag} is followed, but {why}")
-        return Outcome(
-            chosen=Chosen(tag=self.tag, digest=known.digest), reason=f"the followed tag {self.tag} is {known.digest}"
-        )
+        chosen = Chosen(tag=self.tag, digest=known.digest)
+        return Outcome(chosen=chosen, reason=f"the followed tag {self.tag} is {known.digest}", winner=winner)
 
     def walk(self, standing: bool, facts: Facts) -> Iterator[Outcome]:
         yield self._resolve(standing, facts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -30,33 +30,34 @@ class Judged:
         self.tags = tags
         self.now = now
         self._facts = facts
-        self._outcome: Outcome
-        self._outcome, self.standing = compiled.contest.resolve(standing, facts)
+        self.outcome: Outcome
+        """What the contest says; `walk` begins with it."""
+        self.outcome, self.standing = compiled.contest.resolve(standing, facts)
         self._walked: list[Outcome] = []
         self._rest: Iterator[Outcome] | None = None
 
     @property
     def chosen(self) -> Chosen | None:
-        return self._outcome.chosen
+        return self.outcome.chosen
 
     @property
     def reason(self) -> str:
-        return self._outcome.reason
+        return self.outcome.reason
 
     @property
     def needs_facts(self) -> Sequence[str]:
-        return self._outcome.needs
+        return self.outcome.needs
 
     @property
     def held(self) -> bool:
         """Nothing is chosen, but something waits: for facts, or for a person to say what the dates cannot."""
-        return self._outcome.held
+        return self.outcome.held
 
     def walk(self) -> Iterator[Outcome]:
         """The outcome, then what it would be if that tag were out, and so on: best first, read as far as it is asked.
         Behind an outcome that chooses nothing and names no `winner` there is no more."""
-        yield self._outcome
-        if self._outcome.chosen is None and self._outcome.winner is None:
+        yield self.outcome
+        if self.outcome.chosen is None and self.outcome.winner is None:
             return
         for index in itertools.count(1):
             while len(self._walked) <= index:
@@ -76,38 +77,42 @@ class Judged:
         """The first `count` verdicts. Those of the other tags are not kept."""
         if "verdicts" in self.__dict__:
             return tuple(self.verdicts[:count])
-        verdict = self.compiled.contest.verdict
-        ranked: dict[Fate, list[tuple[Any, str, str]]] = {fate: [] for fate in Fate}
-        for tag in self.tags.unique:
-            fate, rank, reason = verdict(tag, self._facts, self._outcome)
-            ranked[fate].append((rank, tag, reason))
-        found: list[Verdict] = []
-        for fate, rows in ranked.items():
-            wanted = count - len(found)
-            if fate is Fate.REJECTED:
-                chosen = heapq.nsmallest(wanted, rows, key=lambda row: row[1])
-            else:
-                chosen = heapq.nlargest(wanted, rows, key=lambda row: row[0])
-            found += (Verdict(tag, fate, reason) for _, tag, reason in chosen)
-        return tuple(found)
+        return arrange(self._rows(), count)
 
     @cached_property
     def verdicts(self) -> Sequence[Verdict]:
         """The chosen, the eligible and the held best first, then the rejected in byte order."""
-        ranked: dict[Fate, list[tuple[Any, str, str]]] = {fate: [] for fate in Fate}
+        return arrange(self._rows())
+
+    def _rows(self) -> Iterator[Row]:
         verdict = self.compiled.contest.verdict
         for tag in self.tags.unique:
-            fate, rank, reason = verdict(tag, self._facts, self._outcome)
-            ranked[fate].append((rank, tag, reason))
-        rejected = ranked.pop(Fate.REJECTED)
-        rejected.sort(key=lambda row: row[1])
-        for rows in ranked.values():
-            rows.sort(key=lambda row: row[0], reverse=True)
-        return tuple(
-            Verdict(tag, fate, reason)
-            for fate, rows in (*ranked.items(), (Fate.REJECTED, rejected))
-            for _, tag, reason in rows
-        )
+            fate, rank, reason = verdict(tag, self._facts, self.outcome)
+            yield fate, rank, tag, reason
+
+
+Row = tuple[Fate, Any, str, str]
+"""Fate, rank among its like (greater = better), tag, reason."""
+
+
+def arrange(rows: Iterable[Row], count: int | None = None) -> tuple[Verdict, ...]:
+    """Verdicts in their order: by fate, the rejected in byte order, the others best first. With `count` the first."""
+    by_fate: dict[Fate, list[Row]] = {fate: [] for fate in Fate}
+    for row in rows:
+        by_fate[row[0]].append(row)
+    found: list[Verdict] = []
+    for fate, like in by_fate.items():
+        if count is None or len(like) <= count - len(found):
+            if fate is Fate.REJECTED:
+                like.sort(key=lambda row: row[2])
+            else:
+                like.sort(key=lambda row: row[1], reverse=True)
+        elif fate is Fate.REJECTED:
+            like = heapq.nsmallest(count - len(found), like, key=lambda row: row[2])
+        else:
+            like = heapq.nlargest(count - len(found), like, key=lambda row: row[1])
+        found += (Verdict(tag, fate, reason) for fate, _, tag, reason in like)
+    return tuple(found)
 
 
 def judge(

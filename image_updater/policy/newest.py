@@ -124,12 +124,12 @@ class Newest:
                 held=True,
             )
         status, why = self.gate.check(known[0])
+        winner = (date, tags[0]), tags[0]
         if status is Bytes.PENDING:
             reason = f"{tags[0]} would win, but {why}"
-            return Outcome(chosen=None, reason=reason, needs=(tags[0],), held=True, winner=((date, tags[0]), tags[0]))
-        return Outcome(
-            chosen=Chosen(tag=tags[0], digest=known[0].digest), reason=f"the newest: {self.word} {_text(date)}"
-        )
+            return Outcome(chosen=None, reason=reason, needs=(tags[0],), held=True, winner=winner)
+        chosen = Chosen(tag=tags[0], digest=known[0].digest)
+        return Outcome(chosen=chosen, reason=f"the newest: {self.word} {_text(date)}", winner=winner)
 
     def _unknown(self, undated: list[str], total: int, facts: Facts) -> Outcome:
         needs = sorted((tag for tag in undated if not _asked(self.by, facts.get(tag))), reverse=True)

@@ -82,10 +82,12 @@ class Ordered:
         """What it is when this tag is the best."""
         tag = rung[1]
         if status is Bytes.PENDING:
-            return Outcome(chosen=None, reason=f"{tag} would win, but {why}", needs=(tag,), held=True, winner=rung)
+            return Outcome(
+                chosen=None, reason=f"{tag} would win, but {why}", needs=(tag,), held=True, winner=(rung, tag)
+            )
         known = facts.get(tag)
         chosen = Chosen(tag=tag, digest=None if known is None else known.digest)
-        return Outcome(chosen=chosen, reason=self.ordering.praise(), winner=rung)
+        return Outcome(chosen=chosen, reason=self.ordering.praise(), winner=(rung, tag))
 
     def walk(self, standing: Standing, facts: Facts) -> Iterator[Outcome]:
         index = 0
@@ -130,7 +132,7 @@ class Ordered:
         rank = place, tag
         if outcome.winner is None or tag == outcome.winner[1]:
             return Fate.CHOSEN if outcome.chosen is not None else Fate.HELD, rank, outcome.reason
-        best, winner = outcome.winner
+        (best, winner), _ = outcome.winner
         than = "as good, and greater in byte order" if best == place else self.ordering.better
         return Fate.ELIGIBLE, rank, f"eligible, but {winner} is {than}"
 

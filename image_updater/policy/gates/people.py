@@ -1,0 +1,45 @@
+"""What people say of single tags: `approvals`, and tags that were denied by command.
+
+An approval with a digest is for these bytes only. One person counts once, whatever the number of approvals.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from image_updater.images import is_digest
+from image_updater.policy.gates.blocked import Blocked, GateName, asks, held, rejected, unknowable
+from image_updater.policy.situation import Need
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from image_updater.policy.model import TagFacts
+    from image_updater.policy.situation import Approval
+
+
+def denied(entries: Sequence[str], tag: str, known: TagFacts | None) -> Blocked | None:
+    """`entries` are tags and digests."""
+    if tag in entries:
+        return rejected(GateName.DENY, tag, "denied by command")
+    if not any(map(is_digest, entries)):
+        return None
+    digest = None if known is None else known.digest
+    if digest is None:
+        return None if unknowable(known, Need.DIGEST) else asks(GateName.DENY, tag, Need.DIGEST)
+    return rejected(GateName.DENY, tag, f"denied by command, by its digest {digest}") if digest in entries else None
+
+
+def approved(wanted: int, approvals: Sequence[Approval], tag: str, known: TagFacts | None) -> Blocked | None:
+    ours = [approval for approval in approvals if approval.tag == tag]
+    digest = None if known is None else known.digest
+    certain = {one.by for one in ours if one.digest is None or (digest is not None and one.digest == digest)}
+    if len(certain) >= wanted:
+        return None
+    possible = {one.by for one in ours}
+    if digest is None and len(possible) >= wanted and not unknowable(known, Need.DIGEST):
+        return asks(GateName.APPROVALS, tag, Need.DIGEST)
+    names = f" ({', '.join(sorted(name or 'somebody' for name in certain))})" if certain else ""
+    others = len(possible - certain)
+    for_others = f"; {others} more for other bytes" if others and digest is not None else ""
+    return held(GateName.APPROVALS, tag, f"at {len(certain)} of {wanted} approvals{names}{for_others}")
