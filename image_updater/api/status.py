@@ -234,7 +234,7 @@ KUSTOMIZATION_STATUS: Final = Record(
         At(
             "rolloutsSettled",
             Words(),
-            "the content (as in `lastAppliedContent`) whose rollouts have all come to an end, good or bad",
+            "digest of the pod templates whose rollouts are settled: healthy once, they are looked at again when they change",
         ),
         At(
             "failed",

@@ -30,6 +30,8 @@ FRESH: Final = 5.0
 MISSING: Final = 30.0
 """Seconds that a kind which nobody serves (KEDA, Flagger) is not looked for again."""
 
+_CANARY: Final = ("flagger.app", "Canary")
+
 
 class Scaling:
     """Of one API server. `reading` is the controller's own account, None where there is none."""
@@ -60,6 +62,11 @@ class Scaling:
         if manifest.scaled or not isinstance(spec, dict) or "replicas" not in spec:
             return manifest
         return without_replicas(manifest, await self._owners(manifest.ref, cluster))
+
+    async def canary(self, ref: Ref, cluster: Cluster) -> Ref | None:
+        """Flagger's Canary whose target this workload is. Raises ClusterError."""
+        async with self._lock:
+            return await self._owner(_CANARY, ref, cluster)
 
     async def _owners(self, ref: Ref, cluster: Cluster) -> dict[Ref, Ref]:
         """The entry of this workload, if it has one."""

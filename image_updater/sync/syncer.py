@@ -59,6 +59,11 @@ class Syncer:
             sleep=sleep,
         )
 
+    @property
+    def means(self) -> Means:
+        """What it works with, for who looks at what it has applied."""
+        return self._means
+
     async def sync(
         self,
         request: SyncRequest,

@@ -110,7 +110,7 @@ def _deployment(ref: Ref, body: Body, now: datetime) -> Progress:
         return _nothing("it has no replicas")
     progressing = said.get("Progressing")
     complete = progressing is not None and progressing.reason == "NewReplicaSetAvailable"
-    # The controller leaves that reason as it is until another revision comes (Deployment controller, syncRolloutStatus).
+    # Its controller leaves that reason as it is until another revision comes (syncRolloutStatus).
     if complete and 0 < replicas == number(status, "updatedReplicas"):
         return Progress(stage=Stage.DONE)
     found = _by_health(ref, body, now, ("updatedReplicas", "availableReplicas"), has_deadline=True)

@@ -86,7 +86,7 @@ def _gone(pod: Body) -> bool:
     return bool(mapping(pod, "metadata").get("deletionTimestamp"))
 
 
-# ------------------------------------------------------------------------------------------- the node's, the scheduler's
+# ------------------------------------------------------------------------------------------- node and scheduler
 
 _EVICTED: Final = frozenset(
     {

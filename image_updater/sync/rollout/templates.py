@@ -49,7 +49,7 @@ def template_of(ref: Ref, body: Body) -> Mapping[str, Any]:
 
 
 def images_of(ref: Ref, body: Body) -> Images:
-    """(container, image), init containers first, as Git has them; of a custom kind (path, image). Empty: no workload."""
+    """(container, image), init containers first, as Git has them; of custom kinds (path, image). Empty: none."""
     template = template_of(ref, body)
     if known_kind(ref):
         return tuple(_of_pod(mapping(template, "spec")))

@@ -1,0 +1,225 @@
+"""What a rollout is followed by: watches with the controller's own read rights, and lists where those are enough.
+
+What our own rights do not show is read as the account that applied it. Of a pod only what verdicts are made of is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from image_updater.cluster import Watcher
+from image_updater.cluster.errors import Forbidden
+from image_updater.cluster.model import Happened, Resource
+from image_updater.errors import ImageUpdaterError
+from image_updater.sync.health.reading import items, mapping, text
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from image_updater.cluster import Cluster
+    from image_updater.cluster.model import Body, Ref, WatchEvent
+    from image_updater.sync.scaling import Scaling
+
+PODS: Final = Resource(group="", version="v1", kind="Pod", plural="pods", namespaced=True)
+REPLICA_SETS: Final = Resource(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", namespaced=True)
+JOBS: Final = Resource(group="batch", version="v1", kind="Job", plural="jobs", namespaced=True)
+EVENTS: Final = Resource(group="", version="v1", kind="Event", plural="events", namespaced=True)
+
+_UNSERVED: Final = 30.0
+"""Seconds until a kind that nobody serves is looked for again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readers:
+    """Of one API server. `own`: with the controller's rights; `account`: who applied."""
+
+    own: Cluster | None
+    account: Cluster
+    scaling: Scaling
+    sleep: Callable[[float], Awaitable[None]]
+    dice: Callable[[], float]
+
+    @property
+    def all(self) -> tuple[Cluster, ...]:
+        return (self.account,) if self.own is None else (self.own, self.account)
+
+    async def list(self, resource: Resource, namespace: str | None, **selectors: Any) -> list[Body]:
+        """As the first that may. Raises Forbidden where nobody may, and what else fails."""
+        refused: Forbidden | None = None
+        for cluster in self.all:
+            try:
+                return (await cluster.list(resource, namespace, **selectors))[0]
+            except Forbidden as error:
+                refused = error
+        assert refused is not None
+        raise refused
+
+
+class _RefusedError(Exception):
+    """This reader may not: the next one is asked."""
+
+
+class Source:
+    """Objects of one kind in one namespace, as they are now, for as long as its task runs.
+
+    `changed` is called after each event, `trouble` says why it shows nothing (rights, an unserved kind, no server).
+    """
+
+    def __init__(
+        self,
+        readers: Readers,
+        kind: tuple[str, str] | Resource,
+        namespace: str,
+        *,
+        changed: Callable[[str, Body | None], None],
+        labels: str | None = None,
+        fields: str | None = None,
+    ) -> None:
+        """`changed(name, body)`: None = it is gone. ("", None): the list is whole, or there is trouble."""
+        self._readers = readers
+        self._kind = kind
+        self._namespace = namespace
+        self._changed = changed
+        self._labels, self._fields = labels, fields
+        self._names: set[str] = set()
+        self.listed = False
+        self.trouble: ImageUpdaterError | None = None
+        self._last = False
+        """Nobody else is left to ask."""
+        what = kind.plural if isinstance(kind, Resource) else kind[1]
+        self.task = asyncio.create_task(self._run(), name=f"follow {what}")
+
+    @property
+    def answered(self) -> bool:
+        """It is known, or known not to be readable."""
+        return self.listed or self.trouble is not None
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                resource = await self._resource()
+            except ImageUpdaterError as error:
+                self._note(error)
+                await self._readers.sleep(_UNSERVED)
+                continue
+            for number, cluster in enumerate(self._readers.all):
+                self._last = number == len(self._readers.all) - 1
+                watcher = Watcher(
+                    cluster,
+                    resource,
+                    namespace=self._namespace or None,
+                    on_event=self._on_event,
+                    on_state=self._on_state,
+                    sleep=self._readers.sleep,
+                    dice=self._readers.dice,
+                    labels=self._labels,
+                    fields=self._fields,
+                )
+                try:
+                    await watcher.run()
+                except _RefusedError:
+                    continue
+
+    async def _resource(self) -> Resource:
+        if isinstance(self._kind, Resource):
+            return self._kind
+        return await self._readers.account.serving(*self._kind)
+
+    def _on_event(self, event: WatchEvent) -> None:
+        if event.happened is Happened.SYNCED:
+            self.listed, self.trouble = True, None
+            self._changed("", None)
+            return
+        name = str(event.body["metadata"]["name"])
+        gone = event.happened is Happened.DELETED
+        self._changed(name, None if gone else slim(event.body))
+
+    def _on_state(self, trouble: ImageUpdaterError | None) -> None:
+        if isinstance(trouble, Forbidden) and not self._last:
+            raise _RefusedError
+        self._note(trouble)
+
+    def _note(self, trouble: ImageUpdaterError | None) -> None:
+        self.trouble = trouble
+        self._changed("", None)
+
+
+def slim(body: Body) -> Body:
+    """Without what no verdict rests on; of a pod its names, its owner, its node, its images and its status."""
+    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    if body.get("kind") != "Pod":
+        return {**body, "metadata": metadata}
+    spec = mapping(body, "spec")
+    kept: dict[str, Any] = {
+        name: [{"name": each.get("name"), "image": each.get("image")} for each in items(spec, name)]
+        for name in ("initContainers", "containers")
+    }
+    for name in ("nodeName", "readinessGates"):
+        if name in spec:
+            kept[name] = spec[name]
+    metadata.pop("annotations", None)
+    return {**body, "metadata": metadata, "spec": kept}
+
+
+def selector_of(workload: Body) -> str | None:
+    """Its pods', as a label selector. None: it selects none."""
+    selector = mapping(workload, "spec", "selector")
+    if workload.get("kind") == "ReplicationController":
+        return _equal(selector)
+    parts = [_equal(mapping(selector, "matchLabels"))] if selector.get("matchLabels") else []
+    for each in items(selector, "matchExpressions"):
+        key, values = text(each, "key"), ",".join(map(str, each.get("values") or ()))
+        match text(each, "operator"):
+            case "In":
+                parts.append(f"{key} in ({values})")
+            case "NotIn":
+                parts.append(f"{key} notin ({values})")
+            case "Exists":
+                parts.append(key)
+            case "DoesNotExist":
+                parts.append(f"!{key}")
+            case _:
+                return None
+    return ",".join(parts) or None
+
+
+def _equal(labels: Mapping[str, Any]) -> str:
+    return ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+
+
+async def neighbours(readers: Readers, pods: list[Body]) -> tuple[Body, ...]:
+    """Pods of all workloads on the nodes where these are. () where that cannot be read."""
+    nodes = sorted({text(mapping(pod, "spec"), "nodeName") for pod in pods} - {""})[:_NODES]
+    found: list[Body] = []
+    for node in nodes:
+        if readers.own is None:
+            break
+        try:
+            bodies, _ = await readers.own.list(PODS, None, fields=f"spec.nodeName={node}")
+        except ImageUpdaterError:
+            break  # it is one more thing to look at, no condition of a verdict
+        found += map(slim, bodies)
+    return tuple(found)
+
+
+_NODES: Final = 3
+"""Nodes that are looked at."""
+
+
+async def warnings(readers: Readers, ref: Ref, since: str) -> tuple[str, ...]:
+    """Messages of the Warnings about an object since then (as the server writes times), oldest first. () where they
+    cannot be read.
+    """
+    fields = f"involvedObject.kind={ref.kind},involvedObject.name={ref.name},type=Warning"
+    try:
+        bodies = await readers.list(EVENTS, ref.namespace, fields=fields)
+    except ImageUpdaterError:
+        return ()
+    told = sorted((_told_at(body), text(body, "message")) for body in bodies)
+    return tuple(message for at, message in told if at >= since)
+
+
+def _told_at(event: Body) -> str:
+    return text(event, "lastTimestamp") or text(event, "eventTime") or text(event, "firstTimestamp")
