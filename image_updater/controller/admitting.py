@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from image_updater.api.model import Kustomization, ObjectKey
 from image_updater.controller.dependencies import DependencyCycle, DependencyNotReady
-from image_updater.controller.outcomes import standing
+from image_updater.controller.status import standing
 from image_updater.errors import AccessDenied, DocumentError, ImageUpdaterError, SpecError, Waiting, Where
 from image_updater.pipeline.branches import SourceNotFound
 

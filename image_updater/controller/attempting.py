@@ -28,10 +28,9 @@ from image_updater.controller.outcomes import (
     progressing,
     report_fields,
     short,
-    standing,
     suspended,
 )
-from image_updater.controller.status import Happening, Ready
+from image_updater.controller.status import Happening, Ready, standing
 from image_updater.errors import (
     DocumentError,
     ImageUpdaterError,

@@ -16,11 +16,11 @@ from image_updater.api.status import status_fields
 from image_updater.cluster.errors import KindUnknown
 from image_updater.cluster.model import Ref
 from image_updater.controller.finalizing import prunes_on_deletion, set_finalizer
-from image_updater.controller.outcomes import count, progressing, short, standing
+from image_updater.controller.outcomes import count, progressing, short
 from image_updater.controller.places import place
 from image_updater.controller.remoteclusters import target_name
 from image_updater.controller.rights import doubtful, refused
-from image_updater.controller.status import Decision
+from image_updater.controller.status import Decision, standing
 from image_updater.errors import ImageUpdaterError, SpecError, Where
 from image_updater.sync.applying import SPENT
 from image_updater.sync.errors import Contested

@@ -132,21 +132,6 @@ def report_fields(done: Iterable[Done]) -> dict[str, Any]:
     return {"drift": drift[:_LISTED] or None, "failed": broken[:_LISTED] or None}
 
 
-def standing(status: Mapping[str, Any]) -> Ready | None:
-    """What the conditions of a status say; None: there is no Ready condition yet."""
-    conditions = {str(each.get("type")): each for each in status.get("conditions") or ()}
-    ready = conditions.get("Ready")
-    if ready is None:
-        return None
-    return Ready(
-        state={"True": True, "False": False}.get(str(ready.get("status"))),
-        reason=str(ready.get("reason")),
-        message=str(ready.get("message")),
-        stalled="Stalled" in conditions,
-        reconciling="Reconciling" in conditions,
-    )
-
-
 def _names(refs: Sequence[Ref]) -> str:
     shown = ", ".join(str(ref) for ref in refs[:_SHOWN])
     return shown if len(refs) <= _SHOWN else f"{shown} and {len(refs) - _SHOWN} more"

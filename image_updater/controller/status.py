@@ -21,7 +21,7 @@ from image_updater.errors import ImageUpdaterError, SecretNotFound, Terminal, Wa
 from image_updater.sync.model import MANAGER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
     from image_updater.api.model import ObjectKey
@@ -128,11 +128,35 @@ class StatusWriter:
 
     def write(self, entry: Entry, decision: Decision) -> None:
         """Let the status of this object (as it was when it was judged) say that."""
-        place = (entry.kind, entry.key)
-        self._wanted[place] = (entry.uid, entry.generation, self._with_waiting(entry, decision))
+        self._put((entry.kind, entry.key), (entry.uid, entry.generation, self._with_waiting(entry, decision)))
+
+    def _put(self, place: tuple[str, ObjectKey], wanted: tuple[str, int, Decision]) -> None:
+        self._wanted[place] = wanted
         task = self._tasks.get(place)
         if task is None or task.done():
-            self._tasks[place] = asyncio.create_task(self._drain(place), name=f"status {entry.kind} {entry.key}")
+            self._tasks[place] = asyncio.create_task(self._drain(place), name=f"status {place[0]} {place[1]}")
+
+    async def amend(self, entry: Entry, fields: Mapping[str, Any], own: Collection[str]) -> bool:
+        """Let these fields say something else, and all the rest what was decided last; None takes a field away.
+
+        `own`: the names of the kind's own fields, to keep. False: nothing was ever decided of this object.
+        """
+        place = (entry.kind, entry.key)
+        async with self._lock(place):  # what is being written now is what stands then
+            known = self._wanted.get(place)
+            if known is not None and known[0] == entry.uid:
+                uid, generation, decision = known
+                decision = replace(decision, fields={**decision.fields, **fields})
+            else:
+                before = self.current(entry)
+                ready = standing(before)
+                if ready is None:
+                    return False
+                uid, generation = entry.uid, int(before.get("observedGeneration") or 0)
+                kept = {name: before.get(name) for name in own}
+                decision = Decision(ready=ready, fields={**kept, **fields}, quiet=True)
+            self._put(place, (uid, generation, decision))
+        return True
 
     async def save(self, entry: Entry, decision: Decision) -> None:
         """Write it now; it is on the server when this returns.
@@ -287,6 +311,21 @@ def document(before: Mapping[str, Any], decision: Decision, *, generation: int, 
     if handled is not None:
         wanted["lastHandledReconcileAt"] = handled
     return wanted
+
+
+def standing(status: Mapping[str, Any]) -> Ready | None:
+    """What the conditions of a status say; None: there is no Ready condition yet."""
+    conditions = {str(each.get("type")): each for each in status.get("conditions") or ()}
+    ready = conditions.get("Ready")
+    if ready is None:
+        return None
+    return Ready(
+        state={"True": True, "False": False}.get(str(ready.get("status"))),
+        reason=str(ready.get("reason")),
+        message=str(ready.get("message")),
+        stalled="Stalled" in conditions,
+        reconciling="Reconciling" in conditions,
+    )
 
 
 def _conditions(before: Mapping[str, Any], ready: Ready, generation: int, now: datetime) -> list[dict[str, Any]]:

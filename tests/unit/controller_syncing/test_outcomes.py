@@ -8,7 +8,7 @@ from image_updater.cluster.errors import ClusterUnavailable, Forbidden, InvalidO
 from image_updater.cluster.model import Ref
 from image_updater.controller import outcomes
 from image_updater.controller.dependencies import DependencyNotReady
-from image_updater.controller.status import Ready
+from image_updater.controller.status import Ready, standing
 from image_updater.errors import ImageUpdaterError, SpecError, Where
 from image_updater.sync.model import Action, Condition, Done, Health, SyncReport
 
@@ -133,13 +133,13 @@ def test_changes_are_told_by_what_was_done() -> None:
 
 
 def test_what_stands_is_read_back() -> None:
-    assert outcomes.standing({}) is None
+    assert standing({}) is None
     status = {
         "conditions": [
             {"type": "Ready", "status": "False", "reason": "Forbidden", "message": "no"},
             {"type": "Stalled", "status": "True", "reason": "Forbidden", "message": "no"},
         ]
     }
-    ready = outcomes.standing(status)
+    ready = standing(status)
     assert ready is not None
     assert (ready.state, ready.reason, ready.message, ready.stalled) == (False, "Forbidden", "no", True)
