@@ -15,12 +15,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey
+from image_updater.api.moments import format_rfc3339
 from image_updater.controller import automationstatus, policystatus
 from image_updater.controller.branchleases import BranchLeases
 from image_updater.controller.context import lease_namespace
 from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, ClusterObjects
 from image_updater.controller.pullsecrets import RENEWED, PullSecrets
-from image_updater.controller.status import Decision, Ready
+from image_updater.controller.status import Decision, Happening, Ready
 from image_updater.errors import AccessDenied, ImageUpdaterError, Waiting
 from image_updater.pipeline.branches import SourceNotFound
 from image_updater.pipeline.daemon import Daemon
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.listing import Registry
     from image_updater.pipeline.outcome import Outcome
-    from image_updater.pipeline.report import UpdateReport, UpdateRequest
+    from image_updater.pipeline.report import CommitReport, UpdateReport, UpdateRequest
     from image_updater.policy.model import Verdict
 
 log = logging.getLogger("image_updater.controller")
@@ -304,7 +305,7 @@ class Updating:
             if self._handling.get(place) == requested:
                 del self._handling[place]
 
-    def _repeat(self, entry: Entry, requested: str) -> Decision:
+    def _repeat(self, entry: Entry, requested: str | None) -> Decision:
         """What status says already, with the request handled."""
         status = self._context.status.current(entry)
         conditions = {each.get("type"): each for each in status.get("conditions") or ()}
@@ -418,6 +419,17 @@ class Updating:
             if entry is not None and not entry.deleting and self._context.owns(entry):
                 self._write(entry, Decision(ready=policystatus.failed(error), fields=self._fields(entry)), error)
 
+    def taken_back(self, branch: Branch, automation: ObjectKey, commit: CommitReport) -> None:
+        entry = self._context.cache.get(AUTOMATION, automation)
+        if entry is not None and not entry.deleting and self._context.owns(entry):
+            happened = Happening(
+                reason="CommitPushed", message=f"{commit.subject} ({commit.commit[:12]} on {commit.branch})"
+            )
+            pushed = {"lastPushCommit": commit.commit, "lastPushTime": format_rfc3339(self._context.clock())}
+            self.amend(entry, pushed, happened)
+        if self._pushed is not None:
+            self._pushed(commit.repository, commit.branch, commit.commit)
+
     # ------------------------------------------------------------------------------------------------- status
 
     def _fields(self, entry: Entry) -> Mapping[str, Any]:
@@ -426,6 +438,22 @@ class Updating:
         if said is not None and said[0] == entry.uid:
             return said[2].fields
         return policystatus.own_fields(entry.status)
+
+    def amend(self, entry: Entry, fields: Mapping[str, Any], *happened: Happening) -> None:
+        """Let status say these fields beside what it says already; None takes one away."""
+        self._write(entry, self._amended(entry, fields, happened), None)
+
+    async def save(self, entry: Entry, fields: Mapping[str, Any], *happened: Happening) -> None:
+        """The same, and it is on the server when this returns. Raises what keeps it from being written."""
+        decision = self._amended(entry, fields, happened)
+        await self._context.status.save(entry, decision)
+        self._said[_place(entry)] = (entry.uid, entry.generation, replace(decision, handled=None, happened=()))
+
+    def _amended(self, entry: Entry, fields: Mapping[str, Any], happened: tuple[Happening, ...]) -> Decision:
+        said = self._said.get(_place(entry))
+        known = said[2] if said is not None and said[0] == entry.uid else self._repeat(entry, None)
+        merged = {name: value for name, value in {**known.fields, **fields}.items() if value is not None}
+        return replace(known, fields=merged, happened=happened)
 
     def _write(self, entry: Entry, decision: Decision, error: ImageUpdaterError | None) -> None:
         """Say it, unless it was said."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 from image_updater.images.names import split
-from image_updater.pipeline.rollback import QUARANTINE, QUARANTINE_REASON, ROLLBACK, ROLLBACK_ASKED
+from image_updater.pipeline.rollback import QUARANTINE, QUARANTINE_REASON, ROLLBACK, ROLLBACK_ASKED, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,7 +136,7 @@ def _record(rollback: RollbackPlan) -> list[tuple[str, str]]:
     """What binds every writer that reads the branch (design section 9)."""
     trailers = [(ROLLBACK, rollback.reason)]
     if rollback.asked is not None:
-        trailers.append((ROLLBACK_ASKED, rollback.asked.astimezone(UTC).isoformat().replace("+00:00", "Z")))
+        trailers.append((ROLLBACK_ASKED, moment(rollback.asked)))
     for each in rollback.quarantines:
         trailers += [(QUARANTINE, str(each)), (QUARANTINE_REASON, each.reason or rollback.reason)]
     return trailers

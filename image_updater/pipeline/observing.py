@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from image_updater.errors import ImageUpdaterError
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.outcome import Outcome
-    from image_updater.pipeline.report import UpdateReport
+    from image_updater.pipeline.report import CommitReport, UpdateReport
 
 
 class Observer(Protocol):
@@ -26,6 +26,9 @@ class Observer(Protocol):
     def refused(self, automations: Mapping[ObjectKey, ImageUpdaterError]) -> None:
         """All automations that no run can be made for, after each change of them."""
 
+    def taken_back(self, branch: Branch, automation: ObjectKey, commit: CommitReport) -> None:
+        """A rollback was pushed."""
+
 
 class Nobody:
     """The `Observer` of those who read the log."""
@@ -37,4 +40,7 @@ class Nobody:
         """Logged by the daemon."""
 
     def refused(self, automations: Mapping[ObjectKey, ImageUpdaterError]) -> None:
+        """Logged by the daemon."""
+
+    def taken_back(self, branch: Branch, automation: ObjectKey, commit: CommitReport) -> None:
         """Logged by the daemon."""

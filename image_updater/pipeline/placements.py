@@ -5,7 +5,6 @@ fail. Pure.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,11 @@ from image_updater.kustomize.model import Part
 from image_updater.pipeline.outcome import policy_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from image_updater.api.model import Kustomization
+    from image_updater.api.model import Kustomization, ObjectKey
     from image_updater.kustomize.model import ObjectId, Path, Provenance, Root
-    from image_updater.patch.claims import SiteClaims
+    from image_updater.patch.claims import Claims, SiteClaims
     from image_updater.pipeline.line import Run
 
 
@@ -43,6 +42,7 @@ class Value:
 class Placement:
     """One image of one container of one object of one root, as Git holds it after the run."""
 
+    automation: ObjectKey
     policy: str
     """As claims name it: `namespace/name`, or `annotation:…`."""
     name: str
@@ -69,31 +69,39 @@ def placements(run: Run) -> tuple[Placement, ...]:
     if run.files:
         for name, items in run.plan.intended.items():
             after |= {(name, item.object, item.path): item.new for item in items}
-    names = {key: policy_name(policy) for key, policy in run.claims.policies.items()}
-    found: list[Placement] = []
-    for claimed in run.claims.sites:
+    return tuple(placed(run.automation.key, run.provenance, run.claims, after))
+
+
+def placed(
+    automation: ObjectKey,
+    provenance: Provenance,
+    claims: Claims,
+    after: Mapping[tuple[str, ObjectId, Path], str] | None = None,
+) -> Iterator[Placement]:
+    """What the policies of an automation claim. `after`: what uses will render."""
+    names = {key: policy_name(policy) for key, policy in claims.policies.items()}
+    for claimed in claims.sites:
         policies = _policies(claimed)
         for use, policy in zip(claimed.site.uses, policies, strict=True):
-            root = run.provenance.roots.get(use.root)
+            root = provenance.roots.get(use.root)
             if policy is None or root is None or not use.path:
                 continue
-            image, tag, digest = split(after.get((use.root, use.object, use.path), use.value))
-            found.append(
-                Placement(
-                    policy=policy,
-                    name=names.get(policy, policy),
-                    root=use.root,
-                    folder=root.path,
-                    object=use.object,
-                    container=use.container,
-                    path=use.path,
-                    image=image,
-                    value=Value(tag, digest),
-                    site=claimed.site.id,
-                    file=claimed.site.file,
-                )
+            value = (after or {}).get((use.root, use.object, use.path), use.value)
+            image, tag, digest = split(value)
+            yield Placement(
+                automation=automation,
+                policy=policy,
+                name=names.get(policy, policy),
+                root=use.root,
+                folder=root.path,
+                object=use.object,
+                container=use.container,
+                path=use.path,
+                image=image,
+                value=Value(tag, digest),
+                site=claimed.site.id,
+                file=claimed.site.file,
             )
-    return tuple(found)
 
 
 def _policies(claimed: SiteClaims) -> Iterator[str | None]:

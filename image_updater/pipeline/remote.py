@@ -18,6 +18,7 @@ from image_updater.git.verify import keys_from_secret
 from image_updater.patch.decisions import Decision, State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.pipeline.commits import check_templates, message_for, signer_for
+from image_updater.pipeline.evidence import Ground
 from image_updater.pipeline.line import default_automation, moved_sites, relabel, run
 from image_updater.pipeline.past import REACH, Past, is_ours
 from image_updater.pipeline.progress import Done
@@ -274,14 +275,30 @@ async def _queued(
         if not request.active(automation.key):
             landed.run = None
             return None
+        past, rollback = _past(line, target, mirror, tip, automation.push_branch), None
+        if request.rollback is not None:
+            ground = Ground(
+                automation=automation,
+                automations=_writers(request, target),
+                objects=request.objects,
+                line=line,
+                commit=tip.commit,
+                tree=tip.tree,
+                past=past,
+                tree_of=mirror.tree,
+            )
+            rollback = await request.rollback(ground)
+            if rollback is None:
+                landed.run = None
+                return None
         landed.run = result = await run(
             line,
             automation,
             request.objects,
             tip.tree,
             written=_history(mirror, tip),
-            past=_past(line, target, mirror, tip, automation.push_branch),
-            rollback=request.rollback,
+            past=past,
+            rollback=rollback,
         )
         if not result.files:
             return None
@@ -289,7 +306,7 @@ async def _queued(
             result,
             revision=f"{target.branch}@sha1:{tip.commit}",
             renderer=line.renderer,
-            rollback=request.rollback,
+            rollback=rollback,
         )
         return Planned(
             files=result.files,
@@ -329,6 +346,13 @@ async def _queued(
     if commit is None and request.rollback is None:
         last = await _last_commit(request, mirror, automation, landed.revision)
     done.end(key, revision=landed.revision, commit=commit, last=last, error=outcome.error)
+
+
+def _writers(request: UpdateRequest, target: Target) -> tuple[ImageUpdateAutomation, ...]:
+    """Everybody who writes to this repository."""
+    source = target.repository.key if target.repository is not None else None
+    found = tuple(each for each in request.objects.automations if each.source_ref == source and not each.suspend)
+    return found or target.automations
 
 
 def _note(result: Run, error: ImageUpdaterError | None, done: Done) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey, Objects, Secret
     from image_updater.images import Digest, ImageName
-    from image_updater.pipeline.rollback import RollbackPlan
+    from image_updater.pipeline.evidence import Taking
     from image_updater.pipeline.selection import Selector
     from image_updater.pipeline.session import Session
     from image_updater.pipeline.tagsfile import TagsFile
@@ -64,8 +64,8 @@ class UpdateRequest:
     active: Callable[[ObjectKey], bool] = lambda _: True
     """Asked right before a plan is made: may this automation (still) write?"""
     pulls: PullResolver | None = None
-    rollback: RollbackPlan | None = None
-    """Nothing but this is done, by its automation."""
+    rollback: Taking | None = None
+    """Nothing but what it says is done; it is asked on the very tip that is written on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ scope, the edit and the proof of an update; the rest of the commit that brought 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy, ObjectKey
-    from image_updater.kustomize.model import ObjectId, Use
+    from image_updater.kustomize.model import ObjectId, Path, Use
     from image_updater.patch.decisions import Decision
-    from image_updater.pipeline.past import Past
     from image_updater.pipeline.placements import Placement
+    from image_updater.policy.situation import Proven
 
 SETTLED: Final = timedelta(seconds=5)
 """How long a failure stands before it is acted on: failures that come together are seen together."""
@@ -93,6 +93,8 @@ class Image:
 
 
 class IntentState(StrEnum):
+    """`status.rollback.state` of an ImagePolicy."""
+
     INTENDED = "Intended"
     """Written before the push: whoever finds it goes on."""
     PUSHED = "Pushed"
@@ -100,19 +102,17 @@ class IntentState(StrEnum):
     """The workload is healthy again."""
     ENDED = "Ended"
     """Nothing was to do: Git held something else by then."""
+    REFUSED = "Refused"
+    """It may not, or cannot, be made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """What `status.rollback` of an ImagePolicy says. `place`: `Kustomization apps/shop`, or empty for a wish."""
+    """A rollback that was begun, as far as it decides over what comes next."""
 
     state: IntentState
-    place: str
-    image: str
     bad: Value
     to: Value
-    reason: str
-    at: datetime
     commit: str | None = None
 
 
@@ -292,22 +292,22 @@ def _is_applied(placement: Placement, applied: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Back:
-    """One image that goes back. `bad` None: from whatever it is, but `to`."""
+    """One image that goes back, at these places (root, object, path). `bad`: only where it holds this."""
 
     policy: str
     """As claims name it."""
     image: str
     to: Value
+    places: frozenset[tuple[str, ObjectId, Path]]
     bad: Value | None = None
-    roots: frozenset[str] | None = None
-    """None: everywhere."""
-    objects: frozenset[ObjectId] | None = None
 
     def moves(self, use: Use, policy: str | None, *, wide: bool = False) -> bool:
-        """Is this use meant? `wide`: with all others of its image in these roots."""
-        if policy != self.policy or (self.roots is not None and use.root not in self.roots):
+        """Is this use meant? `wide`: with the others of that image in the same roots."""
+        if policy != self.policy:
             return False
-        if not wide and self.objects is not None and use.object not in self.objects:
+        if (use.root, use.object, use.path) not in self.places and not (
+            wide and any(root == use.root for root, _, _ in self.places)
+        ):
             return False
         name, tag, digest = split(use.value)
         return canonical(name) == canonical(self.image) and (self.bad is None or Value(tag, digest).is_of(self.bad))
@@ -329,8 +329,7 @@ class Quarantines:
 class RollbackPlan:
     """What one commit of an automation takes back, and what it says of that.
 
-    `place`: for the subject, `namespace/name` of a Kustomization. `decided_on`: the commit that was looked at; what
-    people have written to these files since makes the plan void. `asked`: the moment of the wish that this answers.
+    `place`: for the subject, `namespace/name` of a Kustomization. `asked`: the moment of the wish that this answers.
     """
 
     automation: ObjectKey
@@ -338,7 +337,6 @@ class RollbackPlan:
     reason: str
     place: str = ""
     quarantines: tuple[Quarantines, ...] = ()
-    decided_on: str | None = None
     asked: datetime | None = None
 
     def back_of(self, use: Use, policy: str | None, *, wide: bool = False) -> Back | None:
@@ -390,20 +388,6 @@ def all_or_nothing(planned: Plan) -> Plan:
     return _stopped(planned, f"{refused.site.file}:{refused.site.line} cannot go back: {refused.reason}")
 
 
-def void_where_written(planned: Plan, rollback: RollbackPlan, past: Past) -> Plan:
-    """What somebody has written since the decision was made may be their answer to the failure: it is theirs."""
-    files = {change.file for change in planned.changes}
-    if rollback.decided_on is None or not files:
-        return planned
-    for commit in past.recent():
-        if commit.id == rollback.decided_on:
-            return planned
-        ours = any(key == "Automation" for key, _ in commit.trailers)
-        if not ours and any(past.touched(commit.id, file) for file in files):
-            return _stopped(planned, f"{commit.id[:12]} has changed it meanwhile: it is decided anew")
-    return _stopped(planned, "too much was written since it was decided: it is decided anew")
-
-
 def _stopped(planned: Plan, reason: str) -> Plan:
     def stopped(decision: Decision) -> Decision:
         if decision.state is not State.UPDATED:
@@ -411,3 +395,15 @@ def _stopped(planned: Plan, reason: str) -> Plan:
         return replace(decision, state=State.REFUSED, reason=reason, changes=())
 
     return Plan(decisions=tuple(stopped(each) for each in planned.decisions))
+
+
+def moment(at: datetime) -> str:
+    """As trailers have it: to the microsecond, two wishes of one second are two."""
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def good_value(proven: Sequence[Proven], fits: Callable[[Value], bool]) -> Value | None:
+    """The value that was proven last and still is, of those that fit."""
+    standing = [each for each in proven if each.withdrawn is None and fits(Value(each.tag, each.digest))]
+    found = max(standing, key=lambda each: each.at, default=None)
+    return Value(found.tag, found.digest) if found is not None else None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from image_updater.errors import ImageUpdaterError, Waiting
 from image_updater.pipeline.outcome import policy_name
-from image_updater.pipeline.report import Mode, UpdateRequest
+from image_updater.pipeline.report import AutomationReport, Mode, UpdateRequest
 from image_updater.pipeline.tasks import pause
 from image_updater.pipeline.undeployed import Undeployed
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from image_updater.api.model import ImagePolicy, ObjectKey, Objects
     from image_updater.pipeline.branches import Branch, Branches
+    from image_updater.pipeline.evidence import Taking
     from image_updater.pipeline.metrics import Metrics
     from image_updater.pipeline.observing import Observer
     from image_updater.pipeline.report import PullResolver, Secrets, State, UpdateReport
@@ -98,6 +100,21 @@ class Runs:
         self.dirty(branch, routine=True)
         await ended
 
+    async def take_back(self, branch: Branch, automation: ObjectKey, taking: Taking) -> AutomationReport:
+        """A rollback, beside what else is written there: the branch's queue keeps the two apart. What keeps it from
+        being made is in the report.
+        """
+        try:
+            report = await self._apply(replace(self._request(frozenset({automation})), rollback=taking))
+        except ImageUpdaterError as error:
+            return AutomationReport(error=error)
+        self._count(report, None)
+        part = report.automations.get(str(automation), AutomationReport())
+        if part.commit is not None:
+            self._observer.taken_back(branch, automation, part.commit)
+        self.dirty(branch)
+        return part
+
     def drop(self, branch: Branch) -> None:
         """The branch is no more: what runs for it ends by itself."""
         self._logged.pop(branch.key, None)
@@ -147,22 +164,7 @@ class Runs:
         report: UpdateReport | None = None
         fault: ImageUpdaterError | None = None
         try:
-            report = await self._apply(
-                UpdateRequest(
-                    objects=self._objects(),
-                    settings=self._settings,
-                    secrets=self._secrets,
-                    now=self._clock(),
-                    mode=Mode.PUSH,
-                    environment=self._environment,
-                    selector=self._selector,
-                    session=self._session,
-                    automations=frozenset(each.key for each in branch.automations),
-                    apart=True,
-                    active=self.active,
-                    pulls=self._pulls,
-                )
-            )
+            report = await self._apply(self._request(frozenset(each.key for each in branch.automations)))
         except ImageUpdaterError as error:
             fault = error
             said = frozenset({(str(branch.repository.key), str(error))})
@@ -184,8 +186,23 @@ class Runs:
         if self._branches.by_key.get(branch.key) is branch:
             self._observer.updated(branch, report, fault)
 
-    async def _note(self, branch: Branch, report: UpdateReport, changed_at: float | None) -> bool:
-        """Log and count what an update did; True when part of it failed."""
+    def _request(self, automations: frozenset[ObjectKey]) -> UpdateRequest:
+        return UpdateRequest(
+            objects=self._objects(),
+            settings=self._settings,
+            secrets=self._secrets,
+            now=self._clock(),
+            mode=Mode.PUSH,
+            environment=self._environment,
+            selector=self._selector,
+            session=self._session,
+            automations=automations,
+            apart=True,
+            active=self.active,
+            pulls=self._pulls,
+        )
+
+    def _count(self, report: UpdateReport, changed_at: float | None) -> None:
         for commit in report.commits:
             if commit.stood:
                 continue
@@ -201,6 +218,10 @@ class Runs:
                 commit.subject,
                 extra={"commit": commit.commit, "branch": commit.branch, "automation": commit.automation},
             )
+
+    async def _note(self, branch: Branch, report: UpdateReport, changed_at: float | None) -> bool:
+        """Log and count what an update did; True when part of it failed."""
+        self._count(report, changed_at)
         answers = self._selector.answers
         waiting = {name for name, answer in answers.items() if isinstance(answer.error, Waiting)}
         failures = [failure for failure in report.failures if failure.subject not in waiting]
