@@ -18,9 +18,11 @@ from image_updater.errors import ImageUpdaterError, SpecError, Transient, Waitin
 from image_updater.images import parse_name
 from image_updater.pipeline.branches import Branches
 from image_updater.pipeline.following import Following, Group
+from image_updater.pipeline.hearing import Heard
 from image_updater.pipeline.hints import Hints, Taken
 from image_updater.pipeline.observing import Nobody
 from image_updater.pipeline.outcome import policy_name
+from image_updater.pipeline.regating import STEP, Regating
 from image_updater.pipeline.runs import Runs
 from image_updater.pipeline.scheduler import Schedule
 from image_updater.pipeline.secrets import CurrentSecrets
@@ -29,7 +31,7 @@ from image_updater.pipeline.update import update
 from image_updater.pipeline.watching import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy, ObjectKey
@@ -71,8 +73,11 @@ class Daemon:
         apply: Callable[[UpdateRequest], Awaitable[UpdateReport]] = update,
         observer: Observer | None = None,
         pulls: PullResolver | None = None,
+        step: float = STEP,
     ) -> None:
-        """`objects` are those of the start. `pulls` finds the pull secrets that annotated workloads have."""
+        """`objects` are those of the start. `pulls` finds the pull secrets that annotated workloads have.
+        `step`: seconds between looks at the wall clock.
+        """
         self._source = source
         self.objects = objects
         self._selector = selector
@@ -94,8 +99,7 @@ class Daemon:
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._bad: ImageUpdaterError | None = None
-        self._failed: dict[str, str | None] = {}
-        """Why each policy's last check failed: said once, not at every poll."""
+        self._heard = Heard(self._observer)
         self._started = self._stopping = False
         self._runs = Runs(
             branches=self._branches,
@@ -116,6 +120,16 @@ class Daemon:
             follow=self._follow,
             wake=self._wake.set,
             pulls=pulls,
+        )
+        self._regating = Regating(
+            selector,
+            self._following,
+            clock=clock,
+            tasks=self._tasks,
+            wake=self._wake.set,
+            heard=self._compare,
+            look=self._look_again,
+            step=step,
         )
         if isinstance(secrets, CurrentSecrets):
             secrets.objects = objects.secrets
@@ -172,6 +186,17 @@ class Daemon:
         )
         await self._runs.run_now(branch)
         return True
+
+    def _look_again(self, key: str) -> None:
+        branch = self._branches.by_key.get(key)
+        if branch is not None:
+            self._runs.dirty(branch, routine=True)
+
+    def released(self, automation: ObjectKey) -> None:
+        """What this automation waited for has ended (a canary): look at its branch."""
+        branch = self._branches.of(automation)
+        if branch is not None and not self._stopping:
+            self._runs.dirty(branch)
 
     def moved(self, repository: ObjectKey) -> None:
         """Somebody saw a new commit in this GitRepository: look at what is written there."""
@@ -265,8 +290,10 @@ class Daemon:
                 self._tasks.start(self._check(group), then=self._slots.release)
             while (key := self._looks.pop(now)) is not None:
                 self._runs.dirty(self._branches.by_key[key], routine=True)
-            due = [at for at in (self._polls.next_due(), self._looks.next_due()) if at is not None]
-            await pause(self._wake, min(due) - self._monotonic() if due else None)
+            due = [at - self._monotonic() for at in (self._polls.next_due(), self._looks.next_due()) if at is not None]
+            if (wait := self._regating.begin()) is not None:
+                due.append(wait)
+            await pause(self._wake, min(due, default=None))
 
     async def _watch(self) -> None:
         while True:
@@ -305,14 +332,14 @@ class Daemon:
             self._observer.refused(dict(self._branches.invalid))
         if moved.gone:
             implicit -= {name for branch in self._branches for name in branch.implicit}
-            self._following.drop(implicit)
+            self._drop(implicit)
         for key, policy in policies.items():
             if policy is None:
                 self._policies.pop(key, None)
-                self._failed.pop(str(key), None)
             else:
                 self._policies[key] = policy
-        self._following.drop(str(key) for key, policy in policies.items() if policy is None)
+        self._drop([str(key) for key, policy in policies.items() if policy is None])
+        self._selector.situations.adopt(objects, policies)
         await self._follow(policy for policy in policies.values() if policy is not None)
         now = self._monotonic()
         for branch in self._branches:
@@ -332,12 +359,18 @@ class Daemon:
         present = {policy.key for policy in objects.policies}
         return differing | dict.fromkeys(self._policies.keys() - present)
 
+    def _drop(self, names: Collection[str]) -> None:
+        self._following.drop(names)
+        self._heard.forget(names)
+        self._regating.forget(names)
+
     async def _follow(self, policies: Iterable[ImagePolicy], gone: Iterable[str] = ()) -> None:
-        self._following.drop(gone)
+        self._drop(tuple(gone))
         outcomes = await self._following.follow(policies)
         known = {name: each for name, each in outcomes.items() if not isinstance(each.error, Waiting)}
         if known:
-            self._tell({}, known, restored=True)
+            self._heard.tell(known, restored=True)
+            self._regating.answered(known)
         self._wake.set()
 
     # ------------------------------------------------------------------------------------------------- checks
@@ -348,9 +381,8 @@ class Daemon:
         if not members:
             self._polls.drop(group)
             return
-        before = self._known(members)
         outcomes = await self._selector.refresh(members)
-        self._compare(before, outcomes)
+        self._compare(outcomes)
         errors = [outcome.error for outcome in outcomes.values() if outcome.error is not None]
         until = max(
             (error.until for error in errors if isinstance(error, Transient) and error.until is not None), default=None
@@ -374,9 +406,8 @@ class Daemon:
         """Somebody waits for these answers: pushes that they may be in wait for them, too."""
         names = [policy_name(member) for member in members]
         self._checking.update(names)
-        before = self._known(members)
         try:
-            self._compare(before, await ask())
+            self._compare(await ask())
         finally:
             for each in names:
                 self._checking[each] -= 1
@@ -385,44 +416,18 @@ class Daemon:
             for branch in self._branches:
                 branch.wake.set()
 
-    def _known(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome | None]:
-        return {name: self._selector.answers.get(name) for name in map(policy_name, policies)}
-
-    def _compare(self, before: Mapping[str, Outcome | None], outcomes: Mapping[str, Outcome]) -> None:
+    def _compare(self, outcomes: Mapping[str, Outcome]) -> None:
         """Tell what is new, and wake the branches that it may matter to."""
         self._following.unasked.difference_update(outcomes)
         outcomes = {name: outcome for name, outcome in outcomes.items() if name in self._following}
-        changed = self._tell(before, outcomes)
+        changed = self._heard.tell(outcomes)
+        self._regating.answered(outcomes)
         for branch in self._branches:
             if not changed.isdisjoint(branch.names):
                 self._runs.dirty(branch)
             else:
                 # Whoever waits for checks under way looks again.
                 branch.wake.set()
-
-    def _tell(
-        self, before: Mapping[str, Outcome | None], outcomes: Mapping[str, Outcome], *, restored: bool = False
-    ) -> set[str]:
-        """To the log (what was only remembered is no news there) and the observer; who chooses something else."""
-        changed: set[str] = set()
-        told: dict[str, Outcome] = {}
-        for name, outcome in outcomes.items():
-            old = before.get(name)
-            failed = outcome.error.reason if outcome.error is not None else None
-            newly = failed is not None and failed != self._failed.get(name)
-            self._failed[name] = failed
-            moved = _answer(outcome) != _answer(old)
-            if moved:
-                changed.add(name)
-            if newly or (moved and not restored):
-                level = logging.WARNING if outcome.error is not None else logging.INFO
-                chosen = outcome.selection.tag if outcome.selection is not None else "nothing"
-                log.log(level, "%s: %s: %s", name, chosen, outcome.reason, extra={"policy": name, "chosen": chosen})
-            if moved or newly or old is None or _said(outcome) != _said(old):
-                told[name] = outcome
-        if told:
-            self._observer.answered(told)
-        return changed
 
     # ------------------------------------------------------------------------------------------------- branches
 
@@ -432,17 +437,3 @@ class Daemon:
             not branch.names.isdisjoint(names)
             for names in (self._checking, self._selector.judging, self._following.unasked)
         )
-
-
-def _answer(outcome: Outcome | None) -> tuple[object, ...]:
-    """What a change of the answer is measured by."""
-    if outcome is None:
-        return (None,)
-    if outcome.selection is None:
-        return (outcome.error is None, None)
-    return (True, outcome.selection.tag, outcome.selection.digest)
-
-
-def _said(outcome: Outcome) -> tuple[object, ...]:
-    """What a reader may see of an answer; equal ones are no news."""
-    return (id(outcome.spec), id(outcome.judgement), outcome.reason, outcome.notes)

@@ -36,6 +36,7 @@ async def explain(request: ExplainRequest) -> tuple[PolicyReport, ...]:
         progress=request.progress,
     ) as selector:
         selector.check(request.objects, git=False)
+        selector.situations.adopt(request.objects)
         # Not `select`: a suspended policy is explained as well.
         outcomes = await selector.refresh(wanted)
     return tuple(report(outcomes[policy_name(policy)], request.current) for policy in wanted)
@@ -119,6 +120,4 @@ def _value(policy: ImagePolicy, current: Sequence[CurrentValue]) -> CurrentValue
 
 
 def _notes(policy: ImagePolicy) -> tuple[str, ...]:
-    notes = ["the policy is suspended: nothing is written for it"] if policy.suspend else []
-    # In either value: who wrote `false` should know as well that it changes nothing.
-    return (*notes, "preflight is accepted but not checked by this version")
+    return ("the policy is suspended: nothing is written for it",) if policy.suspend else ()

@@ -18,7 +18,7 @@ from image_updater.pipeline.report import rfc3339
 from image_updater.policy.model import TagFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from image_updater.api.model import ImagePolicy
     from image_updater.pipeline.listing import Listing, Registry, Source
@@ -137,17 +137,28 @@ class FactBook:
         dated = isinstance(policy.strategy, NewestPolicy) and policy.strategy.by is NewestBy.CREATED
 
         async def one(tag: str) -> None:
-            digest = await self._shared(source, known, tag, listing, dated=dated)
-            if digest is not None:
-                self._found(known, tag, digest)
-            if len(known.unsaved_facts) + len(known.unsaved_digests) >= FLUSH_EVERY:
-                self._save(source, known)
+            await self.ask(source, known, tag, listing, described=dated)
 
+        await self.each(source, known, tags, one)
+
+    async def ask(self, source: Source, known: Known, tag: str, listing: Listing, *, described: bool) -> Digest | None:
+        """The digest of a tag as of this list, with `described` what is true of its bytes; None when it is gone."""
+        digest = await self._shared(source, known, tag, listing, dated=described)
+        if digest is not None:
+            self._found(known, tag, digest)
+        return digest
+
+    async def each(
+        self, source: Source, known: Known, tags: Sequence[str], one: Callable[[str], Awaitable[None]]
+    ) -> None:
+        """`one` for each tag, some at once; what is found is kept as it comes, and the first error ends it."""
         waiting = list(reversed(tags))
 
         async def worker() -> None:
             while waiting:
                 await one(waiting.pop())
+                if len(known.unsaved_facts) + len(known.unsaved_digests) >= FLUSH_EVERY:
+                    self._save(source, known)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -170,6 +181,7 @@ class FactBook:
     @staticmethod
     def _found(known: Known, tag: str, digest: Digest) -> None:
         known.fresh[tag] = digest
+        known.gone.pop(tag, None)
         if known.digests.get(tag) != digest:
             known.digests[tag] = known.unsaved_digests[tag] = digest
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from datetime import datetime
 
-    from image_updater.pipeline.listing import Registry
     from image_updater.pipeline.report import Secrets, UpdateRequest
     from image_updater.pipeline.tagsfile import TagsFile
     from image_updater.registry import RegistryClient
@@ -47,7 +46,12 @@ async def open_selector(
     opened = store if store is not None else own
     assert opened is not None
 
-    def make(registry: Registry | None) -> Selector:
+    def make(registry: RegistryClient | None) -> Selector:
+        verifier = None
+        if registry is not None:
+            from image_updater.pipeline.verifying import Verifying
+
+            verifier = Verifying(registry)
         return Selector(
             store=opened,
             secrets=secrets,
@@ -58,6 +62,7 @@ async def open_selector(
             durable=settings.state is not None,
             at_once=settings.concurrency,
             progress=progress,
+            verifier=verifier,
         )
 
     try:
@@ -89,4 +94,5 @@ async def make_selector(request: UpdateRequest, store: Store) -> AsyncIterator[S
         progress=request.progress,
     ) as selector:
         selector.check(request.objects, git=request.target is None or is_url(request.target))
+        selector.situations.adopt(request.objects)
         yield selector

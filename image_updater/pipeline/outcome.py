@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from image_updater.policy.model import Fate, Verdict
+from image_updater.policy.situation import Situation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy
     from image_updater.errors import ImageUpdaterError
     from image_updater.pipeline.listing import Listing
-    from image_updater.policy import CompiledPolicy
+    from image_updater.policy import CompiledPolicy, Judged
+    from image_updater.policy.gating import Gated, Takes
     from image_updater.policy.model import Chosen, Judgement, Selection, TagFacts
 
 ANNOTATION = "annotation:"
@@ -35,6 +37,9 @@ class Outcome:
 
     `selection` is set only where an edit may follow. `error`: no answer now; `judgement` is then the one kept from
     before. `scanned_at` is when the list was made.
+
+    `base` is the judgement of the tags alone, `gated` what the gates left of it in `situation` (None: no gate has a
+    say); `judgement` is what people read. Waiting alone changes the answer at `until`.
     """
 
     policy: str
@@ -47,6 +52,18 @@ class Outcome:
     error: ImageUpdaterError | None = None
     listing: Listing | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    base: Judged | None = field(default=None, repr=False)
+    gated: Gated | None = field(default=None, repr=False)
+    until: datetime | None = None
+    judged_at: datetime | None = None
+    situation: Situation = field(default_factory=Situation, repr=False)
+    taken: Takes | None = field(default=None, repr=False)
+    """For `group`: the tags that this policy would take, whatever the others say."""
+
+    @property
+    def held(self) -> bool:
+        """A gate holds back what would be chosen."""
+        return self.error is None and self.gated is not None and self.gated.held
 
     @property
     def scanned_at(self) -> datetime | None:

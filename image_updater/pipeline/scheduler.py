@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
+    from datetime import datetime
 
     from image_updater.api.model import Batch
 
@@ -136,6 +137,36 @@ class Schedule(Generic[K]):
             if entry is not None and not entry.running and entry.due == due:
                 return
             heapq.heappop(self._heap)
+
+
+class Alarms(Generic[K]):
+    """Keys and the moments of the wall clock at which they are due. A clock that was set back makes all of them due:
+    what was judged at a time that has not come (again) yet may be wrong now.
+    """
+
+    def __init__(self) -> None:
+        self._moments: dict[K, datetime] = {}
+        self._last: datetime | None = None
+
+    def put(self, key: K, moment: datetime | None) -> None:
+        """When this key is due; None = never."""
+        if moment is None:
+            self._moments.pop(key, None)
+        else:
+            self._moments[key] = moment
+
+    def due(self, now: datetime) -> tuple[K, ...]:
+        """The keys whose moment has come; they are due no more."""
+        back = self._last is not None and now < self._last
+        self._last = now
+        found = tuple(self._moments) if back else tuple(key for key, at in self._moments.items() if at <= now)
+        for key in found:
+            del self._moments[key]
+        return found
+
+    def next(self) -> datetime | None:
+        """The earliest moment; None = nothing waits."""
+        return min(self._moments.values(), default=None)
 
 
 @dataclass(slots=True)

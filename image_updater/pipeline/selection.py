@@ -3,6 +3,9 @@
 The registry is asked once for each repository and identity, whatever the number of policies; facts only for what
 could still win. An answer that failed is kept for the reader (`judgement`, `kept`) but selects nothing: it never
 starts an edit. With a tags file no request is ever made.
+
+An answer is good until its policy's situation changes or its time has come; then it is judged again on the list that is
+known. Policies of one group answer together.
 """
 
 from __future__ import annotations
@@ -11,16 +14,18 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from image_updater import policy as policies_room
-from image_updater.api import SpecErrors, check_references
-from image_updater.api.model import DigestPolicy, DigestReflection, NewestBy, NewestPolicy
-from image_updater.errors import AccessDenied, ImageUpdaterError, SecretNotFound, SpecError, Waiting, Where
+from image_updater.api.model import DigestPolicy, DigestReflection
+from image_updater.errors import AccessDenied, ImageUpdaterError, SecretNotFound, SpecError, Waiting
 from image_updater.images import parse_name
+from image_updater.pipeline.examining import Examiner
 from image_updater.pipeline.facts import FactBook
+from image_updater.pipeline.grouping import settle
+from image_updater.pipeline.judging import Judging
 from image_updater.pipeline.listing import Listing, Listings, Source
-from image_updater.pipeline.outcome import Amended, Outcome, policy_name
+from image_updater.pipeline.outcome import Outcome, policy_name
 from image_updater.pipeline.report import Progress, silent
-from image_updater.pipeline.secrets import CurrentSecrets
+from image_updater.pipeline.situations import Situations
+from image_updater.pipeline.validity import Validity
 from image_updater.store import Store
 
 if TYPE_CHECKING:
@@ -29,11 +34,11 @@ if TYPE_CHECKING:
 
     from image_updater.api.model import ImagePolicy, Objects
     from image_updater.images import ImageName
+    from image_updater.pipeline.examining import Verifier
     from image_updater.pipeline.listing import Registry
     from image_updater.pipeline.report import Secrets
     from image_updater.pipeline.tagsfile import TagsFile
     from image_updater.policy import CompiledPolicy
-    from image_updater.policy.model import Judgement, TagFacts
 
 
 class Selector:
@@ -52,85 +57,58 @@ class Selector:
         at_once: int = 64,
         progress: Progress = silent,
         renew: Callable[[ImagePolicy], Awaitable[bool]] | None = None,
+        situations: Situations | None = None,
+        verifier: Verifier | None = None,
     ) -> None:
         """`durable`: the store outlives the process (`firstSeen` needs it). `at_once`: policies looked at together.
         `renew` reads a policy's Secrets anew after its login was refused; True: they are other ones, ask once more.
+        `situations`: what decides beside the tags; `verifier` checks signatures.
         """
         self._at_once = at_once
         self._store = store
-        self._secrets = secrets
-        self._environment = environment
         self._clock = clock
         self._tags = tags
-        self._durable = durable
         self._progress = progress
         self._renew = renew
+        self._validity = Validity(secrets, environment, durable=durable, asks=tags is None)
         self._listings = Listings(registry, store, clock)
         self._book = FactBook(registry, store)
-        self._compiled: dict[str, tuple[ImagePolicy, CompiledPolicy]] = {}
+        self.situations = situations if situations is not None else Situations()
+        self._examiner = Examiner(
+            self._book, store, secrets=secrets, clock=clock, verifier=verifier, durable=durable and tags is None
+        )
+        self._judging = Judging(
+            book=self._book,
+            examiner=self._examiner,
+            store=store,
+            situations=self.situations,
+            clock=clock,
+            compile=self._validity.compile,
+            durable=durable,
+            progress=progress,
+        )
         self._answers: dict[str, Outcome] = {}
-        self._again: dict[tuple[str, str], set[str]] = {}
+        self._missed: dict[tuple[str, str], set[str]] = {}
         self.judging: set[str] = set()
         """Policies whose new list is being judged now: a push that waits for them loses little (design: batch)."""
 
     # ------------------------------------------------------------------------------------------------- validity
 
-    def validate(self, policies: Iterable[ImagePolicy], *, secrets: Secrets | None = None) -> None:
-        """Everything about the policies that can be wrong without asking anyone. Raises SpecErrors with all of it."""
-        errors: list[SpecError] = []
-        for policy in policies:
-            try:
-                self.compile(policy)
-                if self._tags is None:
-                    self.source(policy, secrets)
-            except SpecErrors as error:
-                errors += error.errors
-            except SpecError as error:
-                errors.append(error)
-        if errors:
-            raise SpecErrors(errors)
+    def validate(self, policies: Iterable[ImagePolicy]) -> None:
+        """As `Validity.validate`: what is wrong with policies alone. Raises SpecErrors."""
+        self._validity.validate(policies)
 
     def check(self, objects: Objects, *, git: bool = True) -> None:
-        """`validate` for whole objects with their own secrets, and what their references lead to. Raises SpecErrors.
-
-        `git=False`: no GitRepository will be contacted.
-        """
-        secrets = self._secrets
-        if isinstance(secrets, CurrentSecrets):
-            secrets = secrets.of(objects.secrets)
-        errors = list(check_references(objects, secrets, registry=self._tags is None, git=git))
-        missing = {(error.where.object, error.where.field) for error in errors}
-        try:
-            self.validate(objects.policies, secrets=secrets)
-        except SpecErrors as error:
-            errors += [each for each in error.errors if (each.where.object, f"{each.where.field}.name") not in missing]
-        if errors:
-            raise SpecErrors(sorted(errors, key=lambda error: (error.where.file or "", error.where.line or 0)))
+        """As `Validity.check`: what is wrong with whole objects. Raises SpecErrors."""
+        self._validity.check(objects, git=git)
 
     def compile(self, policy: ImagePolicy) -> CompiledPolicy:
         """The policy's strategy and filters, kept while it is the same. Raises SpecError."""
-        name = policy_name(policy)
-        known = self._compiled.get(name)
-        if known is not None and known[0] == policy:
-            return known[1]
-        strategy = policy.strategy
-        if isinstance(strategy, NewestPolicy) and strategy.by is NewestBy.FIRST_SEEN and not self._durable:
-            place = policy.meta.source.where
-            raise SpecError(
-                "firstSeen needs to remember when tags were first seen, and this run has no state",
-                where=place("spec.policy.newest.by") if place else Where(field="spec.policy.newest.by"),
-                remedy="give --state FILE, or use by: created",
-            )
-        compiled = policies_room.compile(policy)
-        self._compiled[name] = (policy, compiled)
-        return compiled
+        return self._validity.compile(policy)
 
-    def source(self, policy: ImagePolicy, secrets: Secrets | None = None) -> Source:
+    def source(self, policy: ImagePolicy) -> Source:
         """Where the policy's image is and who asks. Raises SpecError for a secret that is missing or unusable."""
-        from image_updater.registry import access_for
-
-        access = access_for(policy, secrets or self._secrets, self._environment)
-        return Source(image=parse_name(policy.image), access=access, identity=access.identity)
+        return self._validity.source(policy)
 
     # ------------------------------------------------------------------------------------------------- answers
 
@@ -166,7 +144,7 @@ class Selector:
         """Policies that are no more."""
         for name in names:
             self._answers.pop(name, None)
-            self._compiled.pop(name, None)
+            self._validity.forget(name)
 
     async def select(
         self, policies: Iterable[ImagePolicy], *, current: Mapping[str, frozenset[str]] | None = None
@@ -178,12 +156,31 @@ class Selector:
         """
         held = current or {}
         turn = self._listings.turn()
-        return await self._each(policies, lambda policy: self._select(policy, held.get(policy_name(policy)), turn))
+        asked = self._with_members(policies)
+        return await self._each(asked, lambda policy: self._select(policy, held.get(policy_name(policy)), turn))
 
     async def refresh(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome]:
         """Ask the registry now, once for each source, and judge anew."""
         turn = self._listings.turn()
-        return await self._each(policies, lambda policy: self._refresh(policy, turn=turn))
+        return await self._each(self._with_members(policies), lambda policy: self._refresh(policy, turn=turn))
+
+    async def regate(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome]:
+        """Answers that are not good any more (their situation changed, or their time has come), judged again on the
+        lists that are known; without a request, as far as the facts of what wins now are known.
+        """
+        due = [policy for policy in policies if self.is_stale(policy)]
+        return await self._each(due, lambda policy: self._again(self._answers[policy_name(policy)]))
+
+    def is_stale(self, policy: ImagePolicy) -> bool:
+        """Would judging again on the known list give another answer, or may it?"""
+        known = self._answers.get(policy_name(policy))
+        return known is not None and known.spec == policy and self._judging.stale(known)
+
+    def remember_seen(self, policy: ImagePolicy, seen: Iterable[tuple[str, str, datetime]]) -> None:
+        """What somebody else remembers of a policy's candidates (tag, digest, first seen): the store may be lost."""
+        source = self.source(policy)
+        dates = {f"{tag}@{digest}": at for tag, digest, at in seen}
+        self._store.date_seen(source.repository, source.identity, dates)
 
     async def restore(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome]:
         """Answers from the store alone, without a request: those younger than their interval count as asked now."""
@@ -239,14 +236,57 @@ class Selector:
                 self._answers[name] = outcome
                 return name, outcome
 
-        return dict(await asyncio.gather(*(one(name, policy) for name, policy in unique.items())))
+        answers = dict(await asyncio.gather(*(one(name, policy) for name, policy in unique.items())))
+        return answers | await self._together(answers)
+
+    async def _together(self, answers: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """The answers of groups that these belong to, after each member knows what the others would take."""
+        if not any(outcome.spec.group is not None for outcome in answers.values()):
+            return {}
+        changed: dict[str, Outcome] = {}
+        for group in {(each.spec.key.namespace, each.spec.group) for each in answers.values()}:
+            members = self._members(*group)
+            settle(self.situations, members, self._answers)
+            for name in members:
+                known = self._answers.get(name)
+                if known is None:
+                    continue
+                try:
+                    again = await self._again(known)
+                except ImageUpdaterError as error:
+                    again = await self._failed(known.spec, self._noted(known.spec, error))
+                if again is not known:
+                    self._answers[name] = changed[name] = again
+        return changed
+
+    def _with_members(self, policies: Iterable[ImagePolicy]) -> list[ImagePolicy]:
+        """These, and those that they move together with and that have no answer yet."""
+        asked = list(policies)
+        for namespace, group in {(policy.key.namespace, policy.group) for policy in asked}:
+            members = self._members(namespace, group)
+            asked += (policy for name, policy in members.items() if name not in self._answers and not policy.suspend)
+        return asked
+
+    def _members(self, namespace: str, group: str | None) -> dict[str, ImagePolicy]:
+        """All policies of a group: those of the objects, and those that were asked about."""
+        if group is None:
+            return {}
+        found = {name: answer.spec for name, answer in self._answers.items()}
+        found |= self.situations.objects
+        return {
+            name: policy
+            for name, policy in sorted(found.items())
+            if (policy.key.namespace, policy.group) == (namespace, group)
+        }
 
     async def _select(self, policy: ImagePolicy, held: frozenset[str] | None, turn: int) -> Outcome:
         if policy.suspend:
             return Outcome(policy=policy_name(policy), spec=policy, reason="the policy is suspended")
         known = self._answers.get(policy_name(policy))
         if self._tags is not None:
-            return known if known is not None and known.spec == policy else self._from_file(policy, self._tags)
+            if known is not None and known.spec == policy:
+                return await self._again(known)
+            return self._judging.from_file(policy, self._tags)
         if known is None or known.spec != policy:
             # New, or the object was edited: a list of the same source that was asked in this process still counts.
             source = self.source(policy)
@@ -259,7 +299,7 @@ class Selector:
         if held and not all(tag in known.listing for tag in held):
             source = self.source(policy)
             missing = {tag for tag in held if tag not in known.listing}
-            asked = self._again.setdefault(source.key, set())
+            asked = self._missed.setdefault(source.key, set())
             if not missing <= asked:
                 asked |= missing
                 return await self._refresh(policy, turn=turn)
@@ -268,11 +308,11 @@ class Selector:
             digest = await self._book.digest(source, known.listing, policy.strategy.tag)
             if known.selection is None or known.selection.digest != digest:
                 return await self._judge(policy, source, known.listing)
-        return known
+        return await self._again(known)
 
     async def _refresh(self, policy: ImagePolicy, *, turn: int | None = None, fresh: bool = False) -> Outcome:
         if self._tags is not None:
-            return self._from_file(policy, self._tags)
+            return self._judging.from_file(policy, self._tags)
         self.compile(policy)
         source = self.source(policy)
         self._progress(f"listing {policy.image}")
@@ -285,8 +325,9 @@ class Selector:
             and known.listing is not None
             and known.listing.answer is listing.answer
             and policy.reflection is not DigestReflection.ALWAYS
+            and not self._judging.looks_at_bytes(policy)
         ):
-            return replace(known, listing=listing)
+            return await self._again(replace(known, listing=listing))
         return await self._judge(policy, source, listing)
 
     async def _restore(self, policy: ImagePolicy) -> Outcome:
@@ -311,7 +352,7 @@ class Selector:
         except TagNotFound:
             # Whoever said so was wrong, or the tag is gone again: the last answer stands.
             known = self._answers.get(name)
-            return known if known is not None else await self._judge(policy, source, listing)
+            return await self._again(known) if known is not None else await self._judge(policy, source, listing)
         grown = self._listings.add(source, tag, digest)
         assert grown is not None
         return await self._judge(policy, source, grown)
@@ -320,86 +361,18 @@ class Selector:
         name = policy_name(policy)
         self.judging.add(name)
         try:
-            return await self._judge_fully(policy, source, listing, ask=ask)
+            return await self._judging.judge(policy, source, listing, self._answers.get(name), ask=ask)
         finally:
             self.judging.discard(name)
 
-    async def _judge_fully(self, policy: ImagePolicy, source: Source, listing: Listing, *, ask: bool) -> Outcome:
-        """Judge, fetch what that needs, judge again, until nothing is needed that can still be had."""
-        compiled = self.compile(policy)
-        name = policy_name(policy)
-        before = self._answers.get(name)
-        previous = before.judgement if before is not None and before.compiled is compiled else None
-        if isinstance(previous, Amended):
-            previous = previous.inner
-        asked: set[str] = set()
-        failure: ImageUpdaterError | None = None
-        while True:
-            facts = self._book.tag_facts(policy, source, listing)
-            gone = self._book.known(source, listing).gone if asked else {}
-            tags = [tag for tag in listing.answer.tags if tag not in gone] if gone else listing.answer.tags
-            judgement = policies_room.judge(compiled, tags, facts, now=self._clock(), previous=previous)
-            needed = [
-                tag for tag in judgement.needs_facts if tag not in asked and self._book.askable(policy, listing, tag)
-            ]
-            if not needed or not ask or failure is not None:
-                break
-            self._progress(f"{policy.image}: asking for {len(needed)} of {len(tags)} tags")
-            asked.update(needed)
-            previous = judgement
-            try:
-                await self._book.fetch(policy, source, listing, needed)
-            except ImageUpdaterError as error:
-                failure = error
-        final: Judgement = Amended(judgement, dict(gone)) if gone else judgement
-        return self._outcome(policy, compiled, final, facts, listing=listing, error=failure)
-
-    def _from_file(self, policy: ImagePolicy, file: TagsFile) -> Outcome:
-        """The answer of a tags file: what it does not say is not known and never will be."""
-        compiled = self.compile(policy)
-        answer = file.answer(parse_name(policy.image))
-        facts: Mapping[str, TagFacts] = answer.facts
-        if isinstance(policy.strategy, NewestPolicy) and policy.strategy.by is NewestBy.FIRST_SEEN:
-            repository = parse_name(policy.image).canonical
-            self._store.note_seen(repository, "tags-file", answer.tags, self._clock())
-            seen = self._store.first_seen(repository, "tags-file")
-            facts = {tag: replace(facts[tag], first_seen=seen.get(tag)) for tag in answer.tags}
-        judgement = policies_room.judge(compiled, answer.tags, facts, now=self._clock())
-        return self._outcome(policy, compiled, judgement, facts)
-
-    def _outcome(
-        self,
-        policy: ImagePolicy,
-        compiled: CompiledPolicy,
-        judgement: Judgement,
-        facts: Mapping[str, TagFacts],
-        *,
-        listing: Listing | None = None,
-        error: ImageUpdaterError | None = None,
-    ) -> Outcome:
-        name = policy_name(policy)
-        selection = None
-        if error is None:
-            selection = policies_room.select(compiled, judgement, facts)
-            if selection is not None and selection.policy != name:
-                selection = replace(selection, policy=name)
-        if error is None and self._durable and self._tags is None:
-            chosen = judgement.chosen
-            tag, digest = (chosen.tag, chosen.digest) if chosen is not None else (None, None)
-            self._store.save_decision(name, tag, digest, judgement.reason, self._clock())
-        reason = judgement.reason if error is None else f"{error.message}; {judgement.reason}"
-        return Outcome(
-            policy=name,
-            spec=policy,
-            reason=reason,
-            compiled=compiled,
-            judgement=judgement,
-            selection=selection,
-            facts=facts,
-            error=error,
-            listing=listing,
-            notes=listing.notes if listing is not None else (),
-        )
+    async def _again(self, known: Outcome) -> Outcome:
+        """An answer whose time has come, or whose situation is another one: judged on the list that is known."""
+        if not self._judging.stale(known):
+            return known
+        if self._tags is not None:
+            return self._judging.from_file(known.spec, self._tags)
+        assert known.listing is not None
+        return await self._judge(known.spec, self.source(known.spec), known.listing)
 
     async def _failed(self, policy: ImagePolicy, error: ImageUpdaterError) -> Outcome:
         """No answer: what was known before, in this process or in the store, stays to be read, and selects nothing."""

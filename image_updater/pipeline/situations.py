@@ -12,11 +12,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from image_updater.api.model import Start
-from image_updater.api.wishes import Wishes
+from image_updater.api.wishes import Wishes, wishes_of
 from image_updater.errors import SpecError
 from image_updater.images import parse_name
+from image_updater.pipeline.grouping import apart
 from image_updater.pipeline.outcome import policy_name
 from image_updater.pipeline.wishing import MOMENT_UNKNOWN, merged
+from image_updater.policy.gates.freezes import applies
 from image_updater.policy.situation import Approval, Hold, Origin, Proven, Quarantined, Situation
 
 if TYPE_CHECKING:
@@ -42,8 +44,10 @@ class Situations:
         self._quarantines: tuple[Quarantine, ...] = ()
         self._by_image: dict[str, list[tuple[str | None, Quarantined]]] = {}
         """Quarantines and records by canonical image; with the namespace that they bind, None = all."""
-        self._objects: set[str] = set()
-        """Names of the policies that have an object."""
+        self.objects: dict[str, ImagePolicy] = {}
+        """The policies that have an object, by name."""
+        self.apart: dict[str, str] = {}
+        """By policy, why its group cannot move in one commit."""
         self._wishes: dict[str, Wishes] = {}
         self._records: dict[str, tuple[str | None, tuple[Quarantined, ...]]] = {}
         self._failed: dict[str, tuple[Quarantined, ...]] = {}
@@ -53,6 +57,7 @@ class Situations:
         self._starts: dict[str, tuple[tuple[Proven, ...], str]] = {}
         self._nodes: tuple[str, ...] | None = None
         self._breakers: dict[str, str] = {}
+        self._groups: dict[str, tuple[Mapping[str, frozenset[str]], str]] = {}
         self._known: dict[str, tuple[ImagePolicy, Situation]] = {}
         self._callbacks: list[Callable[[frozenset[str]], None]] = []
 
@@ -72,7 +77,7 @@ class Situations:
 
     def wishes(self, policy: ImagePolicy) -> Wishes:
         """What people ask of it, by annotations and by the state file: the later wins."""
-        return merged(Wishes(), self._wishes.get(policy_name(policy), Wishes()))
+        return merged(wishes_of(policy.meta), self._wishes.get(policy_name(policy), Wishes()))
 
     def subscribe(self, callback: Callable[[frozenset[str]], None]) -> None:
         """`callback(names)` after each change, with the policies whose situation is another one now."""
@@ -83,12 +88,13 @@ class Situations:
     def adopt(self, objects: Objects, policies: Mapping[ObjectKey, ImagePolicy | None] | None = None) -> None:
         """Freezes, quarantines and policies of these objects. `policies`: those that may differ, None for gone ones."""
         if policies is None:
-            self._objects = {str(policy.key) for policy in objects.policies}
-            specs = {policy_name(policy): policy for policy in objects.policies}
+            specs = self.objects = {policy_name(policy): policy for policy in objects.policies}
         else:
-            self._objects.difference_update(str(key) for key, policy in policies.items() if policy is None)
-            self._objects.update(str(key) for key, policy in policies.items() if policy is not None)
             specs = {str(key): policy for key, policy in policies.items() if policy is not None}
+            self.forget(str(key) for key, policy in policies.items() if policy is None)
+            self.objects |= specs
+        grouped = any(policy.group is not None for policy in self.objects.values())
+        self.apart = apart(objects) if grouped else {}
         everything = False
         if objects.freezes != self._freezes or objects.quarantines != self._quarantines:
             self._freezes, self._quarantines = objects.freezes, objects.quarantines
@@ -106,6 +112,7 @@ class Situations:
     def forget(self, names: Iterable[str]) -> None:
         """These policies are no more."""
         for name in names:
+            self.objects.pop(name, None)
             self._known.pop(name, None)
             parts: tuple[dict[str, Any], ...] = (
                 self._wishes,
@@ -114,6 +121,7 @@ class Situations:
                 self._proven,
                 self._starts,
                 self._breakers,
+                self._groups,
             )
             for part in parts:
                 part.pop(name, None)
@@ -179,6 +187,10 @@ class Situations:
         """Why nothing more is written for it; '' closes the breaker."""
         self._set(self._breakers, policy, reason or None)
 
+    def grouped(self, policy: str, others: Mapping[str, frozenset[str]], problem: str = "") -> None:
+        """For `group`: what each of the other members would take, or why the group cannot move."""
+        self._set(self._groups, policy, (others, problem))
+
     # ------------------------------------------------------------------------------------------------- together
 
     def _set(self, part: dict[str, T], policy: str, value: T | None) -> None:
@@ -219,7 +231,7 @@ class Situations:
         wishes = self.wishes(policy)
         failed = (each for each in self._failed.get(name, ()) if not _over(each, wishes.resumed))
         found = Situation(
-            freezes=tuple(freeze for freeze in self._freezes if _stops(freeze, policy)),
+            freezes=tuple(freeze for freeze in self._freezes if applies(freeze, policy)),
             quarantined=(*self._bad(policy), *failed),
             hold=self._hold(name, policy, wishes),
             denied=tuple(dict.fromkeys(wish.what for wish in wishes.denied)),
@@ -233,6 +245,9 @@ class Situations:
         if policy.after is not None:
             upstream, source = self._upstream(name, policy)
             found = replace(found, upstream=upstream, upstream_source=source)
+        if policy.group is not None:
+            others, problem = self._groups.get(name, (None, ""))
+            found = replace(found, group=others, group_problem=problem)
         start = self._starts.get(name)
         if policy.start is Start.PROVEN and not self._proven.get(name) and start is not None and not start[1]:
             found = replace(found, start=start[0])
@@ -268,7 +283,7 @@ class Situations:
             if good:
                 return tuple(dict.fromkeys(each for proven, _ in good for each in proven)), good[0][1]
             return None, answers[0][1] if answers else f"{file} of the planned branch was not read yet"
-        if upstream not in self._objects:
+        if upstream not in self.objects:
             return None, f"there is no ImagePolicy {upstream}"
         proven = self._proven.get(upstream)
         if proven is None:
@@ -277,17 +292,6 @@ class Situations:
                 " it; name spec.after.provenFile"
             )
         return proven, f"ImagePolicy {upstream}"
-
-
-def _stops(freeze: Freeze, policy: ImagePolicy) -> bool:
-    """Is the policy one of those that it stops, whenever?"""
-    if freeze.cluster:
-        if freeze.namespaces and policy.key.namespace not in freeze.namespaces:
-            return False
-    elif freeze.key.namespace != policy.key.namespace:
-        return False
-    labels = policy.meta.labels
-    return freeze.policies.matches(labels) and not (freeze.exceptions is not None and freeze.exceptions.matches(labels))
 
 
 def _of_object(quarantine: Quarantine) -> Quarantined:

@@ -19,6 +19,7 @@ from image_updater.images import Digest, ImageName, parse_name
 from image_updater.images.names import is_digest
 from image_updater.pipeline.moments import parse_rfc3339
 from image_updater.policy.model import TagFacts
+from image_updater.policy.situation import Need
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,7 @@ MAX_BYTES = 256 << 20
 _KEYS = frozenset({"tag", "created", "digest", "platforms"})
 _TIME_HELP = "write a time such as 2024-05-01T12:00:00Z, or null where it is not known"
 _LINE_BREAK = re.compile(r"\r\n|\r|\n")
-_NOTHING = TagFacts(created_known=True)
+_NOTHING = TagFacts(created_known=True, unknowable=frozenset(Need))
 """Only a name: no date and no digest, and nobody will be asked for them."""
 
 
@@ -214,11 +215,13 @@ def _entry(item: Mapping[str, object], file: str, place: str) -> tuple[str, TagF
                 remedy='write ["linux/amd64"], or null',
             )
         names = tuple(platforms)
+    said = {Need.DIGEST: digest, Need.PLATFORMS: names, Need.SIGNATURE: None}
     return tag, TagFacts(
         digest=Digest(digest) if isinstance(digest, str) else None,
         created=moment,
         created_known=True,
         platforms=names,
+        unknowable=frozenset(need for need, value in said.items() if value is None),
     )
 
 
