@@ -386,15 +386,20 @@ def _build(meta: Meta, values: Values) -> Any:
 def _check_whole(meta: Meta, values: Values, at: At) -> None:
     after = values["after"]
     if after is not None and after.name == meta.key.name and after.proven_file is None:
-        at.fail(
+        _fail(
+            meta,
+            at,
+            "spec.after.name",
             "waits for itself",
-            field="spec.after.name",
-            remedy="name another policy, or with provenFile the one of the same name elsewhere",
+            "name another policy, or with provenFile the one of the same name elsewhere",
         )
     for error in check_wishes(meta):
-        field = error.where.field or ""
-        line = meta.source.where(field).line if meta.source.where is not None else at.line
-        replace(at, line=line).fail(error.message, field=field, remedy=error.remedy)
+        _fail(meta, at, error.where.field or "", error.message, error.remedy)
+
+
+def _fail(meta: Meta, at: At, field: str, message: str, remedy: str | None) -> None:
+    line = meta.source.where(field).line if meta.source.where is not None else at.line
+    replace(at, line=line).fail(message, field=field, remedy=remedy)
 
 
 POLICY: Final = Kind(

@@ -60,10 +60,7 @@ def test_empty_documents_are_nothing(text: str) -> None:
         (f"apiVersion: {V}", "is required", "one of ImagePolicy"),
         (f"apiVersion: {V}\nkind: ImagePolcy", "unknown kind 'ImagePolcy'", "did you mean 'ImagePolicy'?"),
         (f"apiVersion: {V}\nkind: ImageRepository", "unknown kind", "spec.image"),
-        *(
-            (f"apiVersion: {V}\nkind: {kind}", "not built yet", "later version")
-            for kind in ("Receiver", "Alert", "Freeze", "ClusterFreeze", "Quarantine", "ClusterQuarantine")
-        ),
+        *((f"apiVersion: {V}\nkind: {kind}", "not built yet", "later version") for kind in ("Receiver", "Alert")),
     ],
 )
 def test_what_was_meant_to_be_ours_is_not_ignored(head: str, message: str, remedy: str) -> None:
@@ -318,7 +315,8 @@ def test_a_long_quiet_time_raises_the_longest_wait() -> None:
 @pytest.mark.parametrize(
     ("spec", "field", "message"),
     [
-        ("windows: [{cron: x}]", "spec.windows", "not built yet"),
+        ("windows: [{cron: '* * * * *'}]", "spec.windows[0].duration", "is required"),
+        ("git: {provenFile: ../x}", "spec.git.provenFile", "leaves the repository"),
         ("git: {push: {pullRequest: {base: main}}}", "spec.git.push.pullRequest", "not built yet"),
         ("git: {push: {refspec: a}}", "spec.git.push.refspec", "unknown field"),
         ("git: {push: {branch: 'a b'}}", "spec.git.push.branch", "not a legal branch"),
@@ -461,7 +459,6 @@ def test_drift_off_is_off_even_after_a_reader_made_a_boolean_of_it(word: str) ->
         ("{patches: [{path: a.yaml}]}", "spec.patches[0].path", "unknown field"),
         ("{drift: on}", "spec.drift", "is not one of correct, warn, off"),
         ("{drift: 'no'}", "spec.drift", "is not one of correct, warn, off"),
-        ("{rollback: {onFailure: rollback}}", "spec.rollback.onFailure", "not built yet"),
         ("{deletionPolicy: WaitForTermination}", "spec.deletionPolicy", "is not one of MirrorPrune"),
         ("{kubeConfig: {}}", "spec.kubeConfig.secretRef", "is required"),
         ("{kubeConfig: {secretRef: {}}}", "spec.kubeConfig.secretRef.name", "is required"),

@@ -119,31 +119,22 @@ def test_following_a_tag_without_writing_its_digest_is_a_contradiction(stated: s
     assert "contradicts policy.digest" in error.message
 
 
-@pytest.mark.parametrize("field", ["minAge", "platforms", "verify", "windows", "after", "group", "approvals"])
-@pytest.mark.parametrize("value", ["0", "0s", "0h", "[]", "''", "{}", "null", "", "~", "false"])
-def test_gates_that_are_not_built_pass_with_inert_values(field: str, value: str) -> None:
-    assert load(f"{SOUND}{field}: {value}\n") == load(SOUND)
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("minAge", "72h"),
-        ("minAge", "5"),
-        ("platforms", "[linux/amd64]"),
-        ("verify", "{provider: cosign}"),
-        ("windows", "[{cron: '0 9 * * 1-5', duration: 8h}]"),
-        ("after", "{name: staging}"),
-        ("group", "checkout"),
-        ("approvals", "1"),
+        *((field, "null") for field in ("minAge", "platforms", "verify", "windows", "after", "group", "approvals")),
+        ("minAge", "0"),
+        ("minAge", "0s"),
+        ("platforms", "[]"),
+        ("verify", "{}"),
+        ("windows", "[]"),
+        ("after", "{}"),
+        ("group", "''"),
+        ("approvals", "0"),
     ],
 )
-def test_gates_that_are_not_built_are_refused_by_name(field: str, value: str) -> None:
-    error = error_of(f"{SOUND}{field}: {value}\n")
-    assert error.where.field == f"spec.{field}"
-    assert error.where.line == 7
-    assert "not built yet" in error.message
-    assert error.remedy
+def test_gates_that_ask_for_nothing_are_none(field: str, value: str) -> None:
+    assert load(f"{SOUND}{field}: {value}\n") == load(SOUND)
 
 
 @pytest.mark.parametrize(

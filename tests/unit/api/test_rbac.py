@@ -49,6 +49,7 @@ def test_what_is_written_is_ours_or_a_lease_an_event_an_inventory() -> None:
         "image-updater.dev/gitrepositories/status",
         "image-updater.dev/kustomizations/status",
         "image-updater.dev/kustomizations",
+        "image-updater.dev/quarantines",
         "/configmaps",
         "/serviceaccounts",
         "authorization.k8s.io/subjectaccessreviews",
