@@ -89,7 +89,7 @@ class Verifying:
             return secret
 
         public = find(verify.secret_ref, "secretRef")
-        root = find(verify.trust_root, "trustRootSecretRef")
+        root = find(verify.trust_root, keyless.ROOT_FIELD)
         make: Callable[[], Trust]
         if verify.keyless is not None:
             who = verify.keyless
@@ -98,7 +98,7 @@ class Verifying:
             if root is not None and data is None:
                 raise SpecError(
                     f"Secret {root.meta.key} has no trusted_root.json",
-                    where=_at(where, "spec.verify.trustRootSecretRef"),
+                    where=_at(where, f"spec.verify.{keyless.ROOT_FIELD}"),
                     remedy="put Sigstore's trusted_root.json there",
                 )
             identity = _hash(repr(who).encode(), data or b"")
@@ -127,7 +127,8 @@ class Verifying:
                 # The sigstore library takes a second to import.
                 found = await asyncio.to_thread(make)
             except SpecError as error:
-                raise SpecError(error.message, where=_at(where, f"spec.verify.{field}"), remedy=error.remedy) from error
+                at = _at(where, f"spec.verify.{error.where.field or field}")
+                raise SpecError(error.message, where=at, remedy=error.remedy) from error
             self._trusted[identity] = found
             if len(self._trusted) > TRUSTED:
                 self._trusted.popitem(last=False)

@@ -22,13 +22,19 @@ Point = tuple[int, int, int, int]
 _NEUTRAL: Point = (0, 1, 1, 0)
 
 
+def is_key(key: bytes) -> bool:
+    """Is it a point, and none of the few under which a signature of zeros holds?"""
+    point = _decoded(key)
+    return point is not None and not _same(_times(8, point), _NEUTRAL)
+
+
 def verifies(key: bytes, message: bytes, signature: bytes) -> bool:
     """`key` is the raw public key (32 bytes)."""
-    if len(key) != 32 or len(signature) != 64:
+    if len(key) != 32 or len(signature) != 64 or not is_key(key):
         return False
     public, commitment = _decoded(key), _decoded(signature[:32])
     response = int.from_bytes(signature[32:], "little")
-    if public is None or commitment is None or response >= _ORDER or _same(_times(8, public), _NEUTRAL):
+    if public is None or commitment is None or response >= _ORDER:
         return False
     hashed = hashlib.sha512(_DOM2 + signature[:32] + key + hashlib.sha512(message).digest()).digest()
     challenge = int.from_bytes(hashed, "little") % _ORDER

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from image_updater.errors import SpecError
+from image_updater.errors import SpecError, Where
 from image_updater.policy.filters import FilterError, Pattern
 from image_updater.signatures import certificates, payloads, rekor, trustroot
 from image_updater.signatures.keys import usable, verifies
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from image_updater.signatures.certificates import Identity
 
 _SHIPPED = "https%3A%2F%2Ftuf-repo-cdn.sigstore.dev"
+ROOT_FIELD = "trustRootSecretRef"
 PUBLIC = "the public Sigstore's trust root"
 
 
@@ -162,7 +163,10 @@ def load(spec: Keyless, root: bytes | None, name: str) -> KeylessTrust:
     if root is None:
         name = PUBLIC
         root = (resources.files("sigstore") / "_store" / _SHIPPED / "trusted_root.json").read_bytes()
-    read = trustroot.read(root, name)
+    try:
+        read = trustroot.read(root, name)
+    except SpecError as error:
+        raise SpecError(error.message, where=Where(field=ROOT_FIELD), remedy=error.remedy) from error
     # The library reads a file, nothing else.
     handle, path = tempfile.mkstemp(suffix=".json")
     try:
@@ -171,7 +175,9 @@ def load(spec: Keyless, root: bytes | None, name: str) -> KeylessTrust:
         verifier = Verifier(trusted_root=TrustedRoot.from_file(path))
     except Exception as error:
         raise SpecError(
-            f"{name} is not accepted: {_short(str(error))}", remedy="take the trusted_root.json of a current Sigstore"
+            f"{name} is not accepted: {_short(str(error))}",
+            where=Where(field=ROOT_FIELD),
+            remedy="take the trusted_root.json of a current Sigstore",
         ) from error
     finally:
         Path(path).unlink()

@@ -121,7 +121,10 @@ def load(files: Mapping[str, bytes], name: str) -> KeyTrust:
         )
     if len(found) > MAX_KEYS:
         raise SpecError(f"{name} holds {len(found)} public keys, more than {MAX_KEYS}", remedy="remove some")
-    return KeyTrust(keys=tuple({key.fingerprint: key for key in found}.values()))
+    once: dict[str, TrustedKey] = {}
+    for key in found:
+        once.setdefault(key.fingerprint, key)
+    return KeyTrust(keys=tuple(once.values()))
 
 
 def _keys(file: str, data: bytes, name: str) -> list[TrustedKey]:
@@ -150,7 +153,9 @@ def usable(key: PublicKeyTypes, what: str) -> PublicKey:
     """Raises SpecError for a kind of key whose signatures are not checked here."""
     remedy = "use ECDSA (P-256, P-384, P-521), RSA of 2048 bits or more, or Ed25519"
     if isinstance(key, ed25519.Ed25519PublicKey):
-        return key
+        if ed25519ph.is_key(key.public_bytes_raw()):
+            return key
+        raise SpecError(f"{what} is an Ed25519 key of small order, under which anything is signed", remedy=remedy)
     if isinstance(key, ec.EllipticCurvePublicKey):
         if key.curve.name in _CURVES:
             return key
