@@ -28,6 +28,7 @@ from image_updater.policy.gates.quarantines import bars
 from image_updater.policy.judge import Row, arrange
 from image_updater.policy.model import Chosen, Fate, Verdict
 from image_updater.policy.situation import Need
+from image_updater.policy.tagset import FEW
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -269,13 +270,26 @@ class View:
             return self._judged.best(count)
         if "verdicts" in self.__dict__:
             return self.verdicts[:count]
+        winner = self._end.winner
+        if self._chooses and winner is not None and len(self._judged.tags.source) > FEW:
+            # Then the eligible follow, in the order of the walk.
+            tags = [won[1] for outcome in self._walked(len(self._walk.blocked) + count) if (won := outcome.winner)]
+            if winner[1] in tags and len(tags := tags[tags.index(winner[1]) :]) >= count:
+                return arrange(map(self._row, tags[:count]))
         return arrange(map(self._row, self._judged.tags.unique), count)
 
     def leading(self, count: int) -> tuple[Verdict, ...]:
-        tags = [tag for outcome in itertools.islice(self._judged.walk(), count) if (tag := _tag(outcome)) is not None]
+        tags = [won[1] for outcome in self._walked(count) if (won := outcome.winner)]
         if not tags:
             return self.best(count)
         return tuple(Verdict(tag, fate, reason) for fate, _, tag, reason in map(self._row, tags))
+
+    def _walked(self, count: int) -> Iterator[Outcome]:
+        return itertools.islice(self._judged.walk(), count)
+
+    @property
+    def _chooses(self) -> bool:
+        return self._end.chosen is not None and not self._gates.wide and not self._walk.undecided
 
     @property
     def _plain(self) -> bool:

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from image_updater.policy.model import Fate, Judgement, Selection, Verdict
-from image_updater.policy.tagset import TagSet
+from image_updater.policy.tagset import FEW, TagSet
 
 if TYPE_CHECKING:
     from image_updater.policy.compiled import CompiledPolicy
@@ -33,8 +33,6 @@ class Judged:
         self.outcome: Outcome
         """What the contest says; `walk` begins with it."""
         self.outcome, self.standing = compiled.contest.resolve(standing, facts)
-        self._walked: list[Outcome] = []
-        self._rest: Iterator[Outcome] | None = None
 
     @property
     def chosen(self) -> Chosen | None:
@@ -57,17 +55,8 @@ class Judged:
         """The outcome, then what it would be if that tag were out, and so on: best first, read as far as it is asked.
         Behind an outcome that chooses nothing and names no `winner` there is no more."""
         yield self.outcome
-        if self.outcome.chosen is None and self.outcome.winner is None:
-            return
-        for index in itertools.count(1):
-            while len(self._walked) <= index:
-                if self._rest is None:
-                    self._rest = self.compiled.contest.walk(self.standing, self._facts)
-                following = next(self._rest, None)
-                if following is None:
-                    return
-                self._walked.append(following)
-            yield self._walked[index]
+        if self.outcome.winner is not None:
+            yield from itertools.islice(self.compiled.contest.walk(self.standing, self._facts), 1, None)
 
     def among(self, tags: Collection[str]) -> Iterator[Outcome] | None:
         """`walk` over no more than these tags; None where that is no cheaper."""
@@ -77,18 +66,23 @@ class Judged:
         """The first `count` verdicts. Those of the other tags are not kept."""
         if "verdicts" in self.__dict__:
             return tuple(self.verdicts[:count])
-        return arrange(self._rows(), count)
+        if self.chosen is not None and len(self.tags.source) > FEW:
+            # Then the eligible follow, in the order of the walk.
+            rows = tuple(
+                self._row(won[1]) for outcome in itertools.islice(self.walk(), count) if (won := outcome.winner)
+            )
+            if len(rows) == count:
+                return arrange(rows)
+        return arrange(map(self._row, self.tags.unique), count)
 
     @cached_property
     def verdicts(self) -> Sequence[Verdict]:
         """The chosen, the eligible and the held best first, then the rejected in byte order."""
-        return arrange(self._rows())
+        return arrange(map(self._row, self.tags.unique))
 
-    def _rows(self) -> Iterator[Row]:
-        verdict = self.compiled.contest.verdict
-        for tag in self.tags.unique:
-            fate, rank, reason = verdict(tag, self._facts, self.outcome)
-            yield fate, rank, tag, reason
+    def _row(self, tag: str) -> Row:
+        fate, rank, reason = self.compiled.contest.verdict(tag, self._facts, self.outcome)
+        return fate, rank, tag, reason
 
 
 Row = tuple[Fate, Any, str, str]

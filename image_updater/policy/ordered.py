@@ -12,9 +12,9 @@ from image_updater.policy.filters import Filters
 from image_updater.policy.ladder import Ladder, Rung
 from image_updater.policy.model import Chosen, Fate
 from image_updater.policy.ordering import Key, Ordering
-from image_updater.policy.tagset import TagSet
+from image_updater.policy.tagset import FEW, TagSet
 
-_FIRST_RUNGS = 32
+_FIRST_RUNGS = 64
 _MORE_RUNGS = 16
 """How much further down is read at a time where all tags must be looked at."""
 
@@ -90,9 +90,7 @@ class Ordered:
         return Outcome(chosen=chosen, reason=self.ordering.praise(), winner=(rung, tag))
 
     def walk(self, standing: Standing, facts: Facts) -> Iterator[Outcome]:
-        index = 0
-        while (rung := standing.ladder.rung(index, lambda known: self._read(standing.tags, known))) is not None:
-            index += 1
+        for rung in self._ranked(standing):
             status, why = self.gate.check(facts.get(rung[1]))
             if status is not Bytes.REFUSED:
                 yield self._won(rung, status, why, facts)
@@ -103,15 +101,24 @@ class Ordered:
             if status is not Bytes.REFUSED:
                 yield self._won(rung, status, why, facts)
 
+    def _ranked(self, standing: Standing) -> Iterator[Rung]:
+        if len(standing.tags.source) <= FEW:
+            yield from sorted(self._rungs(standing.tags.unique), reverse=True)
+            return
+        index = 0
+        while (rung := standing.ladder.rung(index, lambda known: self._read(standing.tags, known))) is not None:
+            index += 1
+            yield rung
+
     def _read(self, tags: TagSet, known: int) -> tuple[list[Rung], bool]:
         """More than `known` of the best, and whether they are all."""
+        wanted = max(_FIRST_RUNGS, _MORE_RUNGS * known)
         if self.filters.expand is None:
             best: set[Rung] = set()
             for lines in self.ordering.groups(tags):
                 best.update(self._rungs(lines))
                 if len(best) > known:
-                    return sorted(best, reverse=True), False
-        wanted = max(_FIRST_RUNGS, _MORE_RUNGS * known)
+                    return heapq.nlargest(wanted, best), False
         rungs = heapq.nlargest(wanted, self._rungs(tags.unique))
         return rungs, len(rungs) < wanted
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+FEW = 512
+"""So many tags are read anew whenever somebody asks: that costs less than to remember anything of them."""
 _FEW = 8
 """Up to this many changed lines are looked up in the text one by one; more are compared as sets."""
 
