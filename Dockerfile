@@ -30,7 +30,7 @@ COPY image_updater ./image_updater
 RUN pip wheel --no-deps --wheel-dir /wheels . \
     && python -m venv --without-pip /opt/image-updater \
     && pip --python /opt/image-updater/bin/python install --no-compile --only-binary :all: \
-      "image-updater[openpgp] @ file://$(ls /wheels/*.whl)" \
+      "image-updater[keyless,openpgp] @ file://$(ls /wheels/*.whl)" \
     && /opt/image-updater/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/image-updater/lib
 
 # --- what runs ----------------------------------------------------------------------------------------------------------
