@@ -256,7 +256,7 @@ class View:
         self._walk = walk
         end = walk.outcome
         if end is None:
-            end = Outcome(chosen=None, reason="", winner=judged.outcome.winner)
+            end = Outcome(chosen=None, reason="no tag passes the gates", held=True, winner=judged.outcome.winner)
         self._end = end
 
     @cached_property
