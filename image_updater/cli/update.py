@@ -141,7 +141,7 @@ def finish(report: UpdateReport, mode: object, *, quiet: bool = False) -> int:
     if not quiet:
         for problem in report.problems:
             place = ":".join(str(part) for part in (problem.file, problem.line) if part is not None)
-            click.echo(f"warning: {printable(place)}: {printable(problem.reason)}", err=True)
+            click.echo(f"warning: {printable(f'{place}: ' if place else '')}{printable(problem.reason)}", err=True)
     if report.failures:
         return FAILED
     return CHANGES if mode is Mode.DRY_RUN and report.changed else DONE

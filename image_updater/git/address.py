@@ -118,17 +118,23 @@ class Version:
 # ------------------------------------------------------------------------------------------------- naming a place
 
 
-def field_at(version: Version, role: Role, document: int, path: Path) -> Field:
-    """The field at a path of this version, with the names that are on the way. What is not there keeps its path."""
+def field_at(version: Version, role: Role, document: int, path: Path, *, offset: int | None = None) -> Field:
+    """The field at a path of this version, with the names that are on the way. What is not there keeps its path.
+
+    `offset`: a character of it, or of what holds it. It tells the document better than a number: who has looked only
+    for images may have left out the documents without any.
+    """
     documents = version.documents or ()
-    root = next((each.root for each in documents if each.index == document), None)
+    there = next((each for each in documents if offset is not None and each.start <= offset < each.end), None)
+    there = there or next((each for each in documents if each.index == document), None)
+    root = there.root if there is not None else None
     steps: list[Step] = []
     node: Node | None = root
     for at in path:
         opened = _opened(node, at)
         steps.append(_step(opened, at))
         node = get(opened, at)
-    return Field(role, document, identity(root), tuple(steps))
+    return Field(role, there.index if there is not None else document, identity(root), tuple(steps))
 
 
 def entry_field(version: Version, role: Role, document: int, path: Path, name: str, key: str) -> Field:

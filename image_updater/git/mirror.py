@@ -265,6 +265,8 @@ class Mirror:
         if depth is not None and not commits.deep_enough(self._repository, wanted, depth):
             with link.remote(repository) as (remote, callbacks, proxy):
                 self._get(remote, callbacks, proxy, f"+{reference}:{local}", depth or _EVERYTHING)
+            # libgit2 keeps the commit that was the boundary in memory, without the parents that it has now.
+            self._repository = pygit2.Repository(repository.path)
         return self._tip(wanted, name)
 
     def _get(

@@ -243,11 +243,13 @@ def places(decision: Decision, versions: _Versions) -> Iterable[tuple[str, Wante
     site = decision.site
     fields: dict[str, dict[Field, None]] = {}
     for scalar, role in _scalars(site, decision.changes):
-        fields.setdefault(scalar.file, {})[field_at(versions[scalar.file], role, scalar.document, scalar.path)] = None
+        found = field_at(versions[scalar.file], role, scalar.document, scalar.path, offset=scalar.start)
+        fields.setdefault(scalar.file, {})[found] = None
     for change in decision.changes:
         if change.kind is not EditKind.INSERT:
             continue
-        made = _inserted(change, versions[change.file])
+        beside = site.holder.start if site.holder is not None and change.parent == site.holder.path else None
+        made = _inserted(change, versions[change.file], beside)
         if change.site == site.id:
             fields.setdefault(change.file, {}).update(dict.fromkeys(made))
         elif made:
@@ -281,12 +283,12 @@ def _scalars(site: Site, changes: Iterable[Change]) -> Iterable[tuple[ScalarRef,
         yield scalar, _ROLES.get(part, Role.TAG)
 
 
-def _inserted(change: Change, version: Version) -> list[Field]:
-    """What an insert would make: it may have been there before."""
+def _inserted(change: Change, version: Version, beside: int | None) -> list[Field]:
+    """What an insert would make: it may have been there before. `beside`: where the mapping begins that it goes into."""
     keys = {"newTag": Role.TAG, "tag": Role.TAG, "digest": Role.DIGEST}
     if not change.append:
         return [
-            field_at(version, keys[key], change.document, (*change.parent, key))
+            field_at(version, keys[key], change.document, (*change.parent, key), offset=beside)
             for key, _ in change.items
             if key in keys
         ]
