@@ -47,11 +47,6 @@ async def open_selector(
     assert opened is not None
 
     def make(registry: RegistryClient | None) -> Selector:
-        verifier = None
-        if registry is not None:
-            from image_updater.pipeline.verifying import Verifying
-
-            verifier = Verifying(registry)
         return Selector(
             store=opened,
             secrets=secrets,
@@ -62,7 +57,6 @@ async def open_selector(
             durable=settings.state is not None,
             at_once=settings.concurrency,
             progress=progress,
-            verifier=verifier,
         )
 
     try:

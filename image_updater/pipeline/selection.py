@@ -62,8 +62,13 @@ class Selector:
     ) -> None:
         """`durable`: the store outlives the process (`firstSeen` needs it). `at_once`: policies looked at together.
         `renew` reads a policy's Secrets anew after its login was refused; True: they are other ones, ask once more.
-        `situations`: what decides beside the tags; `verifier` checks signatures.
+        `situations`: what decides beside the tags; `verifier` checks signatures, by default through `registry`.
         """
+        if verifier is None and registry is not None:
+            # Where there is a registry client, what this imports is there already.
+            from image_updater.pipeline.verifying import Verifying
+
+            verifier = Verifying(registry)
         self._at_once = at_once
         self._store = store
         self._clock = clock
