@@ -254,10 +254,15 @@ VERIFY: Final = Struct(
     check=_check_verify,
     rules=(
         Rule(
-            cel="size(self) == 0 || has(self.secretRef) != has(self.keyless)",
+            # `{}`, of the whole and of a reference, is nothing.
+            cel="(has(self.secretRef) && has(self.secretRef.name)) != has(self.keyless) || !(has(self.secretRef) "
+            "|| has(self.keyless) || has(self.provider) || has(self.trustRootSecretRef) || has(self.attestations))",
             message="write one of secretRef and keyless",
         ),
-        Rule(cel="!has(self.trustRootSecretRef) || has(self.keyless)", message="trustRootSecretRef needs keyless"),
+        Rule(
+            cel="!has(self.trustRootSecretRef) || !has(self.trustRootSecretRef.name) || has(self.keyless)",
+            message="trustRootSecretRef needs keyless",
+        ),
     ),
     hints={
         "matchOIDCIdentity": "write keyless: {issuer: …, subject: …}",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from image_updater.api.durations import format_duration
 from image_updater.api.fields import Choice, Duration, Flag, ListOf, MapOf, Planned, Struct, Text, Type
+from image_updater.api.scalars import Instant, Number
 
 WORDS = (
     *(
@@ -62,6 +63,13 @@ WORDS = (
         "\x7f",
         "é" * 300,
         "{{ x }}",
+        "0 9 * * 1-5",
+        "Europe/Berlin",
+        "linux/amd64",
+        "linux/arm/v7",
+        "fromNodes",
+        "https://slsa.dev/provenance/v1",
+        "",
         "a: b",
         "- a",
         "#",
@@ -76,7 +84,10 @@ def spec(struct: Struct) -> st.SearchStrategy[dict[str, Any]]:
     required = {each.name: value(each.type) for each in struct.fields if each.required}
     optional = {each.name: value(each.type) | st.none() for each in struct.fields if not each.required}
     if struct.one_of is not None:
-        return st.sampled_from(struct.fields).flatmap(lambda each: st.fixed_dictionaries({each.name: value(each.type)}))
+        beside = {each.name: value(each.type) for each in struct.fields if each.name in struct.beside}
+        return st.sampled_from([each for each in struct.fields if each.name not in struct.beside]).flatmap(
+            lambda each: st.fixed_dictionaries({each.name: value(each.type)}, optional=beside)
+        )
     return st.fixed_dictionaries(required, optional=optional)
 
 
@@ -102,6 +113,23 @@ def _(kind: Duration) -> st.SearchStrategy[Any]:
     exact = st.timedeltas(min_value=kind.minimum, max_value=most).map(format_duration)
     odd = st.sampled_from(["+1m", "1h1h", ".5h", "1.s", "90000ms", "1µs", "0", "-1s"])
     return exact | odd
+
+
+@value.register
+def _(kind: Number) -> st.SearchStrategy[Any]:
+    return st.integers(kind.minimum, kind.maximum)
+
+
+@value.register
+def _(_: Instant) -> st.SearchStrategy[Any]:
+    return st.sampled_from(
+        [
+            "2026-01-01T00:00:00Z",
+            "2026-01-01t23:59:60z",
+            "2026-06-30 12:00:00.123456789+02:00",
+            "2027-01-01T00:00:00-00:00",
+        ]
+    )
 
 
 @value.register

@@ -39,10 +39,12 @@ def served(plane: ControlPlane) -> ControlPlane:
 
 
 def dry_run(plane: ControlPlane, body: dict[str, Any]) -> dict[str, Any]:
-    """What the server would store."""
+    """What the server would store, without the time of it."""
     namespace = body["metadata"].get("namespace", "default")
-    path = f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURALS[body['kind']]}?dryRun=All&fieldValidation=Strict"
+    place = "" if KINDS[body["kind"]].cluster else f"namespaces/{namespace}/"
+    path = f"/apis/{API_VERSION}/{place}{PLURALS[body['kind']]}?dryRun=All&fieldValidation=Strict"
     answer: dict[str, Any] = plane.request("POST", path, body)
+    del answer["metadata"]["creationTimestamp"]
     return answer
 
 
@@ -140,6 +142,10 @@ def shown() -> list[Any]:
     return found
 
 
+def kind_of(value: Any) -> str:
+    return f"{'Cluster' if not value.key.namespace else ''}{type(value).__name__}"
+
+
 def agree(plane: ControlPlane, text: str) -> None:
     """The server takes the object, and what it stores is, for the parser, the object of the text."""
     text = re.sub(r"\bnamespace: [\w-]+", "namespace: default", text)
@@ -148,7 +154,8 @@ def agree(plane: ControlPlane, text: str) -> None:
         assert stored.error is None
         loaded = api.load_text(text)
         objects = (*loaded.policies, *loaded.repositories, *loaded.automations, *loaded.kustomizations)
-        wanted = [each for each in objects if (type(each).__name__, each.key) == (stored.kind, stored.key)]
+        objects += (*loaded.freezes, *loaded.quarantines)
+        wanted = [each for each in objects if (kind_of(each), each.key) == (stored.kind, stored.key)]
         assert [stored.value] == wanted
 
 
@@ -177,6 +184,11 @@ EDGES = {
 {{image: a, policy: {{digest: {{tag: _a}}}}, digestReflectionPolicy: Always, provider: gcp, insecure: true}}
 {{image: a, policy: {{digest: {{tag: a}}}}, secretRef: {{name: {NAME}}}, interval: 1000000h}}
 {{image: a, policy: {{newest: {{}}}}, minAge: 0, platforms: [], verify: {{}}, windows: [], approvals: 0}}
+{{image: a, policy: {{newest: {{}}, start: proven}}, minAge: 72h, platforms: [fromNodes, linux/arm/v7], approvals: 20}}
+{{image: a, policy: {{newest: {{}}}}, verify: {{secretRef: {{name: a}}, attestations: ['a:b']}}}}
+{{image: a, policy: {{newest: {{}}}}, verify: {{secretRef: {{}}, keyless: {{issuer: a, subject: b}}}}}}
+{{image: a, policy: {{newest: {{}}}}, windows: [{{cron: '*/5 9 * * mon', duration: 744h, timeZone: Asia/Kolkata}}]}}
+{{image: a, policy: {{newest: {{}}}}, after: {{name: {NAME}, provenFile: ./a//b.yaml, soak: 1h}}, group: a.b}}
 {{image: a, policy: {{newest: {{}}}}, minAge: 0s, group: '', after: null, filterTags: {{}}, deny: []}}
 {{image: a, policy: {{newest: {{}}}}, interval: 999.9995ms, timeout: 3600.0000005s, serviceAccountName: robot}}
 """,
@@ -189,6 +201,7 @@ EDGES = {
     "ImageUpdateAutomation": """
 {}
 {sourceRef: {}, policySelector: {}, update: {}, git: {}, batch: {}, windows: []}
+{windows: [{cron: '0 0 29 2 *', duration: 1m}], git: {provenFile: state/proven.yaml}}
 {sourceRef: {kind: GitRepository, name: a, namespace: default, apiVersion: x}, interval: 1s}
 {policySelector: {matchLabels: {a: '', b/c: D_e}, matchExpressions: [{key: a, operator: In, values: [b, '']}]}}
 {policySelector: {matchExpressions: [{key: a, operator: Exists}, {key: b, operator: DoesNotExist, values: []}]}}
@@ -205,6 +218,7 @@ EDGES = {
 {}
 {path: ./, drift: off, wait: on, prune: no}
 {path: a//b/, drift: 'off', deletionPolicy: Orphan, rollback: {onFailure: none}}
+{rollback: {onFailure: rollback}}
 {drift: no, rollback: {}, commonMetadata: {labels: {a: ''}, annotations: {b/c: ''}}}
 {dependsOn: [{name: a}, {name: a, namespace: default}], healthChecks: [{kind: Deployment, name: a}]}
 {healthChecks: [{apiVersion: apps/v1, kind: Job, name: b, namespace: default}]}
@@ -212,6 +226,23 @@ EDGES = {
 {images: [{name: a, newName: b:5000/c, newTag: '1.10', digest: d}], namePrefix: a-, nameSuffix: -b}
 {patches: [{patch: 'a: b', target: {kind: X}}, {patch: c}], components: [../a]}
 {interval: 1s, retryInterval: 1h1h, timeout: 1500ms}
+""",
+    "Freeze": """
+{reason: x}
+{reason: ü, starts: 2026-01-01T00:00:00Z, expires: '2026-01-01T00:00:00.5Z', allowRollback: yes, policies: {}}
+{reason: x, starts: '2026-01-01t04:00:00z', expires: '2026-01-01T05:00:00Z', exceptions: {matchLabels: {a: ''}}}
+{reason: x, starts: '2026-01-01T05:00:00+02:00', expires: '2026-01-01T04:00:00Z'}
+""",
+    "ClusterFreeze": """
+{reason: x, namespaces: [a, b]}
+{reason: x, policies: {matchExpressions: [{key: a, operator: Exists}]}, namespaces: []}
+""",
+    "Quarantine": f"""
+{{image: a, tag: v1}}
+{{image: 'localhost:5000/a', digest: 'sha256:{"0" * 64}', reason: '', source: c, expires: 2026-01-01T00:00:00Z}}
+""",
+    "ClusterQuarantine": f"""
+{{image: a, tag: v1, digest: 'sha512:{"0" * 128}'}}
 """,
 }
 
@@ -225,9 +256,10 @@ EDGES = {
     ],
 )
 def test_what_the_parser_takes_the_server_takes(served: ControlPlane, kind: str, spec: str) -> None:
+    place = "" if KINDS[kind].cluster else ", namespace: default"
     agree(
         served,
-        f"apiVersion: {API_VERSION}\nkind: {kind}\nmetadata: {{name: {NAME}, namespace: default}}\nspec: {spec}\n",
+        f"apiVersion: {API_VERSION}\nkind: {kind}\nmetadata: {{name: {NAME}{place}}}\nspec: {spec}\n",
     )
 
 
@@ -241,7 +273,7 @@ def test_whatever_the_parser_takes_the_server_takes(served: ControlPlane, kind: 
         body = {
             "apiVersion": API_VERSION,
             "kind": kind,
-            "metadata": {"name": "a", "namespace": "default"},
+            "metadata": {"name": "a", **({} if KINDS[kind].cluster else {"namespace": "default"})},
             "spec": spec,
         }
         wanted = read(kind, body)
@@ -269,6 +301,27 @@ def test_whatever_the_parser_takes_the_server_takes(served: ControlPlane, kind: 
         ("GitRepository", "{url: 'https://a/b', ref: {commit: abc}}", "should match"),
         ("ImageUpdateAutomation", "{policySelector: {matchExpressions: [{key: a, operator: In}]}}", "need values"),
         ("ImageUpdateAutomation", "{update: {paths: [/a]}}", "should match"),
+        ("ImagePolicy", "{image: a, policy: {newest: {}}, after: {name: a}}", "after.name is the policy itself"),
+        ("ImagePolicy", "{image: a, policy: {newest: {}}, approvals: 21}", "less than or equal to 20"),
+        ("ImagePolicy", "{image: a, policy: {newest: {}}, platforms: [amd64]}", "should match"),
+        ("ImagePolicy", "{image: a, policy: {newest: {}}, verify: {provider: cosign}}", "one of secretRef and keyless"),
+        (
+            "ImagePolicy",
+            "{image: a, policy: {newest: {}}, verify: {keyless: {issuer: a}}}",
+            "write one of subject and subjectRegExp",
+        ),
+        (
+            "ImagePolicy",
+            "{image: a, policy: {newest: {}}, verify: {secretRef: {name: a}, trustRootSecretRef: {name: b}}}",
+            "trustRootSecretRef needs keyless",
+        ),
+        ("Freeze", "{}", "spec.reason: Required value"),
+        (
+            "Freeze",
+            "{reason: x, starts: 2026-01-02T00:00:00Z, expires: 2026-01-01T00:00:00Z}",
+            "expires is not after starts",
+        ),
+        ("Quarantine", "{image: a}", "write tag, digest or both"),
         ("Kustomization", "{drift: none}", "Unsupported value"),
         ("Kustomization", "{drift: on}", "Unsupported value"),
         ("Kustomization", "{kubeConfig: {}}", "spec.kubeConfig.secretRef: Required value"),
@@ -290,13 +343,18 @@ def test_what_can_be_refused_at_the_door_is(served: ControlPlane, kind: str, spe
     ("kind", "spec", "field"),
     [
         ("ImagePolicy", "{image: a, policy: {newest: {}}, minAgee: 3d}", "spec.minAgee"),
-        ("ImagePolicy", "{image: a, policy: {newest: {}}, minAge: 72h}", "spec.minAge"),
+        (
+            "ImagePolicy",
+            "{image: a, policy: {newest: {}}, windows: [{cron: '* * * *', duration: 1h}]}",
+            "spec.windows[0].cron",
+        ),
         ("ImagePolicy", "{image: a, policy: {semver: {range: x, lose: true}}}", "spec.policy.semver.lose"),
         ("ImagePolicy", "{image: a, policy: {newest: {}, regex: {}}}", "spec.policy.regex"),
         ("ImageUpdateAutomation", "{git: {push: {pullRequest: {base: a}}}}", "spec.git.push.pullRequest"),
         ("ImageUpdateAutomation", "{policySelector: {matchExpressions: [{key: a, operator: Exists, x: 1}]}}", "x"),
         ("Kustomization", "{postBuild: {substitute: {a: b}}}", "spec.postBuild"),
-        ("Kustomization", "{rollback: {onFailure: rollback}}", "spec.rollback.onFailure"),
+        ("Freeze", "{reason: x, until: 2026-01-01T00:00:00Z}", "spec.until"),
+        ("Kustomization", "{rollback: {onFailur: rollback}}", "spec.rollback.onFailur"),
         ("Kustomization", "{dependsOn: [{name: a, readyExpr: 'true'}]}", "spec.dependsOn[0].readyExpr"),
     ],
 )

@@ -352,9 +352,9 @@ c: {{image: {{repository: {WEB}, tag: '1.0.0@{A}'}}}}
         files={"d.yaml": deployment(annotations="{image-updater.dev/policy: 'semver ^x.q'}")},
         states={("d.yaml", 13): "refused"},
     ),
-    "min-age-is-not-built-yet": Case(
+    "min-age-is-a-duration": Case(
         files={
-            "d.yaml": deployment(annotations="{image-updater.dev/policy: semver ^1, image-updater.dev/min-age: 72h}"),
+            "d.yaml": deployment(annotations="{image-updater.dev/policy: semver ^1, image-updater.dev/min-age: long}"),
             "e.yaml": deployment(
                 name="e", annotations="{image-updater.dev/policy: semver ^1, image-updater.dev/min-age: '0'}"
             ),
