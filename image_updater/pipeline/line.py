@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from image_updater.api.model import LabelSelector, Meta, NewestPolicy, ObjectKey, ProofLevel
+from image_updater.api.model import LabelSelector, Meta, ObjectKey, ProofLevel
 from image_updater.api.wishes import wishes_of
 from image_updater.documents import decode
 from image_updater.errors import DocumentError, ImageUpdaterError, Refused
-from image_updater.images.names import split
 from image_updater.kustomize import locate
 from image_updater.patch import splice, verify_parse, write
 from image_updater.patch.aliases import check_aliases
@@ -23,14 +22,15 @@ from image_updater.patch.decisions import Choice, Decision, Plan, State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.plan import plan
 from image_updater.patch.scope import Scope
+from image_updater.pipeline.choosing import Written, choice_of, current_tags, dated, needed_policies, read_proven
 from image_updater.pipeline.contested import contested
 from image_updater.pipeline.holds import Held
 from image_updater.pipeline.holds import find as find_holds
+from image_updater.pipeline.keeping import Kept
 from image_updater.pipeline.memory import Memory
-from image_updater.pipeline.outcome import ANNOTATION, Outcome, policy_name
+from image_updater.pipeline.outcome import ANNOTATION, policy_name
 from image_updater.pipeline.prove import Proof, prove
 from image_updater.pipeline.rollback import all_or_nothing
-from image_updater.policy import TagFacts, may_replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,17 +40,14 @@ if TYPE_CHECKING:
     from image_updater.kustomize import FactCache, NamedRoot
     from image_updater.kustomize.model import Problem, Provenance, Tree
     from image_updater.patch.model import Edit
+    from image_updater.pipeline.keeping import Busy
     from image_updater.pipeline.past import Past
     from image_updater.pipeline.report import PullResolver
     from image_updater.pipeline.rollback import RollbackPlan
     from image_updater.pipeline.selection import Selector
     from image_updater.pipeline.situations import Situations
-    from image_updater.policy.model import Movement
     from image_updater.policy.situation import Hold
     from image_updater.render import Renderer
-
-Written = Callable[[str, str], "datetime | None"]
-"""File and tag → since when the file holds it, by Git's history."""
 
 MAX_ROUNDS = 50
 """Plans of one automation on one tree: each refusal takes one round, so a run always ends."""
@@ -67,6 +64,8 @@ class Line:
     """The process ends after this run: a kept answer is taken as it is, and the one made now is kept for the next."""
     named: Sequence[NamedRoot] = ()
     pulls: PullResolver | None = None
+    busy: Busy | None = None
+    """Why a site should not be moved right now: something is being rolled out there."""
     situations: Situations | None = None
     """Told what each branch records, before anything is selected for it; knows when somebody said resume."""
     memory: Memory = field(default_factory=Memory)
@@ -98,6 +97,8 @@ class Run:
     """Trailers of the branch's commits that cannot be read."""
     notes: tuple[str, ...] = ()
     """What nobody can know here, for the report."""
+    until: datetime | None = None
+    """From when on something that is held here may move without any news."""
 
 
 def selected(automation: ImageUpdateAutomation, objects: Objects, *, anywhere: bool) -> tuple[ImagePolicy, ...]:
@@ -158,7 +159,7 @@ async def run(
         if implicit:
             claims = replace(claims, policies={**claims.policies, **await line.pulls(automation, implicit)})
     scope = Scope.of(automation.update, focus=line.focus)
-    needed = _needed(claims, scope, provenance)
+    needed = needed_policies(claims, scope, provenance)
     wanted = [policy for key, policy in claims.policies.items() if key in needed]
     held = current_tags(claims)
     asked = {policy_name(claims.policies[key]): tags for key, tags in held.items() if key in needed}
@@ -168,16 +169,42 @@ async def run(
             return rollback.choices(claims.policies), ()
         if past is not None:
             await _tell(line, automation, past)
+        read_proven(line.selector.situations, automation, tree, wanted)
         outcomes = await line.selector.select(wanted, current=asked)
         choices = {
-            key: _choice(policy, outcome, _dated(outcome, key, claims, written))
+            key: choice_of(policy, outcome, dated(outcome, key, claims, written))
             for key, policy in claims.policies.items()
             for outcome in (outcomes.get(policy_name(policy)),)
         }
         return choices, tuple((key, outcome.error) for key, outcome in outcomes.items() if outcome.error is not None)
 
+    def ended(
+        decided: Plan,
+        *,
+        edits: tuple[Edit, ...] = (),
+        files: Mapping[str, bytes] | None = None,
+        proof: Proof | None = None,
+    ) -> Run:
+        return Run(
+            automation=automation,
+            tree=tree,
+            provenance=provenance,
+            claims=claims,
+            choices=choices,
+            plan=decided,
+            edits=edits,
+            files=files or {},
+            proof=proof or Proof(),
+            problems=provenance.problems,
+            recorded=past.record().problems if past is not None else (),
+            failures=(*failures, *kept.failures.items()),
+            holds=people.by_policy(),
+            notes=tuple(people.notes),
+            until=kept.until,
+        )
+
     choices, failures = await choose()
-    people = Held()
+    people, kept = Held(), Kept(selector=line.selector, automation=automation, busy=line.busy)
     refusals: dict[str, str] = dict(settled or {})
     wide = False
     for _ in range(MAX_ROUNDS):
@@ -191,7 +218,7 @@ async def run(
             refused=refusals,
             locked=locked,
             only=rollback.only(wide=wide) if rollback is not None else None,
-            held=people.sites,
+            held={**people.sites, **kept.sites},
         )
         if rollback is not None and any(each.state is State.REFUSED for each in planned.decisions):
             if not wide:
@@ -199,19 +226,9 @@ async def run(
                 continue
             planned = all_or_nothing(planned)
         if not planned.changes:
-            return Run(
-                automation=automation,
-                tree=tree,
-                provenance=provenance,
-                claims=claims,
-                choices=choices,
-                plan=planned,
-                problems=provenance.problems,
-                recorded=past.record().problems if past is not None else (),
-                failures=failures,
-                holds=people.by_policy(),
-                notes=tuple(people.notes),
-            )
+            return ended(planned)
+        if rollback is None and kept.learn(planned.decisions, choices):
+            continue
         if past is not None and rollback is None:
             if await past.ready():
                 # More of the branch was read for the first move, and it records something that was not known.
@@ -227,34 +244,26 @@ async def run(
         if found:
             refusals |= found
             continue
-        after = OverlayTree(tree, files)
-        proof = await prove(
-            before=tree,
-            after=after,
-            old=provenance,
-            new=locate(after, named=line.named, cache=line.cache, reuse=False),
-            edits=edits,
-            intended=planned.intended,
-            renderer=line.renderer,
-            rendered_only=automation.update.proof is ProofLevel.RENDERED,
-        )
-        if not proof.refused:
-            return Run(
-                automation=automation,
-                tree=tree,
-                provenance=provenance,
-                claims=claims,
-                choices=choices,
-                plan=replace(planned, decisions=with_proof(planned.decisions, proof)),
+        pulled = asyncio.create_task(kept.pulled(planned.decisions, choices if rollback is None else {}))
+        try:
+            await asyncio.sleep(0)  # its requests are on their way while the proof is made
+            after = OverlayTree(tree, files)
+            proof = await prove(
+                before=tree,
+                after=after,
+                old=provenance,
+                new=locate(after, named=line.named, cache=line.cache, reuse=False),
                 edits=edits,
-                files=files,
-                proof=proof,
-                problems=provenance.problems,
-                recorded=past.record().problems if past is not None else (),
-                failures=failures,
-                holds=people.by_policy(),
-                notes=tuple(people.notes),
+                intended=planned.intended,
+                renderer=line.renderer,
+                rendered_only=automation.update.proof is ProofLevel.RENDERED,
             )
+            missing = await pulled
+        finally:
+            pulled.cancel()
+        if not proof.refused and not missing:
+            decided = replace(planned, decisions=with_proof(planned.decisions, proof))
+            return ended(decided, edits=edits, files=files, proof=proof)
         refusals |= proof.refused
     raise Refused(
         f"{automation.key}: no plan could be proved in {MAX_ROUNDS} rounds",
@@ -324,69 +333,6 @@ def _guilty(tree: Tree, file: str, changes: Sequence[object]) -> dict[str, str]:
         except (Refused, DocumentError) as exc:
             refused[site] = exc.message
     return refused
-
-
-def current_tags(claims: Claims) -> dict[str, frozenset[str]]:
-    """By policy the tags that Git holds now: a list that lacks one of them is asked again once."""
-    tags: dict[str, set[str]] = {}
-    for claimed in claims.sites:
-        for use, claim in zip(claimed.site.uses, claimed.uses, strict=False):
-            if claim.policy is not None:
-                tag = split(use.value)[1]
-                if tag is not None:
-                    tags.setdefault(claim.policy, set()).add(tag)
-    return {key: frozenset(found) for key, found in tags.items()}
-
-
-def _needed(claims: Claims, scope: Scope, provenance: Provenance) -> set[str]:
-    """The policies that could change something in scope; nobody needs to ask the registry for the others."""
-    needed: set[str] = set()
-    for claimed in claims.sites:
-        needed.update(marker.policy for marker in claimed.markers if marker.policy is not None)
-        for use, claim in zip(claimed.site.uses, claimed.uses, strict=False):
-            file = claimed.site.file
-            if claim.policy is not None and (scope.covers(provenance.roots[use.root], file) or scope.holds(file)):
-                needed.add(claim.policy)
-    return needed
-
-
-def _dated(outcome: Outcome | None, key: str, claims: Claims, written: Written | None) -> Mapping[str, TagFacts]:
-    """For `newest`: the tags that Git holds and the registry does not list, dated by the commits that wrote them."""
-    if outcome is None or written is None or outcome.selection is None or outcome.judgement is None:
-        return {}
-    if not isinstance(outcome.spec.strategy, NewestPolicy):
-        return {}
-    found: dict[str, TagFacts] = {}
-    listed: set[str] | None = None
-    for claimed in claims.sites:
-        for use, claim in zip(claimed.site.uses, claimed.uses, strict=False):
-            tag = split(use.value)[1]
-            if claim.policy != key or tag is None or tag in found or tag in outcome.facts:
-                continue
-            if listed is None:
-                listed = {verdict.tag for verdict in outcome.judgement.verdicts}
-            date = None if tag in listed else written(claimed.site.file, tag)
-            if date is not None:
-                found[tag] = TagFacts(created=date, pushed=date, first_seen=date, created_known=True)
-    return found
-
-
-def _choice(policy: ImagePolicy, outcome: Outcome | None, dated: Mapping[str, TagFacts]) -> Choice:
-    if outcome is None:
-        return Choice(policy=policy, selection=None, reason="nothing in scope needs it", move=_never)
-    compiled, facts = outcome.compiled, {**outcome.facts, **dated} if dated else outcome.facts
-    if outcome.selection is None or compiled is None:
-        return Choice(policy=policy, selection=None, reason=outcome.reason, move=_never)
-    selection = outcome.selection
-
-    def move(tag: str | None, digest: str | None) -> Movement:
-        return may_replace(compiled, selection, tag, digest, facts)
-
-    return Choice(policy=policy, selection=selection, reason=outcome.reason, move=move)
-
-
-def _never(tag: str | None, digest: str | None) -> Movement:
-    raise AssertionError(f"no selection to judge {tag}@{digest} against")
 
 
 def moved_sites(result: Run) -> dict[str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from image_updater.pipeline.facts import first
+from image_updater.policy.gates.platforms import runs
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Sequence
@@ -100,7 +101,7 @@ class Preflight:
         gate = asyncio.Semaphore(AT_ONCE)
         if not outer.is_index:
             return await self._content(candidate, outer, "", gate)
-        entries = [entry for entry in outer.images if wanted(entry.platform, candidate.platforms)]
+        entries = [entry for entry in outer.images if _is_wanted(entry.platform, candidate.platforms)]
         if not entries:
             return [f"the image index has no image for {', '.join(candidate.platforms) or 'any platform'}"]
         found = await _together(self._platform(candidate, entry, gate) for entry in entries)
@@ -160,11 +161,9 @@ class Preflight:
         self._store.save_facts(repository, identity + _SCOPE, {digest: {**known, key[3]: True}})
 
 
-def wanted(platform: str | None, platforms: Sequence[str]) -> bool:
-    """Is the image of this platform one that somebody will pull? `linux/arm64` means every variant of it."""
-    if not platforms or platform is None:
-        return True
-    return any(platform == each or platform.startswith(f"{each}/") or each == f"{platform}/v8" for each in platforms)
+def _is_wanted(platform: str | None, platforms: Sequence[str]) -> bool:
+    """Will somebody pull the image of this platform?"""
+    return not platforms or platform is None or any(runs(each, platform) for each in platforms)
 
 
 def _key(candidate: Candidate, digest: Digest) -> tuple[str, str, Digest, str]:

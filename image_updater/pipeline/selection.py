@@ -23,6 +23,7 @@ from image_updater.pipeline.grouping import settle
 from image_updater.pipeline.judging import Judging
 from image_updater.pipeline.listing import Listing, Listings, Source
 from image_updater.pipeline.outcome import Outcome, policy_name
+from image_updater.pipeline.preflight import Candidate, Preflight
 from image_updater.pipeline.report import Progress, silent
 from image_updater.pipeline.situations import Situations
 from image_updater.pipeline.validity import Validity
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from image_updater.pipeline.listing import Registry
     from image_updater.pipeline.report import Secrets
     from image_updater.pipeline.tagsfile import TagsFile
-    from image_updater.policy import CompiledPolicy
+    from image_updater.policy import CompiledPolicy, Selection
 
 
 class Selector:
@@ -82,6 +83,7 @@ class Selector:
         self._examiner = Examiner(
             self._book, store, secrets=secrets, clock=clock, verifier=verifier, durable=durable and tags is None
         )
+        self._preflight = Preflight(registry, store) if registry is not None and tags is None else None
         self._judging = Judging(
             book=self._book,
             examiner=self._examiner,
@@ -116,6 +118,10 @@ class Selector:
         return self._validity.source(policy)
 
     # ------------------------------------------------------------------------------------------------- answers
+
+    def now(self) -> datetime:
+        """The time that everything here is judged by."""
+        return self._clock()
 
     @property
     def store(self) -> Store:
@@ -168,6 +174,36 @@ class Selector:
         """Ask the registry now, once for each source, and judge anew."""
         turn = self._listings.turn()
         return await self._each(self._with_members(policies), lambda policy: self._refresh(policy, turn=turn))
+
+    async def missing(self, policy: ImagePolicy, selection: Selection) -> str | None:
+        """Right before it is written: why what is chosen cannot be pulled; None when it can (`pipeline.preflight`).
+
+        Raises RegistryError where nothing can be said, AccessDenied, SpecError.
+        """
+        outcome = self._answers.get(policy_name(policy))
+        if self._preflight is None or not policy.preflight or outcome is None or outcome.listing is None:
+            return None
+        nodes = self.situations.of(policy).node_platforms or () if policy.from_nodes else ()
+        preflight, listing = self._preflight, outcome.listing
+
+        async def ask() -> str | None:
+            source = self.source(policy)
+            return await preflight.check(
+                Candidate(
+                    source=source,
+                    tag=selection.tag,
+                    digest=selection.digest,
+                    judged=self._examiner.fresh(source, listing, selection.tag),
+                    platforms=(*policy.platforms, *nodes),
+                )
+            )
+
+        try:
+            return await ask()
+        except ImageUpdaterError as error:
+            if self._renew is None or not _is_login(error) or not await self._renew(policy):
+                raise self._noted(policy, error) from None
+            return await ask()
 
     async def regate(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome]:
         """Answers that are not good any more (their situation changed, or their time has come), judged again on the

@@ -40,6 +40,7 @@ async def update(request: UpdateRequest) -> UpdateReport:
                 anywhere=not request.objects.automations,
                 pulls=request.pulls,
                 memory=opened.memory,
+                situations=selector.situations,
             )
             if not request.apart:
                 await check_templates(request.objects.automations)

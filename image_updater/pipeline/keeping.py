@@ -1,0 +1,127 @@
+"""Moves that are planned, and not made now: closed windows, a canary under way, a group of which one cannot move, an
+image that cannot be pulled yet. Each keeps a site as it is (`held`), with the reason, until its own end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Protocol
+
+from image_updater.errors import ImageUpdaterError
+from image_updater.patch.decisions import State
+from image_updater.policy.gates.windows import opening
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from image_updater.api.model import ImageUpdateAutomation
+    from image_updater.kustomize.model import Site
+    from image_updater.patch.decisions import Choice, Decision
+    from image_updater.pipeline.selection import Selector
+
+AGAIN: Final = timedelta(minutes=1)
+"""When an image that cannot be pulled is looked for again, at the latest."""
+
+_STUCK: Final = (State.HELD, State.REFUSED, State.CONFLICT)
+
+
+class Busy(Protocol):
+    """Who knows what is being rolled out."""
+
+    def __call__(self, automation: ImageUpdateAutomation, policy: str, site: Site) -> str | None:
+        """Why a site should not be moved right now (`canary apps/web is Progressing (weight 20): the newest is written
+        when it ends`); None = it may.
+        """
+
+
+@dataclass(slots=True, kw_only=True)
+class Kept:
+    """`sites`: (site id, policy) → why it is not moved now. `until`: when that may be over by itself."""
+
+    selector: Selector
+    automation: ImageUpdateAutomation
+    busy: Busy | None = None
+    sites: dict[tuple[str, str], str] = field(default_factory=dict)
+    until: datetime | None = None
+    failures: dict[str, ImageUpdaterError] = field(default_factory=dict)
+    """By policy: the registry could not say whether an image is there."""
+
+    def learn(self, decisions: Iterable[Decision], choices: Mapping[str, Choice]) -> bool:
+        """What is known without asking anybody; True when some planned move is kept back that was not."""
+        moving = [(each, each.policy) for each in decisions if each.changes and each.policy is not None]
+        found = self._closed(moving) or self._under_way(moving) or self._grouped(decisions, choices)
+        self.sites |= found
+        return bool(found)
+
+    async def pulled(self, decisions: Iterable[Decision], choices: Mapping[str, Choice]) -> bool:
+        """Ask for what is to be written (of the policies in `choices`); True when some of it is not there."""
+        moving = [
+            (each, each.policy)
+            for each in decisions
+            if each.changes and each.policy is not None and each.policy in choices
+        ]
+        names = list(dict.fromkeys(policy for _, policy in moving))
+        answers = await asyncio.gather(*(self._missing(choices[name]) for name in names))
+        reasons = dict(zip(names, answers, strict=True))
+        found: dict[tuple[str, str], str] = {}
+        for decision, policy in moving:
+            reason = reasons[policy]
+            if isinstance(reason, ImageUpdaterError):
+                self.failures[policy] = reason
+                found[decision.site.id, policy] = f"not decided now, whether it can be pulled: {reason}"
+            elif reason is not None:
+                found[decision.site.id, policy] = f"held: {reason}; it is asked again at the next look"
+        if found:
+            self._later(self.selector.now() + AGAIN)
+            self.sites |= found
+        return bool(found)
+
+    async def _missing(self, choice: Choice) -> str | ImageUpdaterError | None:
+        assert choice.selection is not None
+        try:
+            return await self.selector.missing(choice.policy, choice.selection)
+        except ImageUpdaterError as error:
+            return error
+
+    def _closed(self, moving: Iterable[tuple[Decision, str]]) -> dict[tuple[str, str], str]:
+        found = opening(self.automation.windows, self.selector.now())
+        if found.open:
+            return {}
+        held = {(each.site.id, policy): f"held: {found.reason} ({self.automation.key})" for each, policy in moving}
+        if held:
+            self._later(found.until)
+        return held
+
+    def _under_way(self, moving: Iterable[tuple[Decision, str]]) -> dict[tuple[str, str], str]:
+        if self.busy is None:
+            return {}
+        reasons = {(each.site.id, policy): self.busy(self.automation, policy, each.site) for each, policy in moving}
+        return {place: f"held: {reason}" for place, reason in reasons.items() if reason is not None}
+
+    def _grouped(self, decisions: Iterable[Decision], choices: Mapping[str, Choice]) -> dict[tuple[str, str], str]:
+        """All of a group, or none: where one member's site is stuck, the others stay."""
+        groups: dict[tuple[str, str], list[Decision]] = {}
+        for decision in decisions:
+            choice = choices.get(decision.policy) if decision.policy is not None else None
+            if choice is not None and choice.policy.group is not None:
+                key = (choice.policy.key.namespace, choice.policy.group)
+                groups.setdefault(key, []).append(decision)
+        found: dict[tuple[str, str], str] = {}
+        for (_, group), rows in groups.items():
+            stuck = next((each for each in rows if each.state in _STUCK), None)
+            if stuck is None:
+                continue
+            where = f"{stuck.policy} cannot move in {stuck.site.file}:{stuck.site.line}: {stuck.reason}"
+            found |= {
+                (each.site.id, each.policy): f"held: group {group} moves together, and {where}"
+                for each in rows
+                if each.changes and each.policy is not None
+            }
+        return found
+
+    def _later(self, moment: datetime | None) -> None:
+        if moment is not None:
+            self.until = moment if self.until is None else min(self.until, moment)
