@@ -22,7 +22,8 @@ from image_updater.patch.decisions import Choice, Decision, Plan, State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.plan import plan
 from image_updater.patch.scope import Scope
-from image_updater.pipeline.choosing import Written, choice_of, current_tags, dated, needed_policies, read_proven
+from image_updater.pipeline.choosing import Written as Written
+from image_updater.pipeline.choosing import choice_of, current_tags, dated, needed_policies, read_proven
 from image_updater.pipeline.contested import contested
 from image_updater.pipeline.holds import Held
 from image_updater.pipeline.holds import find as find_holds
