@@ -114,3 +114,26 @@ def test_shards_with_sources_of_their_own_prune_and_wait_for_each_other(here: Pl
     assert (found["metadata"]["uid"], found["data"]) == (uid, {"x": "2"})
     here.plane.delete("Kustomization.image-updater.dev", "one", here.namespace)
     until(lambda: not here.has("ConfigMap", "d"), 60, "what it applied goes with it")
+
+
+@pytest.mark.usefixtures("_shards")
+def test_who_reads_git_seldom_leaves_what_moved_to_who_has_read_it(here: Place) -> None:
+    """It learns of the commit by what the other one took, and asks Git then."""
+    here.commit({"one/a.yaml": config("a", x="1"), "one/b.yaml": config("b", x="1"), "two/c.yaml": config("c", x="1")})
+    here.apply(
+        labelled(here.source("seldom", interval="1h"), "one"),
+        labelled(here.source("often"), "two"),
+        labelled(here.kustomization("one", path="one", sourceRef={"name": "seldom"}), "one"),
+        labelled(here.kustomization("two", path="two", sourceRef={"name": "often"}), "two"),
+    )
+    here.await_applied("one")
+    here.await_applied("two")
+    uid = here.get("ConfigMap", "b")["metadata"]["uid"]
+    here.commit({"one/b.yaml": None, "two/b.yaml": config("b", x="2")})
+    here.await_applied("two")
+    here.await_applied("one")
+    until(lambda: here.inventory("one") == {"ConfigMap/a"}, 60, "it has left the one")
+    assert here.inventory("two") == {"ConfigMap/b", "ConfigMap/c"}
+    found = here.get("ConfigMap", "b")
+    assert (found["metadata"]["uid"], found["data"]) == (uid, {"x": "2"})
+    assert not [each for each in here.events("Kustomization") if each["type"] == "Warning"]
