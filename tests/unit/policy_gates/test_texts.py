@@ -568,8 +568,10 @@ def test_every_gate_is_in_the_table() -> None:
             AGED,
             {"1.6.0": seen("f", HOUR), **OLD},
             {"breaker": "two bad tags in a row"},
-            "1.5.0 would win, but the breaker is open: two bad tags in a row;"
-            " 1.6.0 is eligible at 2026-11-28T11:00Z (minAge 72h)",
+            (
+                "1.5.0 would win, but the breaker is open: two bad tags in a row;"
+                " 1.6.0 is eligible at 2026-11-28T11:00Z (minAge 72h)"
+            ),
         ),
         (
             made(approvals=1),
