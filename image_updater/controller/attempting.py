@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from image_updater.controller.planning import Planning
     from image_updater.controller.states import State
     from image_updater.controller.syncmetrics import SyncMetrics
+    from image_updater.controller.verdicts import Verdicts
     from image_updater.pipeline.building import Plan
 
 log = logging.getLogger("image_updater.sync")
@@ -76,6 +77,7 @@ class Attempting:
         kustomizing: Kustomizing,
         planning: Planning,
         metrics: SyncMetrics,
+        verdicts: Verdicts,
         *,
         states: Mapping[ObjectKey, State],
         alarm: Callable[[State, float | None], None],
@@ -87,6 +89,7 @@ class Attempting:
         self._kustomizing = kustomizing
         self._planning = planning
         self._metrics = metrics
+        self._verdicts = verdicts
         self._states = states
         self._alarm = alarm
         self._became_ready = became_ready
@@ -126,6 +129,7 @@ class Attempting:
 
     async def _suspend(self, state: State, entry: Entry, kustomization: Kustomization) -> None:
         before = self._context.status.current(entry)
+        self._verdicts.stop(state.key)
         await self._kustomizing.inventory(state, entry, kustomization)
         ready = suspended(before, "nothing is applied or pruned")
         await self._kustomizing.tell(state, entry, ready, _standing_fields(before), handled=True)
@@ -171,6 +175,7 @@ class Attempting:
             self._metrics.syncs["preempted"] += 1
             state.force = state.force or force
             return
+        self._verdicts.applied(entry, kustomization, synced, str(revision))
         state.yielded = {ref: since for ref, since in state.yielded.items() if ref in report.yielded}
         before = self._context.status.current(entry)
         if not report.ok:

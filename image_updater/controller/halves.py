@@ -50,8 +50,9 @@ class Halves:
             fenced = replace(context, cluster=context.cluster.fenced(partial(leading.require, Role.SYNC)))
             self._sources = Sources(fenced)
             builds = Builds(context.session.renderer, facts=context.session.facts)
-            self._syncing = Syncing(fenced, self._sources, builds)
+            self._syncing = Syncing(fenced, self._sources, builds, self.rollouts)
             context.metrics.registry.register(self._syncing.metrics)
+            context.metrics.registry.register(self._syncing.rollout_metrics)
         if Role.UPDATE in roles:
             from image_updater.controller.updating import Updating
 

@@ -46,7 +46,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("image_updater.sync")
 
-KEPT: Final = ("lastAppliedRevision", "lastAttemptedRevision", "lastAppliedContent", "inventory", "cluster")
+KEPT: Final = (
+    "lastAppliedRevision",
+    "lastAttemptedRevision",
+    "lastAppliedContent",
+    "inventory",
+    "cluster",
+    "rollouts",
+    "rolloutsSettled",
+)
 """Fields of status that stay as they are unless somebody says otherwise."""
 
 _GROUPS: Final = ("", "apps", "batch", "apiextensions.k8s.io", "networking.k8s.io", "flagger.app")
@@ -76,8 +84,11 @@ class Kustomizing:
         remembering: Remembering,
         index: Index,
         built: Callable[[State], None],
+        rollouts: Callable[[ObjectKey], Mapping[str, Any]],
     ) -> None:
-        """`built` is told that the index knows what a Kustomization renders now."""
+        """`built` is told that the index knows what a Kustomization renders now; `rollouts` are the fields of status
+        that say what becomes of its workloads, where that is known better than by what stands there.
+        """
         self._context = context
         self._builds = builds
         self._clusters = clusters
@@ -85,6 +96,7 @@ class Kustomizing:
         self._remembering = remembering
         self._index = index
         self._built = built
+        self._rollouts = rollouts
 
     async def run(
         self,
@@ -191,7 +203,9 @@ class Kustomizing:
         )
         log.warning("Kustomization %s: %s", entry.key, message)
         ready = standing(before) or progressing("another cluster")
-        await self.tell(state, entry, ready, {"cluster": target.server or None}, lines=(), quiet=True)
+        # What rolled out there is nothing that has rolled out here.
+        fields = {"cluster": target.server or None, "rollouts": None, "rolloutsSettled": None}
+        await self.tell(state, entry, ready, fields, lines=(), quiet=True)
         return ()
 
     async def tell(
@@ -209,7 +223,7 @@ class Kustomizing:
         """Let status say that. With other `lines` than it has, they are on the server when this returns."""
         status = self._context.status
         before = status.current(entry)
-        wanted = {name: before.get(name) for name in KEPT} | dict(fields)
+        wanted = {name: before.get(name) for name in KEPT} | dict(self._rollouts(state.key)) | dict(fields)
 
         def decision(inventory: object) -> Decision:
             return Decision(

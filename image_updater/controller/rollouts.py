@@ -76,10 +76,10 @@ class Rollouts:
 # ------------------------------------------------------------------------------------------- in a status
 
 
-def to_status(rollouts: Iterable[Rollout]) -> list[dict[str, Any]] | None:
-    """For `status.rollouts`: those that are not healthy, the failed ones first."""
+def to_status(rollouts: Iterable[Rollout], revisions: Mapping[Ref, str]) -> list[dict[str, Any]] | None:
+    """For `status.rollouts`: those that are not healthy, failed ones first; with what was applied then."""
     bad = sorted((each for each in rollouts if not each.healthy), key=lambda each: (not each.failed, each.ref))
-    return [_entry(each) for each in bad[:LISTED]] or None
+    return [_entry(each, revisions.get(each.ref)) for each in bad[:LISTED]] or None
 
 
 def from_status(status: Mapping[str, Any]) -> tuple[Rollout, ...]:
@@ -93,12 +93,21 @@ def from_status(status: Mapping[str, Any]) -> tuple[Rollout, ...]:
     return tuple(found)
 
 
-def _entry(rollout: Rollout) -> dict[str, Any]:
+def revisions_of(status: Mapping[str, Any]) -> dict[Ref, str]:
+    """What was applied when the rollouts that it lists began."""
+    listed = {each.ref for each in from_status(status)}
+    entries = ((entry.get("id"), entry.get("revision")) for entry in status.get("rollouts") or () if listed)
+    found = {object_id(ref): ref for ref in listed}
+    return {found[id_]: str(revision) for id_, revision in entries if revision and id_ in found}
+
+
+def _entry(rollout: Rollout, revision: str | None) -> dict[str, Any]:
     fields = {
         "id": object_id(rollout.ref),
         "state": str(rollout.state),
         "culprit": str(rollout.culprit) if rollout.state is RolloutState.FAILED else None,
         "reason": rollout.reason or None,
+        "revision": revision or None,
         "since": rollout.since.strftime(_FORMAT) if rollout.since is not None else None,
         "images": [f"{container}={image}" for container, image in rollout.images] or None,
         "failing": list(rollout.failing) or None,

@@ -24,9 +24,12 @@ from image_updater.controller.kustomizing import Kustomizing
 from image_updater.controller.planning import Planning
 from image_updater.controller.remembering import Remembering
 from image_updater.controller.remoteclusters import LOCAL, Clusters, secret_of, target_name
+from image_updater.controller.rolloutmetrics import RolloutMetrics
+from image_updater.controller.rollouts import Rollouts
 from image_updater.controller.states import State
 from image_updater.controller.syncmetrics import SyncMetrics
 from image_updater.controller.tearing import Tearing
+from image_updater.controller.verdicts import Verdicts
 from image_updater.errors import ImageUpdaterError
 from image_updater.pipeline.tasks import Tasks, pause
 from image_updater.sync.manifests import label_value
@@ -54,7 +57,8 @@ TIDY: Final = 5.0
 class Syncing:
     """See the module. `await run()` until cancelled, then `await close()`; used from one event loop."""
 
-    def __init__(self, context: Context, sources: Sources, builds: Builds) -> None:
+    def __init__(self, context: Context, sources: Sources, builds: Builds, rollouts: Rollouts | None = None) -> None:
+        """`rollouts` is told what becomes of the workloads that are applied."""
         self._context = context
         self._agenda = Agenda()
         self._states: dict[ObjectKey, State] = {}
@@ -70,6 +74,9 @@ class Syncing:
         self._wake = asyncio.Event()
         self._clusters = Clusters(context, on_moved=self._moved)
         self._remembering = Remembering(context.session.store.cache("applied"))
+        hub = rollouts if rollouts is not None else Rollouts()
+        self.rollout_metrics = RolloutMetrics(counts=hub.counts, followed=lambda: self._verdicts.followed)
+        self._verdicts = Verdicts(context, hub, self.rollout_metrics)
         self._kustomizing = Kustomizing(
             context,
             builds=builds,
@@ -78,6 +85,7 @@ class Syncing:
             remembering=self._remembering,
             index=self._index,
             built=self._built,
+            rollouts=self._verdicts.telling,
         )
         self._planning = Planning(
             context,
@@ -101,6 +109,7 @@ class Syncing:
             self._kustomizing,
             self._planning,
             self.metrics,
+            self._verdicts,
             states=self._states,
             alarm=self._alarm,
             became_ready=self._became_ready,
@@ -147,6 +156,7 @@ class Syncing:
         await self._tasks.end()
         await self._attempting.close()
         await self._planning.close()
+        await self._verdicts.close()
         await self._clusters.close()
         await asyncio.to_thread(self._remembering.flush)
 
@@ -210,6 +220,7 @@ class Syncing:
         self._context.secrets.want(f"{KIND} {key}", [secret] if secret is not None and owned else [])
         if not owned:
             self._agenda.drop(key)
+            self._verdicts.stop(key)
             state.stop.set()
             for other in self._states.values():
                 if key in other.waits_for:  # from now on it looks at that one again and again: nobody tells
@@ -227,6 +238,7 @@ class Syncing:
         self._owners.pop((label_value(state.key.namespace), label_value(state.key.name)), None)
         self._agenda.drop(state.key)
         self._index.forget(state.key)
+        self._verdicts.stop(state.key)
         self._clusters.release(state.key)
         self._context.secrets.want(f"{KIND} {state.key}", [])
         self._wake_held()
@@ -350,6 +362,7 @@ class Syncing:
     async def _tear_down(self, state: State) -> None:
         state.dirty = state.newer = False
         state.stop.set()
+        self._verdicts.stop(state.key)
         left = await self._tearing.run(state, state.entry)
         self._alarm(state, left.again)
 
