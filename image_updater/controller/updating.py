@@ -12,16 +12,17 @@ import logging
 import socket
 import uuid
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey
 from image_updater.api.moments import format_rfc3339
-from image_updater.controller import automationstatus, policystatus
+from image_updater.controller import automationstatus, loopstatus, policystatus
 from image_updater.controller.branchleases import BranchLeases
 from image_updater.controller.context import lease_namespace
 from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, ClusterObjects
 from image_updater.controller.pullsecrets import RENEWED, PullSecrets
-from image_updater.controller.status import Decision, Happening, Ready
+from image_updater.controller.saying import Saying
+from image_updater.controller.status import Decision, Happening
 from image_updater.errors import AccessDenied, ImageUpdaterError, Waiting
 from image_updater.pipeline.branches import SourceNotFound
 from image_updater.pipeline.daemon import Daemon
@@ -33,13 +34,16 @@ from image_updater.pipeline.update import update
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from datetime import datetime
 
     from image_updater.controller.cache import Changed, Entry
     from image_updater.controller.context import Context
+    from image_updater.controller.status import Ready
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.listing import Registry
     from image_updater.pipeline.outcome import Outcome
     from image_updater.pipeline.report import CommitReport, UpdateReport, UpdateRequest
+    from image_updater.pipeline.reverting import Answer
     from image_updater.policy.model import Verdict
 
 log = logging.getLogger("image_updater.controller")
@@ -82,8 +86,7 @@ class Updating:
         self._clouds = {name: value for name, value in context.environment.items() if name.startswith(_CLOUDS)}
         self._pulls = PullSecrets(context)
         self._inputs = ClusterObjects(context, self._pulls, self._adopted)
-        self._said: dict[tuple[str, ObjectKey], tuple[str, int, Decision]] = {}
-        """By object its uid, generation and the decision that was written last."""
+        self._saying = Saying(context.status)
         self._ran: dict[ObjectKey, ImageUpdateAutomation] = {}
         """Automations as they were when status was last written after a run."""
         self._patient: set[str] = set()
@@ -219,9 +222,9 @@ class Updating:
                 self._look(entry)
 
     def _forget(self, kind: str, key: ObjectKey) -> None:
-        said = self._said.pop((kind, key), None)
-        if said is not None:
-            self._patient.discard(said[0])
+        uid = self._saying.forget(kind, key)
+        if uid is not None:
+            self._patient.discard(uid)
         self._ran.pop(key, None)
         task = self._long.pop(key, None) if kind == POLICY else None
         if task is not None:
@@ -236,7 +239,9 @@ class Updating:
                 self._tasks.start(self._look_later(_place(entry)))
                 return
         if ready is not None:
-            self._write(entry, Decision(ready=ready, fields=self._fields(entry), handled=entry.requested), error)
+            self._saying.write(
+                entry, Decision(ready=ready, fields=self._saying.fields(entry), handled=entry.requested), error
+            )
             return
         self._restate(entry)
         handled = self._context.status.current(entry).get("lastHandledReconcileAt")
@@ -273,7 +278,7 @@ class Updating:
         """An edit that changes nothing leads to no new answer: the old one is said of the new generation."""
         if self._context.status.current(entry).get("observedGeneration") == entry.generation:
             return
-        said = self._said.get(_place(entry))
+        said = self._saying.last(entry)
         if entry.kind == POLICY:
             answer = self._selector.answers.get(str(entry.key)) if self._selector is not None else None
             if answer is not None and self._answers(answer, entry):
@@ -281,7 +286,7 @@ class Updating:
         elif said is not None and entry.key in self._ran:
             if self._inputs.automation(entry.key) is not self._ran[entry.key]:
                 return  # it was edited: a run follows
-            self._write(entry, said[2], None)
+            self._saying.write(entry, said, None)
 
     async def _handle(self, entry: Entry, requested: str) -> None:
         """Somebody set the requestedAt annotation: work, then say that it was done."""
@@ -296,29 +301,14 @@ class Updating:
             if (long := self._long.get(entry.key)) is not None and entry.kind == POLICY:
                 await asyncio.wait({long})
             now = self._context.cache.get(*place)
-            said = self._said.get(place)
-            if now is not None and said is not None and said[0] == now.uid:
-                self._write(now, replace(said[2], handled=requested, happened=()), None)
+            said = self._saying.last(now) if now is not None else None
+            if now is not None and said is not None:
+                self._saying.write(now, replace(said, handled=requested, happened=()), None)
             elif now is not None:
-                self._context.status.write(now, self._repeat(now, requested))
+                self._context.status.write(now, self._saying.repeat(now, requested))
         finally:
             if self._handling.get(place) == requested:
                 del self._handling[place]
-
-    def _repeat(self, entry: Entry, requested: str | None) -> Decision:
-        """What status says already, with the request handled."""
-        status = self._context.status.current(entry)
-        conditions = {each.get("type"): each for each in status.get("conditions") or ()}
-        ready = conditions.get("Ready", {})
-        state = {"True": True, "False": False}.get(str(ready.get("status")))
-        said = Ready(
-            state=state,
-            reason=str(ready.get("reason") or "Waiting"),
-            message=str(ready.get("message") or "not looked at yet"),
-            stalled="Stalled" in conditions,
-            reconciling="Reconciling" in conditions or not ready,
-        )
-        return Decision(ready=said, fields=self._fields(entry), handled=requested)
 
     # ------------------------------------------------------------------------------------------------- the observer
 
@@ -363,7 +353,7 @@ class Updating:
             self._say_now(now, outcome, verdicts)
 
     def _say_now(self, entry: Entry, outcome: Outcome, verdicts: Sequence[Verdict]) -> None:
-        before = self._fields(entry)
+        before = self._saying.fields(entry)
         assert self._selector is not None
         fields = policystatus.fields(
             outcome,
@@ -372,7 +362,7 @@ class Updating:
             first_seen=self._selector.first_seen(outcome),
             now=self._context.clock(),
         )
-        self._write(entry, Decision(ready=policystatus.ready(outcome), fields=fields), outcome.error)
+        self._saying.write(entry, Decision(ready=policystatus.ready(outcome), fields=fields), outcome.error)
 
     def updated(self, branch: Branch, report: UpdateReport | None, error: ImageUpdaterError | None) -> None:
         assert self._selector is not None
@@ -382,7 +372,7 @@ class Updating:
                 continue
             if self._inputs.automation(automation.key) is not automation:
                 continue  # it was edited meanwhile: the next run says what comes of that
-            before = self._fields(entry)
+            before = self._saying.fields(entry)
             part = report.automations.get(str(automation.key)) if report is not None else None
             if part is not None:
                 said = automationstatus.after_run(
@@ -404,7 +394,7 @@ class Updating:
             if isinstance(fault, AccessDenied):
                 self._tasks.start(self._renew(branch.repository.key))
             self._ran[automation.key] = automation
-            self._write(entry, Decision(ready=said.ready, fields=said.fields, happened=said.happened), fault)
+            self._saying.write(entry, Decision(ready=said.ready, fields=said.fields, happened=said.happened), fault)
         if report is not None and self._pushed is not None:
             for commit in report.commits:
                 self._pushed(commit.repository, commit.branch, commit.commit)
@@ -417,57 +407,30 @@ class Updating:
         for key, error in automations.items():
             entry = self._context.cache.get(AUTOMATION, key)
             if entry is not None and not entry.deleting and self._context.owns(entry):
-                self._write(entry, Decision(ready=policystatus.failed(error), fields=self._fields(entry)), error)
+                self._saying.write(
+                    entry, Decision(ready=policystatus.failed(error), fields=self._saying.fields(entry)), error
+                )
 
-    def taken_back(self, branch: Branch, automation: ObjectKey, commit: CommitReport) -> None:
+    def pushed(self, branch: Branch, automation: ObjectKey, commit: CommitReport) -> None:
         entry = self._context.cache.get(AUTOMATION, automation)
         if entry is not None and not entry.deleting and self._context.owns(entry):
             happened = Happening(
                 reason="CommitPushed", message=f"{commit.subject} ({commit.commit[:12]} on {commit.branch})"
             )
             pushed = {"lastPushCommit": commit.commit, "lastPushTime": format_rfc3339(self._context.clock())}
-            self.amend(entry, pushed, happened)
+            self._saying.amend(entry, pushed, happened)
         if self._pushed is not None:
             self._pushed(commit.repository, commit.branch, commit.commit)
 
-    # ------------------------------------------------------------------------------------------------- status
+    def reverted(self, answer: Answer) -> None:
+        entry = self._context.cache.get(POLICY, answer.spec.key)
+        if entry is not None and not entry.deleting and self._context.owns(entry):
+            self._saying.amend(entry, *loopstatus.reverted(answer))
 
-    def _fields(self, entry: Entry) -> Mapping[str, Any]:
-        """The fields as they are, or will be when what was decided last is written."""
-        said = self._said.get(_place(entry))
-        if said is not None and said[0] == entry.uid:
-            return said[2].fields
-        return policystatus.own_fields(entry.status)
-
-    def amend(self, entry: Entry, fields: Mapping[str, Any], *happened: Happening) -> None:
-        """Let status say these fields beside what it says already; None takes one away."""
-        self._write(entry, self._amended(entry, fields, happened), None)
-
-    async def save(self, entry: Entry, fields: Mapping[str, Any], *happened: Happening) -> None:
-        """The same, and it is on the server when this returns. Raises what keeps it from being written."""
-        decision = self._amended(entry, fields, happened)
-        await self._context.status.save(entry, decision)
-        self._said[_place(entry)] = (entry.uid, entry.generation, replace(decision, handled=None, happened=()))
-
-    def _amended(self, entry: Entry, fields: Mapping[str, Any], happened: tuple[Happening, ...]) -> Decision:
-        said = self._said.get(_place(entry))
-        known = said[2] if said is not None and said[0] == entry.uid else self._repeat(entry, None)
-        merged = {name: value for name, value in {**known.fields, **fields}.items() if value is not None}
-        return replace(known, fields=merged, happened=happened)
-
-    def _write(self, entry: Entry, decision: Decision, error: ImageUpdaterError | None) -> None:
-        """Say it, unless it was said."""
-        place = _place(entry)
-        said = self._said.get(place)
-        status = self._context.status.current(entry)
-        steady = policystatus.steady(decision.ready, error, status, entry.generation)
-        decision = replace(decision, ready=steady)
-        again = replace(decision, handled=None, happened=())
-        news = decision.happened or decision.handled not in (None, status.get("lastHandledReconcileAt"))
-        if said == (entry.uid, entry.generation, again) and not news:
-            return
-        self._said[place] = (entry.uid, entry.generation, again)
-        self._context.status.write(entry, decision)
+    def handled(self, policy: str) -> datetime | None:
+        namespace, _, name = policy.partition("/")
+        entry = self._context.cache.get(POLICY, ObjectKey(namespace, name))
+        return loopstatus.requested(self._context.status.current(entry)) if entry is not None else None
 
 
 def _place(entry: Entry) -> tuple[str, ObjectKey]:

@@ -12,6 +12,7 @@ from image_updater.render.template import render_template
 if TYPE_CHECKING:
     from image_updater.api.model import ImageUpdateAutomation
     from image_updater.git import Checkout, Signer
+    from image_updater.pipeline.evidence import Note
     from image_updater.pipeline.line import Run
     from image_updater.pipeline.report import Secrets
     from image_updater.pipeline.rollback import RollbackPlan
@@ -72,6 +73,12 @@ async def message_for(
         text=text,
         rollback=rollback,
     )
+
+
+def note_message(note: Note, automation: ImageUpdateAutomation, *, revision: str) -> Message:
+    """Of a commit that moves no image."""
+    trailers = (("Source-Revision", revision), ("Automation", str(automation.key)))
+    return Message(text=note.subject, trailers=trailers)
 
 
 async def template_text(automation: ImageUpdateAutomation, template: str, values: dict[str, object]) -> str:

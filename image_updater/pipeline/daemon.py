@@ -27,6 +27,7 @@ from image_updater.pipeline.runs import Runs
 from image_updater.pipeline.scheduler import Schedule
 from image_updater.pipeline.secrets import CurrentSecrets
 from image_updater.pipeline.tasks import Tasks, pause
+from image_updater.pipeline.tracking import Tracking
 from image_updater.pipeline.update import update
 from image_updater.pipeline.watching import Reading
 
@@ -36,10 +37,11 @@ if TYPE_CHECKING:
 
     from image_updater.api.model import ImagePolicy, ObjectKey
     from image_updater.pipeline.branches import Branch
+    from image_updater.pipeline.evidence import Noting, Taking
     from image_updater.pipeline.metrics import Metrics
     from image_updater.pipeline.observing import Observer
     from image_updater.pipeline.outcome import Outcome
-    from image_updater.pipeline.report import PullResolver, Secrets, UpdateReport, UpdateRequest
+    from image_updater.pipeline.report import AutomationReport, PullResolver, Secrets, UpdateReport, UpdateRequest
     from image_updater.pipeline.selection import Selector
     from image_updater.pipeline.session import Session
     from image_updater.pipeline.watching import ObjectSource
@@ -86,7 +88,7 @@ class Daemon:
         self.metrics = metrics
         self._clock = clock
         self._monotonic = monotonic
-        self._observer = observer or Nobody()
+        self._observer = Tracking(observer or Nobody(), selector=selector, clock=clock, take_back=self.take_back)
         self._policies: dict[ObjectKey, ImagePolicy] = {}
         self._polls: Schedule[Group] = Schedule(dice)
         self._looks: Schedule[str] = Schedule(dice)
@@ -187,6 +189,14 @@ class Daemon:
         await self._runs.run_now(branch)
         return True
 
+    async def take_back(self, automation: ObjectKey, taking: Taking) -> AutomationReport:
+        """A rollback by this automation: `taking` says what, on the tip that is written on."""
+        return await self._runs.take_back(automation, taking)
+
+    async def note(self, automation: ObjectKey, noting: Noting) -> AutomationReport:
+        """What this automation keeps in its branch."""
+        return await self._runs.note(automation, noting)
+
     def _look_again(self, key: str) -> None:
         branch = self._branches.by_key.get(key)
         if branch is not None:
@@ -275,6 +285,7 @@ class Daemon:
             for each in self._tasks:
                 if each not in pushing:
                     each.cancel()
+            await self._observer.close()
             await self._runs.drain()
             await self._tasks.end()
 

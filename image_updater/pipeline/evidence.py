@@ -82,6 +82,17 @@ class Ground:
         return selected(automation, self.objects, anywhere=self.line.anywhere)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A small commit of an automation that moves no image: what it keeps in the branch for others."""
+
+    files: Mapping[str, bytes]
+    subject: str
+
+
+Noting = Callable[[Ground], "Awaitable[Note | None]"]
+"""What is to be noted on a tip; None = it says so already."""
+
 Taking = Callable[[Ground], "Awaitable[RollbackPlan | None]"]
 """Decides on a tip what is taken back there; None = nothing. Asked anew for each tip that the plan is made on."""
 

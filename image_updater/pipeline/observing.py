@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from image_updater.api.model import ObjectKey
     from image_updater.errors import ImageUpdaterError
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.outcome import Outcome
     from image_updater.pipeline.report import CommitReport, UpdateReport
+    from image_updater.pipeline.reverting import Answer
 
 
 class Observer(Protocol):
@@ -26,8 +28,14 @@ class Observer(Protocol):
     def refused(self, automations: Mapping[ObjectKey, ImageUpdaterError]) -> None:
         """All automations that no run can be made for, after each change of them."""
 
-    def taken_back(self, branch: Branch, automation: ObjectKey, commit: CommitReport) -> None:
-        """A rollback was pushed."""
+    def pushed(self, branch: Branch, automation: ObjectKey, commit: CommitReport) -> None:
+        """A commit beside the runs: a rollback, or what an automation keeps in the branch."""
+
+    def reverted(self, answer: Answer) -> None:
+        """What became of something that people asked to be taken back."""
+
+    def handled(self, policy: str) -> datetime | None:
+        """The moment of the wish to roll back that was answered last, where that outlives the process."""
 
 
 class Nobody:
@@ -42,5 +50,12 @@ class Nobody:
     def refused(self, automations: Mapping[ObjectKey, ImageUpdaterError]) -> None:
         """Logged by the daemon."""
 
-    def taken_back(self, branch: Branch, automation: ObjectKey, commit: CommitReport) -> None:
+    def pushed(self, branch: Branch, automation: ObjectKey, commit: CommitReport) -> None:
         """Logged by the daemon."""
+
+    def reverted(self, answer: Answer) -> None:
+        """Logged by who took it back."""
+
+    def handled(self, policy: str) -> datetime | None:
+        """Git tells."""
+        return None

@@ -17,7 +17,7 @@ from image_updater.git import MAX_COMMITS, Planned, Tip, Work, access_for, urls
 from image_updater.git.verify import keys_from_secret
 from image_updater.patch.decisions import Decision, State
 from image_updater.patch.overlay import OverlayTree
-from image_updater.pipeline.commits import check_templates, message_for, signer_for
+from image_updater.pipeline.commits import check_templates, message_for, note_message, signer_for
 from image_updater.pipeline.evidence import Ground
 from image_updater.pipeline.line import default_automation, moved_sites, relabel, run
 from image_updater.pipeline.past import REACH, Past, is_ours
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from image_updater.pipeline.report import UpdateReport, UpdateRequest
 
 
-ROLLBACKS = " (rollback)"
-"""Behind an automation's key: its rollback is a work of its own."""
+ROLLBACKS, NOTES = " (rollback)", " (provenFile)"
+"""Behind an automation's key: what is a work of its own."""
 
 _LOOK_BACK = 50
 """Commits; a first fetch has no more."""
@@ -268,7 +268,7 @@ async def _queued(
     queue = mirrors.queue(mirror, branch, base=target.branch)
     standing = {str(each.key) for each in request.objects.automations if not each.suspend}
     standing |= {str(each.key) for each in target.automations}
-    queue.retain(standing | {f"{each}{ROLLBACKS}" for each in standing})
+    queue.retain(standing | {f"{each}{own}" for each in standing for own in (ROLLBACKS, NOTES)})
 
     async def plan(tip: Tip) -> Planned | None:
         landed.revision = tip.commit
@@ -276,17 +276,28 @@ async def _queued(
             landed.run = None
             return None
         past, rollback = _past(line, target, mirror, tip, automation.push_branch), None
-        if request.rollback is not None:
-            ground = Ground(
-                automation=automation,
-                automations=_writers(request, target),
-                objects=request.objects,
-                line=line,
-                commit=tip.commit,
-                tree=tip.tree,
-                past=past,
-                tree_of=mirror.tree,
+        ground = Ground(
+            automation=automation,
+            automations=_writers(request, target),
+            objects=request.objects,
+            line=line,
+            commit=tip.commit,
+            tree=tip.tree,
+            past=past,
+            tree_of=mirror.tree,
+        )
+        if request.note is not None:
+            note = await request.note(ground)
+            if note is None:
+                return None
+            landed.message = note_message(note, automation, revision=f"{target.branch}@sha1:{tip.commit}")
+            return Planned(
+                files=note.files,
+                message=str(landed.message),
+                author=automation.commit.author,
+                signer=signer_for(automation, request.secrets),
             )
+        if request.rollback is not None:
             rollback = await request.rollback(ground)
             if rollback is None:
                 landed.run = None
@@ -315,12 +326,13 @@ async def _queued(
             signer=signer_for(automation, request.secrets),
         )
 
-    if request.apart and (fault := await _template_fault(request, automation)) is not None:
+    own = ROLLBACKS if request.rollback is not None else NOTES if request.note is not None else ""
+    if request.apart and not own and (fault := await _template_fault(request, automation)) is not None:
         done.end(key, revision=None, error=fault)
         return
     outcome = await queue.submit(
         Work(
-            key=key if request.rollback is None else f"{key}{ROLLBACKS}",
+            key=f"{key}{own}",
             identity=target.access.identity,
             plan=plan,
             verify=lambda tip: _verify(target, mirror, tip),
@@ -343,7 +355,7 @@ async def _queued(
             stood=outcome.stood,
         )
     last = None
-    if commit is None and request.rollback is None:
+    if commit is None and not own:
         last = await _last_commit(request, mirror, automation, landed.revision)
     done.end(key, revision=landed.revision, commit=commit, last=last, error=outcome.error)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey, Objects, Secret
     from image_updater.images import Digest, ImageName
-    from image_updater.pipeline.evidence import Taking
+    from image_updater.pipeline.evidence import Noting, Taking
     from image_updater.pipeline.selection import Selector
     from image_updater.pipeline.session import Session
     from image_updater.pipeline.tagsfile import TagsFile
@@ -66,6 +66,8 @@ class UpdateRequest:
     pulls: PullResolver | None = None
     rollback: Taking | None = None
     """Nothing but what it says is done; it is asked on the very tip that is written on."""
+    note: Noting | None = None
+    """The same for a file that an automation keeps in the branch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from image_updater.errors import ImageUpdaterError, Waiting
 from image_updater.pipeline.outcome import policy_name
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from image_updater.api.model import ImagePolicy, ObjectKey, Objects
     from image_updater.pipeline.branches import Branch, Branches
-    from image_updater.pipeline.evidence import Taking
+    from image_updater.pipeline.evidence import Noting, Taking
     from image_updater.pipeline.metrics import Metrics
     from image_updater.pipeline.observing import Observer
     from image_updater.pipeline.report import PullResolver, Secrets, State, UpdateReport
@@ -100,19 +100,29 @@ class Runs:
         self.dirty(branch, routine=True)
         await ended
 
-    async def take_back(self, branch: Branch, automation: ObjectKey, taking: Taking) -> AutomationReport:
+    async def take_back(self, automation: ObjectKey, taking: Taking) -> AutomationReport:
         """A rollback, beside what else is written there: the branch's queue keeps the two apart. What keeps it from
         being made is in the report.
         """
+        return await self._aside(automation, rollback=taking)
+
+    async def note(self, automation: ObjectKey, noting: Noting) -> AutomationReport:
+        """The same for what an automation keeps in the branch."""
+        return await self._aside(automation, note=noting)
+
+    async def _aside(self, automation: ObjectKey, **work: Any) -> AutomationReport:
+        branch = self._branches.of(automation)
+        if branch is None or self.stopping:
+            return AutomationReport(error=Waiting(f"ImageUpdateAutomation {automation} does not write now"))
         try:
-            report = await self._apply(replace(self._request(frozenset({automation})), rollback=taking))
+            report = await self._apply(replace(self._request(frozenset({automation})), **work))
         except ImageUpdaterError as error:
             return AutomationReport(error=error)
         self._count(report, None)
         part = report.automations.get(str(automation), AutomationReport())
         if part.commit is not None:
-            self._observer.taken_back(branch, automation, part.commit)
-        self.dirty(branch)
+            self._observer.pushed(branch, automation, part.commit)
+            self.dirty(branch)
         return part
 
     def drop(self, branch: Branch) -> None:

@@ -79,6 +79,14 @@ class Situations:
         """What people ask of it, by annotations and by the state file: the later wins."""
         return merged(wishes_of(policy.meta), self._wishes.get(policy_name(policy), Wishes()))
 
+    def proven_by(self, policy: str) -> tuple[Proven, ...]:
+        """What this process knows that the policy has proven."""
+        return self._proven.get(policy, ())
+
+    def records(self) -> Iterable[tuple[str | None, tuple[Quarantined, ...]]]:
+        """What the branches record as bad, with the namespace that it binds."""
+        return tuple(self._records.values())
+
     def subscribe(self, callback: Callable[[frozenset[str]], None]) -> None:
         """`callback(names)` after each change, with the policies whose situation is another one now."""
         self._callbacks.append(callback)
