@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import DigestReflection
-from image_updater.errors import ImageUpdaterError, SpecError, Terminal
+from image_updater.errors import SpecError, Terminal, Waiting
 from image_updater.images import is_tag, parse_name
 from image_updater.patch.decisions import State
 from image_updater.pipeline.evidence import answered, written
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from image_updater.api.model import ImagePolicy, ObjectKey
     from image_updater.api.wishes import RollbackWish
+    from image_updater.errors import ImageUpdaterError
     from image_updater.pipeline.evidence import Ground, Key, Taking
     from image_updater.pipeline.outcome import Outcome
     from image_updater.pipeline.report import AutomationReport, CommitReport, UpdateReport
@@ -42,7 +43,7 @@ PAUSES: Final = (5.0, 15.0, 60.0, 300.0)
 _KEPT: Final = 10_000
 
 
-class NotNow(ImageUpdaterError):
+class NotNow(Waiting):
     """A Freeze, or what is not known yet, keeps it from being done now: it is tried again."""
 
     reason = "RollbackRefused"
