@@ -154,9 +154,12 @@ async def test_an_interrupted_demo_leaves_nothing_behind(tmp_path: Path, number:
     (tmp_path / "t").mkdir()
     async with image_updater(tmp_path / "t", "demo", "--pace", "10") as demo:
         assert demo.process.stdout is not None
+        assert demo.process.stderr is not None
         async with asyncio.timeout(STEP):
-            while b"pushed" not in await demo.process.stdout.readline():
-                pass
+            line = b""
+            while b"pushed" not in line:
+                line = await demo.process.stdout.readline()
+                assert line, f"it has ended: {(await demo.process.stderr.read()).decode()}"
             demo.process.send_signal(number)
             _, errors = await demo.process.communicate()
     assert demo.process.returncode == 130
