@@ -249,6 +249,16 @@ class Settings:
             "--listen", "LISTEN", "Where `run` and `controller` serve /healthz, /readyz and /metrics; empty = nowhere."
         ),
     )
+    flagger_token_file: Path | None = field(
+        default=None,
+        metadata=_setting(
+            "--flagger-token-file",
+            "FLAGGER_TOKEN_FILE",
+            "File of tokens, one a line, that webhooks of Flagger's Canaries show at /flagger/… of --listen"
+            " (default: none, such requests are answered 404).",
+            _path,
+        ),
+    )
     stop_timeout: float = field(
         default=30.0,
         metadata=_setting(

@@ -190,6 +190,13 @@ RULES: Final[tuple[Rule, ...]] = (
         _SYNC,
         "the number of replicas stays with what scales a workload",
     ),
+    _rule(
+        "flagger.app",
+        "canaries",
+        ("get",),
+        frozenset({Role.WEB}),
+        "which workload a Canary is about whose gate is asked (--flagger-token-file)",
+    ),
     *(
         _rule(group, resources, _READ, _SYNC, _DRIFT, Place.CLUSTER)
         for group, resources in (

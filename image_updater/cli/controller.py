@@ -11,7 +11,12 @@ from image_updater.cli import options
 from image_updater.cli.failing import DONE, Command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from aiohttp.web import RouteDef
+
     from image_updater.settings import Settings
+    from image_updater.web.flagger import FlaggerGate
 
 
 @click.command(cls=Command)
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     "take_over",
     "sync_concurrency",
     "listen",
+    "flagger_token_file",
     "log_format",
     "log_level",
     "state",
@@ -55,7 +61,14 @@ async def serve(settings: Settings) -> int:
 
     from image_updater.controller.app import Controller
 
-    controller = Controller(settings, options.environment())
+    def routes(gate: FlaggerGate) -> Iterable[RouteDef]:
+        if settings.flagger_token_file is None:
+            return []
+        from image_updater.web.flagger import Flagger, Tokens
+
+        return Flagger(gate, Tokens(settings.flagger_token_file)).routes()
+
+    controller = Controller(settings, options.environment(), routes=routes)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)

@@ -24,6 +24,7 @@ from image_updater.api.selectors import parse_selector
 from image_updater.cluster import Cluster, ClusterConfig, Lease, Recorder
 from image_updater.controller.cache import Cache
 from image_updater.controller.context import Context, lease_namespace
+from image_updater.controller.gatekeeping import Gatekeeper
 from image_updater.controller.halves import Halves
 from image_updater.controller.leading import Leading
 from image_updater.controller.numbers import Numbers
@@ -36,7 +37,9 @@ from image_updater.pipeline.session import session
 from image_updater.settings import Role, cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from aiohttp.web import RouteDef
 
     from image_updater.errors import ImageUpdaterError
     from image_updater.settings import Settings
@@ -47,8 +50,14 @@ log = logging.getLogger("image_updater.controller")
 class Controller:
     """`await run(stop)` until `stop` is set. Also what the endpoints look at."""
 
-    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
-        """Raises SpecError for a selector that is none."""
+    def __init__(
+        self,
+        settings: Settings,
+        environment: Mapping[str, str],
+        *,
+        routes: Callable[[Gatekeeper], Iterable[RouteDef]] = lambda _: (),
+    ) -> None:
+        """`routes`: what the endpoints serve beside. Raises SpecError for a selector that is none."""
         if settings.state is None:
             settings = replace(settings, state=cache_folder(settings, environment) / "controller.sqlite")
         self._settings = settings
@@ -56,6 +65,9 @@ class Controller:
         self._owned = parse_selector(settings.selector) if settings.selector is not None else LabelSelector()
         self._roles = [role for role in (Role.UPDATE, Role.SYNC) if role in settings.roles]
         self.metrics = Metrics()
+        self._cluster: Cluster | None = None
+        self._gates = Gatekeeper(cluster=lambda: self._cluster, clock=_now)
+        self._routes = routes
         self._operator: Operator | None = None
         self._status: StatusWriter | None = None
         self._leading: Leading | None = None
@@ -95,12 +107,14 @@ class Controller:
         """Work until `stop`, then let a push under way end and give the Leases back. Raises what cannot be mended."""
         async with AsyncExitStack() as stack:
             if self._settings.listen:
-                address = await stack.enter_async_context(endpoints.serve(self, self._settings.listen))
+                # The role `web` is what answers requests from outside.
+                routes = self._routes(self._gates) if Role.WEB in self._settings.roles else ()
+                address = await stack.enter_async_context(endpoints.serve(self, self._settings.listen, routes))
                 log.info("listening on %s", address)
             if not self._roles:
                 await stop.wait()
                 return
-            cluster = await self._connect()
+            cluster = self._cluster = await self._connect()
             stack.push_async_callback(cluster.close)
             recorder = Recorder(cluster, instance=self._instance)
             await self._work(stop, cluster, recorder)
@@ -146,7 +160,7 @@ class Controller:
                 sleep=asyncio.sleep,
             )
             self.metrics.registry.register(Numbers(cluster=cluster, cache=cache, status=status, leading=leading))
-            self._halves = halves = Halves(context, leading)
+            self._halves = halves = Halves(context, leading, self._gates)
             background = {
                 asyncio.create_task(operator.run(stop), name="operator"),
                 asyncio.create_task(secrets.run(), name="secrets"),

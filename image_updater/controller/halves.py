@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from image_updater.controller.context import Context
     from image_updater.controller.fetching import Revision
+    from image_updater.controller.gatekeeping import Gatekeeper
     from image_updater.controller.leading import Leading
     from image_updater.controller.sources import Sources
     from image_updater.controller.syncing import Syncing
@@ -31,7 +32,7 @@ OWN: Final = 100
 class Halves:
     """`await run(stop)`; then `await close()`."""
 
-    def __init__(self, context: Context, leading: Leading) -> None:
+    def __init__(self, context: Context, leading: Leading, gatekeeper: Gatekeeper | None = None) -> None:
         self._context = context
         self._leading = leading
         self.rollouts = Rollouts()
@@ -60,6 +61,7 @@ class Halves:
                 context,
                 leads=lambda seconds: leading.leads(Role.UPDATE, seconds),
                 pushed=self._pushed if self._sources is not None else None,
+                gatekeeper=gatekeeper,
             )
         self._own: deque[str] = deque(maxlen=OWN)
         """Commits that we pushed last."""

@@ -19,6 +19,7 @@ from image_updater.api.moments import format_rfc3339
 from image_updater.controller import automationstatus, loopstatus, policystatus
 from image_updater.controller.branchleases import BranchLeases
 from image_updater.controller.context import lease_namespace
+from image_updater.controller.gatekeeping import Gatekeeper, Knowledge
 from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, ClusterObjects
 from image_updater.controller.pullsecrets import RENEWED, PullSecrets
 from image_updater.controller.saying import Saying
@@ -72,14 +73,16 @@ class Updating:
         leads: Callable[[float], bool] = lambda _: True,
         pushed: Callable[[str, str, str], None] | None = None,
         apply: Callable[[UpdateRequest], Awaitable[UpdateReport]] = update,
+        gatekeeper: Gatekeeper | None = None,
     ) -> None:
         """`leads(seconds)`: is the Lease ours for that long? `pushed` is told URL, branch and commit of each push.
-        `apply` is the line.
+        `apply` is the line. `gatekeeper` answers Flagger's gates from what is known here.
         """
         self._context = context
         self._leads = leads
         self._pushed = pushed
         self._apply = apply
+        self._gatekeeper = gatekeeper or Gatekeeper(cluster=lambda: context.cluster, clock=context.clock)
         # What the environment offers to a person at a terminal is not offered to everybody who may create an object:
         # no docker config, no SSH agent, no GIT_PASSWORD. A cloud's login is the pod's, for policies that ask for it.
         self._proxies = {name: value for name, value in context.environment.items() if name.upper() in _PROXIES}
@@ -149,8 +152,10 @@ class Updating:
                 states=daemon.states,
                 undeployed=daemon.undeployed,
             )
+            self._gatekeeper.begin(Knowledge.of(daemon, selector))
             await daemon.run(stop)
         finally:
+            self._gatekeeper.end()
             self._inputs.close()
             background.cancel()
             for task in self._tasks:
@@ -365,6 +370,8 @@ class Updating:
         self._saying.write(entry, Decision(ready=policystatus.ready(outcome), fields=fields), outcome.error)
 
     def updated(self, branch: Branch, report: UpdateReport | None, error: ImageUpdaterError | None) -> None:
+        if report is not None:
+            self._gatekeeper.ran(report, [each.key for each in branch.automations])
         assert self._selector is not None
         for automation in branch.automations:
             entry = self._context.cache.get(AUTOMATION, automation.key)

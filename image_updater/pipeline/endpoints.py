@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz`, `/metrics`: what watches the daemon. Read-only; no webhook is received here."""
+"""`/healthz`, `/readyz`, `/metrics`: what watches the daemon. Read-only; webhooks are other rooms' routes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiohttp import web
 from image_updater.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
 
 class Watched(Protocol):
@@ -36,8 +36,10 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 @asynccontextmanager
-async def serve(watched: Watched, listen: str) -> AsyncIterator[str]:
-    """Serve until the block ends; gives the address as `host:port`. Raises SpecError when it is taken or illegal."""
+async def serve(watched: Watched, listen: str, routes: Iterable[web.RouteDef] = ()) -> AsyncIterator[str]:
+    """Serve until the block ends; gives the address as `host:port`. `routes`: what is served beside. Raises SpecError
+    when the address is taken or illegal.
+    """
 
     async def health(_: web.Request) -> web.Response:
         alive, details = watched.health()
@@ -55,6 +57,7 @@ async def serve(watched: Watched, listen: str) -> AsyncIterator[str]:
     application.router.add_get("/healthz", health)
     application.router.add_get("/readyz", ready)
     application.router.add_get("/metrics", metrics)
+    application.router.add_routes(routes)
     host, port = parse_listen(listen)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
     await runner.setup()

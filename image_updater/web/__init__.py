@@ -1,0 +1,1 @@
+"""What answers requests from outside, beside health and metrics: Flagger's gates."""
