@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.status import POLICY_STATUS
+from image_updater.controller.gatestatus import gate_fields, gate_reason
 from image_updater.controller.status import Ready
 from image_updater.errors import SecretNotFound, Transient
 
@@ -52,6 +53,7 @@ def fields(
             for verdict in verdicts[:BEST]
         ],
         "tagCount": len(outcome.listing.answer.tags) if outcome.listing is not None else None,
+        **gate_fields(outcome, verdicts),
     }
     return POLICY_STATUS.json(made, "status")
 
@@ -111,6 +113,8 @@ def ready(outcome: Outcome) -> Ready:
         chosen = outcome.selection
         written = f"{chosen.name}:{chosen.tag}" + (f"@{chosen.digest}" if chosen.digest else "")
         return Ready(state=True, reason="Succeeded", message=f"{written}: {message}")
+    if (gate := gate_reason(outcome)) is not None:
+        return Ready(state=False, reason=gate, message=message)
     if is_held(outcome):
         return Ready(state=False, reason="Held", message=message)
     return Ready(state=False, reason="NothingEligible", message=message)

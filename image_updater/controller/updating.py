@@ -19,7 +19,9 @@ from image_updater.api.moments import format_rfc3339
 from image_updater.controller import automationstatus, loopstatus, policystatus
 from image_updater.controller.branchleases import BranchLeases
 from image_updater.controller.context import lease_namespace
+from image_updater.controller.gateinputs import GateInputs
 from image_updater.controller.gatekeeping import Gatekeeper, Knowledge
+from image_updater.controller.gatestatus import leading
 from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, ClusterObjects
 from image_updater.controller.pullsecrets import RENEWED, PullSecrets
 from image_updater.controller.saying import Saying
@@ -126,9 +128,11 @@ class Updating:
         )
         context.secrets.subscribe(self._secrets_changed)
         leases = self._fence()
-        background = asyncio.create_task(self._pulls.run(), name="pull secrets")
+        gates = GateInputs(context, selector)
+        background = [asyncio.create_task(work) for work in (self._pulls.run(), gates.run())]
         try:
             objects = await self._inputs.first()
+            gates.remember()
             self._daemon = daemon = Daemon(
                 source=self._inputs,
                 objects=objects,
@@ -157,11 +161,10 @@ class Updating:
         finally:
             self._gatekeeper.end()
             self._inputs.close()
-            background.cancel()
-            for task in self._tasks:
+            for task in (*background, *self._tasks):
                 task.cancel()
             await self._tasks.end()
-            await asyncio.gather(background, return_exceptions=True)
+            await asyncio.gather(*background, return_exceptions=True)
             if leases is not None:
                 await leases.close()
 
@@ -344,13 +347,10 @@ class Updating:
         if outcome.error is None and listing is not None and len(listing.answer.tags) > MANY:
             self._long[entry.key] = self._tasks.start(self._say_long(entry, outcome))
             return
-        judgement = outcome.judgement
-        self._say_now(entry, outcome, judgement.best(policystatus.BEST) if judgement is not None else ())
+        self._say_now(entry, outcome, leading(outcome, policystatus.BEST))
 
     async def _say_long(self, entry: Entry, outcome: Outcome) -> None:
-        judgement = outcome.judgement
-        assert judgement is not None
-        verdicts = await asyncio.to_thread(judgement.best, policystatus.BEST)
+        verdicts = await asyncio.to_thread(leading, outcome, policystatus.BEST)
         now = self._context.cache.get(POLICY, entry.key)
         if self._long.get(entry.key) is asyncio.current_task():
             del self._long[entry.key]

@@ -17,7 +17,7 @@ from image_updater.api.model import Objects
 from image_updater.errors import ImageUpdaterError, SpecError, Transient, Waiting
 from image_updater.images import parse_name
 from image_updater.pipeline.branches import Branches
-from image_updater.pipeline.following import Following, Group
+from image_updater.pipeline.following import Following, Group, differing
 from image_updater.pipeline.hearing import Heard
 from image_updater.pipeline.hints import Hints, Taken
 from image_updater.pipeline.observing import Nobody
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy, ObjectKey
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.evidence import Noting, Taking
+    from image_updater.pipeline.keeping import Busy
     from image_updater.pipeline.metrics import Metrics
     from image_updater.pipeline.observing import Observer
     from image_updater.pipeline.outcome import Outcome
@@ -75,10 +76,11 @@ class Daemon:
         apply: Callable[[UpdateRequest], Awaitable[UpdateReport]] = update,
         observer: Observer | None = None,
         pulls: PullResolver | None = None,
+        busy: Busy | None = None,
         step: float = STEP,
     ) -> None:
-        """`objects` are those of the start. `pulls` finds the pull secrets that annotated workloads have.
-        `step`: seconds between looks at the wall clock.
+        """`objects` are those of the start. `pulls` finds the pull secrets that annotated workloads have. `busy` says
+        what is being rolled out at a site. `step`: seconds between looks at the wall clock.
         """
         self._source = source
         self.objects = objects
@@ -122,6 +124,8 @@ class Daemon:
             follow=self._follow,
             wake=self._wake.set,
             pulls=pulls,
+            later=lambda key, until: self._regating.later(key, until),
+            rolling=busy,
         )
         self._regating = Regating(
             selector,
@@ -330,7 +334,7 @@ class Daemon:
         self.objects = objects
         if isinstance(self._secrets, CurrentSecrets):
             self._secrets.objects = objects.secrets
-        policies = self._differing(objects) if reading.policies is None else reading.policies
+        policies = differing(self._policies, objects.policies) if reading.policies is None else reading.policies
         before = dict(self._branches.invalid)
         implicit = {name for branch in self._branches for name in branch.implicit}
         moved = self._branches.adopt(objects, policies)
@@ -361,14 +365,6 @@ class Daemon:
             # Five hundred Kustomizations that are made together are no reason for five hundred runs.
             self._looks.hurry(home, now + SOON)
         self._wake.set()
-
-    def _differing(self, objects: Objects) -> dict[ObjectKey, ImagePolicy | None]:
-        """The policies that are not as they were."""
-        differing: dict[ObjectKey, ImagePolicy | None] = {
-            policy.key: policy for policy in objects.policies if self._policies.get(policy.key) != policy
-        }
-        present = {policy.key for policy in objects.policies}
-        return differing | dict.fromkeys(self._policies.keys() - present)
 
     def _drop(self, names: Collection[str]) -> None:
         self._following.drop(names)

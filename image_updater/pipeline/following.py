@@ -17,13 +17,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from image_updater.api.model import ImagePolicy
+    from image_updater.api.model import ImagePolicy, ObjectKey
     from image_updater.pipeline.outcome import Outcome
     from image_updater.pipeline.scheduler import Schedule
     from image_updater.pipeline.selection import Selector
 
 Group = tuple[str, str]
 """Canonical image name and identity: one list."""
+
+
+def differing(
+    known: Mapping[ObjectKey, ImagePolicy], policies: Iterable[ImagePolicy]
+) -> dict[ObjectKey, ImagePolicy | None]:
+    """The policies that are not as they were; None for those that are gone."""
+    present = {policy.key: policy for policy in policies}
+    changed = {key: policy for key, policy in present.items() if known.get(key) != policy}
+    return {**changed, **dict.fromkeys(known.keys() - present)}
 
 
 class Following:

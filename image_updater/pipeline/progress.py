@@ -61,6 +61,7 @@ class Done:
                 holds=run.holds,
                 implicit=tuple(policy for name, policy in run.claims.policies.items() if name.startswith(ANNOTATION)),
                 placements=placements(run),
+                until=run.until,
             )
         self.edits += run.edits
         self.proof |= dict.fromkeys(str(proof) for proof in run.proof.roots)

@@ -166,6 +166,8 @@ class AutomationReport:
     revision: str | None = None
     """The commit that was planned on."""
     commit: CommitReport | None = None
+    until: datetime | None = None
+    """From when on something that is held may move without any news: look again then."""
     last: tuple[str, datetime] | None = None
     """In the first run of a process: the newest commit of this automation that Git has, and when it was made. Whoever
     pushed it may have been killed before it said so."""

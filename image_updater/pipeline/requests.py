@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey, Objects, Secret
     from image_updater.images import Digest, ImageName
     from image_updater.pipeline.evidence import Noting, Taking
+    from image_updater.pipeline.keeping import Busy
     from image_updater.pipeline.selection import Selector
     from image_updater.pipeline.session import Session
     from image_updater.pipeline.tagsfile import TagsFile
@@ -64,6 +65,8 @@ class UpdateRequest:
     active: Callable[[ObjectKey], bool] = lambda _: True
     """Asked right before a plan is made: may this automation (still) write?"""
     pulls: PullResolver | None = None
+    busy: Busy | None = None
+    """Why a site should not be moved right now: what is being rolled out there ends first."""
     rollback: Taking | None = None
     """Nothing but what it says is done; it is asked on the very tip that is written on."""
     note: Noting | None = None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy, ObjectKey, Objects
     from image_updater.pipeline.branches import Branch, Branches
     from image_updater.pipeline.evidence import Noting, Taking
+    from image_updater.pipeline.keeping import Busy as RollingOut
     from image_updater.pipeline.metrics import Metrics
     from image_updater.pipeline.observing import Observer
     from image_updater.pipeline.report import PullResolver, Secrets, State, UpdateReport
@@ -55,8 +56,13 @@ class Runs:
         busy: Callable[[Branch], bool],
         follow: Callable[[Iterable[ImagePolicy], Iterable[str]], Awaitable[None]],
         wake: Callable[[], None],
+        later: Callable[[str, datetime | None], None],
         pulls: PullResolver | None = None,
+        rolling: RollingOut | None = None,
     ) -> None:
+        """`busy`: are checks under way that a push of this branch could carry, too? `later` is told from when on
+        something that a branch holds may move; `rolling` says why a site should not be moved right now.
+        """
         self._branches = branches
         self._objects = objects
         self._selector = selector
@@ -74,7 +80,9 @@ class Runs:
         self._busy = busy
         self._follow = follow
         self._wake = wake
+        self._later = later
         self._pulls = pulls
+        self._rolling = rolling
         self.undeployed = Undeployed(clock)
         self._logged: dict[str, frozenset[tuple[str, str]]] = {}
         """By branch the failures of its last run: the log has them once, until they change."""
@@ -210,6 +218,7 @@ class Runs:
             apart=True,
             active=self.active,
             pulls=self._pulls,
+            busy=self._rolling,
         )
 
     def _count(self, report: UpdateReport, changed_at: float | None) -> None:
@@ -246,6 +255,8 @@ class Runs:
             self.undeployed.failed(branch.key, branch.names, answers)
         else:
             self.undeployed.ran(branch.key, _sites(report), answers)
+        moments = [part.until for part in report.automations.values() if part.until is not None]
+        self._later(branch.key, min(moments, default=None))
         await self._implicit(branch, report)
         return bool(ours)
 

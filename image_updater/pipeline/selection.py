@@ -96,6 +96,7 @@ class Selector:
         )
         self._answers: dict[str, Outcome] = {}
         self._missed: dict[tuple[str, str], set[str]] = {}
+        self._remembered: dict[str, dict[str, datetime]] = {}
         self.judging: set[str] = set()
         """Policies whose new list is being judged now: a push that waits for them loses little (design: batch)."""
 
@@ -218,10 +219,10 @@ class Selector:
         return known is not None and known.spec == policy and self._judging.stale(known)
 
     def remember_seen(self, policy: ImagePolicy, seen: Iterable[tuple[str, str, datetime]]) -> None:
-        """What somebody else remembers of a policy's candidates (tag, digest, first seen): the store may be lost."""
-        source = self.source(policy)
-        dates = {f"{tag}@{digest}": at for tag, digest, at in seen}
-        self._store.date_seen(source.repository, source.identity, dates)
+        """What somebody else remembers of a policy's candidates (tag, digest, first seen): the store may be lost.
+        Kept until the policy is judged next: who asks for it may not be known yet.
+        """
+        self._remembered[policy_name(policy)] = {f"{tag}@{digest}": at for tag, digest, at in seen}
 
     async def restore(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome]:
         """Answers from the store alone, without a request: those younger than their interval count as asked now."""
@@ -400,6 +401,7 @@ class Selector:
 
     async def _judge(self, policy: ImagePolicy, source: Source, listing: Listing, *, ask: bool = True) -> Outcome:
         name = policy_name(policy)
+        self._store.date_seen(source.repository, source.identity, self._remembered.pop(name, {}))
         self.judging.add(name)
         try:
             return await self._judging.judge(policy, source, listing, self._answers.get(name), ask=ask)

@@ -39,6 +39,7 @@ async def update(request: UpdateRequest) -> UpdateReport:
                 named=named_roots(request.objects, request.roots),
                 anywhere=not request.objects.automations,
                 pulls=request.pulls,
+                busy=request.busy,
                 memory=opened.memory,
                 situations=selector.situations,
             )
