@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SIGNED: Final = "#signed"
 """Good signatures are kept beside the facts, under the identity that asked."""
 
+_AGE: Final = frozenset({Need.DIGEST})
+
 UNSIGNED_FOR: Final = timedelta(hours=1)
 """How long signatures that do not count are taken for an answer: somebody may sign anew."""
 
@@ -89,6 +91,9 @@ class Examiner:
         mark = self._mark(policy) if policy.verify is not None else ""
         always = policy.reflection is DigestReflection.ALWAYS
         found = dict(base)
+        if policy.min_age and not self.remembers(listing):
+            # Asking for a digest would not tell since when it is there.
+            found |= {tag: replace(found.get(tag, TagFacts()), unknowable=_AGE) for tag in answer.tags}
         for tag in {*digests, *answer.pushed, *(answer.tags if seen else ())}:
             digest = digests.get(tag)
             one = found.get(tag, TagFacts())
@@ -104,6 +109,10 @@ class Examiner:
                 verified=self._verdict(source, mark, digest, listing) if mark and digest is not None else None,
             )
         return found
+
+    def remembers(self, listing: Listing) -> bool:
+        """Can anybody say since when bytes are there: we, or the registry?"""
+        return self._durable or bool(listing.answer.pushed)
 
     def fresh(self, source: Source, listing: Listing, tag: str) -> Digest | None:
         """The digest of a tag, if it was asked since the last list (or stood in it)."""
@@ -132,6 +141,20 @@ class Examiner:
         keys = (f"{tag}@{digest}" for tag, digest in self._book.known(source, listing).fresh.items())
         now = self._clock()
         self._store.date_seen(*source.key, {key: now for key in keys if key not in seen})
+
+    async def verified(
+        self, policy: ImagePolicy, source: Source, listing: Listing, tag: str, digest: Digest | None
+    ) -> Verified | None:
+        """What its signatures are worth: of `digest`, None = of the bytes that the tag has now. None: there are none.
+
+        Raises RegistryError, AccessDenied, SpecError.
+        """
+        if digest is None:
+            digest = await self._book.ask(source, self._book.known(source, listing), tag, listing, described=False)
+        if digest is None:
+            return None
+        await self._verify(policy, source, listing, digest)
+        return self._verdict(source, self._mark(policy), digest, listing)
 
     async def _verify(self, policy: ImagePolicy, source: Source, listing: Listing, digest: Digest) -> None:
         assert policy.verify is not None

@@ -16,7 +16,7 @@ from image_updater.errors import ImageUpdaterError
 from image_updater.images import parse_name
 from image_updater.pipeline.outcome import Amended, Outcome, policy_name
 from image_updater.pipeline.situations import NOTHING
-from image_updater.policy.situation import Hold, Need
+from image_updater.policy.situation import Need
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
 LOOKED_BACK: Final = 8
 """Better tags that gates hold back and that are looked at again with each list: they may have been pushed again."""
+
+AGELESS: Final = (
+    "minAge counts from when an image was first seen, and this run has no state that remembers it: give --state FILE,"
+    " and the same one each time"
+)
 
 FILE_IDENTITY: Final = "tags-file"
 
@@ -133,9 +138,8 @@ class Judging:
             tags = [tag for tag in listing.answer.tags if tag not in gone] if gone else listing.answer.tags
             judged = policies_room.judge(compiled, tags, facts, now=self._clock(), previous=previous)
             previous = judged
-            outcome = self._outcome(
-                policy, compiled, judged, facts, situation, gone, pushed=bool(listing.answer.pushed), gated=gated
-            )
+            ages = self._examiner.remembers(listing)
+            outcome = self._outcome(policy, compiled, judged, facts, situation, gone, ages=ages, gated=gated)
             if not ask or failure is not None:
                 break
             needed = [
@@ -177,7 +181,9 @@ class Judging:
         for tag, needs in outcome.taken.needs.items() if outcome.taken is not None else ():
             missing[tag] = missing.get(tag, frozenset()) | needs
         if looks_at_bytes(policy, outcome.situation):
-            back = [blocked.tag for blocked in gated.because if blocked.tag is not None][:LOOKED_BACK]
+            known = outcome.facts
+            blocked = dict.fromkeys(each.tag for each in gated.because if each.tag is not None)
+            back = [tag for tag in blocked if tag in known and known[tag].digest is not None][:LOOKED_BACK]
             chosen = [gated.chosen.tag] if gated.chosen is not None else []
             for tag in (*chosen, *back):
                 if self._examiner.fresh(source, listing, tag) is None:
@@ -212,9 +218,8 @@ class Judging:
                 for tag, known in facts.items()
             }
         judged = policies_room.judge(compiled, answer.tags, facts, now=self._clock())
-        return self._outcome(
-            policy, compiled, judged, facts, situation, {}, pushed=False, gated=is_gated(policy, situation)
-        )
+        gated = is_gated(policy, situation)
+        return self._outcome(policy, compiled, judged, facts, situation, {}, ages=self._durable, gated=gated)
 
     # ------------------------------------------------------------------------------------------------- together
 
@@ -227,30 +232,33 @@ class Judging:
         situation: Situation,
         gone: Mapping[str, str],
         *,
-        pushed: bool,
+        ages: bool,
         gated: bool,
     ) -> Outcome:
+        """`ages`: somebody knows since when bytes are there. `gated`: gates have a say."""
         name, now = policy_name(policy), self._clock()
         answer: Gated | None = None
         taken: Takes | None = None
         if gated:
             from image_updater.policy.gating import gate, takes
 
-            effective = self._remembering(policy, situation, pushed=pushed)
             if policy.group is not None:
-                taken = takes(judged, compiled, facts, effective, now=now)
-            answer = gate(judged, compiled, facts, effective, now=now)
+                taken = takes(judged, compiled, facts, situation, now=now)
+            answer = gate(judged, compiled, facts, situation, now=now)
         judgement: Judgement = answer if answer is not None else judged
         selection = policies_room.select(compiled, judgement, facts)
         if selection is not None and selection.policy != name:
             selection = replace(selection, policy=name)
         if gone:
             judgement = Amended(judgement, gone)
+        reason = judgement.reason
+        if policy.min_age and not ages and selection is None:
+            reason = f"{reason}; {AGELESS}"
         moments = [each.until for each in (answer, taken) if each is not None and each.until is not None]
         return Outcome(
             policy=name,
             spec=policy,
-            reason=judgement.reason,
+            reason=reason,
             compiled=compiled,
             judgement=judgement,
             selection=selection,
@@ -261,18 +269,6 @@ class Judging:
             judged_at=now,
             situation=situation,
             taken=taken,
-        )
-
-    def _remembering(self, policy: ImagePolicy, situation: Situation, *, pushed: bool) -> Situation:
-        """Without a memory and without push times nobody can say how old bytes are: it holds, and says what helps."""
-        if not policy.min_age or self._durable or pushed or situation.hold is not None:
-            return situation
-        return replace(
-            situation,
-            hold=Hold(
-                reason="minAge counts from when an image was first seen, and this run has no state that remembers it:"
-                " give --state FILE"
-            ),
         )
 
 
