@@ -191,7 +191,8 @@ def _blocks(gates: Gates, outcome: Outcome, tag: str, facts: Facts) -> tuple[Blo
     if outcome.chosen is not None or (blocks and blocks[0].fate is Fate.REJECTED):
         return blocks
     reason = "waiting: its digest is not known yet, and must be"
-    return (*blocks, Blocked(gate=GateName.DIGEST, tag=tag, reason=reason, needs=frozenset({Need.DIGEST})))
+    needs = frozenset({Need.DIGEST})
+    return (*blocks, Blocked(gate=GateName.DIGEST, tag=tag, reason=reason, needs=needs, undecided=True))
 
 
 def _changes(blocks: Sequence[Blocked], *, told: bool) -> Iterator[datetime | None]:

@@ -36,5 +36,5 @@ def check(age: timedelta, tag: str, known: TagFacts | None, now: datetime) -> Bl
     if listed is not None and listed + age > now:
         # Its bytes cannot be older than the tag here; asking for them starts their clock.
         reason = f"eligible at {clock(listed + age, now)} at the earliest ({text}): its digest is not known yet"
-        return replace(unasked, reason=reason, until=listed + age)
+        return replace(unasked, reason=reason, until=listed + age, undecided=False)
     return unasked

@@ -47,7 +47,8 @@ class GateName(StrEnum):
 class Blocked:
     """One gate that does not let a tag pass, or (`tag` None) that stops the policy.
 
-    `until`: when waiting alone ends it. `needs` without `until`: it is not decided yet, these facts are missing.
+    `until`: when waiting alone ends or changes it. `needs`: facts that the gate asks for; `undecided`: with them the
+    tag may pass at once.
     """
 
     gate: GateName
@@ -56,11 +57,7 @@ class Blocked:
     until: datetime | None = None
     fate: Fate = Fate.HELD
     needs: frozenset[Need] = frozenset()
-
-    @property
-    def undecided(self) -> bool:
-        """Better known facts may let the tag pass."""
-        return bool(self.needs) and self.until is None
+    undecided: bool = False
 
 
 def held(gate: GateName, tag: str, reason: str, until: datetime | None = None) -> Blocked:
@@ -71,10 +68,10 @@ def rejected(gate: GateName, tag: str, reason: str, until: datetime | None = Non
     return Blocked(gate=gate, tag=tag, reason=reason, until=until, fate=Fate.REJECTED)
 
 
-def asks(gate: GateName, tag: str, need: Need) -> Blocked:
-    """The gate cannot say anything before it knows more."""
+def asks(gate: GateName, tag: str, need: Need, until: datetime | None = None) -> Blocked:
+    """The gate cannot say anything before it knows more, or until it ends."""
     reason = f"waiting: {_UNKNOWN[need]} ({gate} asks for it)"
-    return Blocked(gate=gate, tag=tag, reason=reason, needs=frozenset({need}))
+    return Blocked(gate=gate, tag=tag, reason=reason, until=until, needs=frozenset({need}), undecided=True)
 
 
 def unknowable(known: TagFacts | None, need: Need) -> bool:

@@ -37,15 +37,15 @@ def check(compiled: CompiledPolicy, hold: Hold, tag: str, facts: Facts, now: dat
     """A tag under a hold that newer ones end."""
     assert hold.tag is not None
     known = facts.get(tag)
+    until = hold.until and utc(hold.until)
     if tag == hold.tag and hold.digest is not None:
         digest = None if known is None else known.digest
         if digest is not None and digest != hold.digest:
             return None  # Other bytes: what was taken back is not this.
         if digest is None and not unknowable(known, Need.DIGEST):
-            return asks(GateName.HOLD, tag, Need.DIGEST)
+            return asks(GateName.HOLD, tag, Need.DIGEST, until)
     elif newer(compiled, hold, tag, facts):
         return None
-    until = hold.until and utc(hold.until)
     return held(GateName.HOLD, tag, _reason(hold, now), until)
 
 

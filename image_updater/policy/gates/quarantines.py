@@ -6,6 +6,7 @@ Images are compared as images are. An expired entry counts no more.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from image_updater.images import same_image
@@ -14,7 +15,6 @@ from image_updater.policy.situation import Need, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
     from image_updater.images import ImageName
     from image_updater.policy.model import TagFacts
@@ -42,13 +42,16 @@ def standing(quarantined: Iterable[Quarantined], image: ImageName, now: datetime
 def check(entries: Sequence[Quarantined], tag: str, known: TagFacts | None, now: datetime) -> Blocked | None:
     """`entries` are those in force for the image."""
     digest = None if known is None else known.digest
-    entry = _lasting([entry for entry in entries if _bars(entry, tag, digest)])
     certain = digest is not None or unknowable(known, Need.DIGEST)
-    if entry is not None and (certain or entry.digest is None):
-        return rejected(GateName.QUARANTINE, tag, _reason(entry, tag, now), entry.expires and utc(entry.expires))
-    if not certain and any(entry.digest is not None for entry in entries):
-        return asks(GateName.QUARANTINE, tag, Need.DIGEST)
-    return None
+    by_digest = [entry for entry in entries if entry.digest is not None]
+    sure = entries if certain else [entry for entry in entries if entry.digest is None]
+    entry = _lasting([entry for entry in sure if _bars(entry, tag, digest)])
+    if entry is not None:
+        return rejected(GateName.QUARANTINE, tag, _reason(entry, tag, now), _end(entry))
+    last = _lasting(by_digest)
+    if certain or last is None:
+        return None
+    return asks(GateName.QUARANTINE, tag, Need.DIGEST, _end(last))
 
 
 def by_person(quarantined: Iterable[Quarantined]) -> list[Quarantined]:
@@ -63,11 +66,15 @@ def _bars(entry: Quarantined, tag: str | None, digest: str | None) -> bool:
 
 
 def _lasting(entries: Sequence[Quarantined]) -> Quarantined | None:
-    if not entries:
-        return None
-    return max(
-        entries, key=lambda entry: (entry.expires is None, (entry.expires and utc(entry.expires).timestamp()) or 0)
-    )
+    """The one that ends last."""
+    for_ever = next((entry for entry in entries if entry.expires is None), None)
+    if for_ever is not None or not entries:
+        return for_ever
+    return max(entries, key=lambda entry: _end(entry) or datetime.max.replace(tzinfo=UTC))
+
+
+def _end(entry: Quarantined) -> datetime | None:
+    return None if entry.expires is None else utc(entry.expires)
 
 
 def _reason(entry: Quarantined, tag: str, now: datetime) -> str:

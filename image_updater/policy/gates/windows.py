@@ -30,6 +30,7 @@ _NEVER = timedelta(days=50 * 366)
 """What names no day in fifty years names none: leap days, and which weekday they are, come round in forty."""
 _FORESEEN = timedelta(days=731)
 """Windows that stay open for so long are not seen to close: something else comes first."""
+_ODD_DAYS = 32
 _MOST_SPANS = 20_000
 """Spans that are put together at most; then the last of them is taken for the end, and looked at again."""
 
@@ -117,6 +118,8 @@ class Calendar:
         self._duration = window.duration
         self._minutes = sorted(60 * hour + minute for hour in cron.hours for minute in cron.minutes)
         self._every_hour = cron.parts[2].startswith("*")
+        self._odd: dict[date, list[Span]] = {}
+        """Days on which clocks move, already read."""
         self._usual = _merged([timedelta(minutes=minute) for minute in self._minutes], window.duration)
         """From midnight, on a day of 24 hours."""
 
@@ -159,10 +162,15 @@ class Calendar:
         if len(offsets) == 1:
             begin = midnight.replace(tzinfo=self.zone).astimezone(UTC)
             return [(begin + start, begin + end) for start, end in self._usual]
-        begins: set[datetime] = set()
-        for minute in self._minutes:
-            begins.update(self._moments(midnight + timedelta(minutes=minute)))
-        return _merged(sorted(begins), self._duration)
+        found = self._odd.get(day)
+        if found is None:
+            begins: set[datetime] = set()
+            for minute in self._minutes:
+                begins.update(self._moments(midnight + timedelta(minutes=minute)))
+            if len(self._odd) == _ODD_DAYS:
+                self._odd.clear()
+            found = self._odd[day] = _merged(sorted(begins), self._duration)
+        return found
 
     def _moments(self, wall: datetime) -> Iterator[datetime]:
         """The moments at which clocks in the zone show this, or the first one behind it."""
