@@ -9,7 +9,7 @@ the value back. What cannot be known holds, and rolls nothing back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from image_updater.api.model import ImageUpdateAutomation, ObjectKey
+    from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey
     from image_updater.cluster import Cluster
     from image_updater.pipeline.daemon import Daemon
     from image_updater.pipeline.outcome import Outcome
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from image_updater.pipeline.report import UpdateReport
     from image_updater.pipeline.selection import Selector
     from image_updater.pipeline.situations import Situations
+    from image_updater.policy.model import Verified
 
 CANARIES: Final = Resource(group="flagger.app", version="v1beta1", kind="Canary", plural="canaries", namespaced=True)
 _WIDE = frozenset({GateName.FREEZE, GateName.WINDOWS, GateName.HOLD, GateName.BREAKER})
@@ -50,6 +51,8 @@ class Knowledge:
     situations: Situations
     answers: Callable[[], Mapping[str, Outcome]]
     automations: Callable[[], Iterable[ImageUpdateAutomation]]
+    verified: Callable[[ImagePolicy, str, Digest | None], Awaitable[Verified | None]]
+    """What the signatures of a tag (with a digest: of that) are worth, asked for where it is not known."""
     released: Callable[[ObjectKey], None]
     """Look at the branch of this automation: what it waited for has ended."""
 
@@ -59,6 +62,7 @@ class Knowledge:
             situations=selector.situations,
             answers=lambda: selector.answers,
             automations=lambda: daemon.objects.automations,
+            verified=selector.verified,
             released=daemon.released,
         )
 
@@ -111,7 +115,7 @@ class Gatekeeper:
             return kind != "rollback", nobody
         if kind == "rollback":
             return self._taken_back(knowledge, placed)
-        stops = [why for each in placed if (why := self._stops(knowledge, each, automations[each.automation]))]
+        stops = [why for each in placed if (why := await self._stops(knowledge, each, automations[each.automation]))]
         if stops:
             return False, "; ".join(dict.fromkeys(stops))
         values = ", ".join(dict.fromkeys(f"{each.image}:{each.value}" for each in placed))
@@ -150,7 +154,7 @@ class Gatekeeper:
 
     # ------------------------------------------------------------------------------------------------- judged
 
-    def _stops(self, knowledge: Knowledge, placement: Placement, automation: ImageUpdateAutomation) -> str:
+    async def _stops(self, knowledge: Knowledge, placement: Placement, automation: ImageUpdateAutomation) -> str:
         """Why this image may not go out now; '' = it may."""
         outcome, now = knowledge.answers().get(placement.name), self._clock()
         if outcome is None or outcome.compiled is None:
@@ -166,7 +170,15 @@ class Gatekeeper:
         tag = placement.value.tag
         if tag is not None and self._proven(knowledge, placement):
             wide = [blocked for blocked in wide if blocked.gate is GateName.FREEZE]
-        own = () if tag is None else gates.blocks(tag, _known(facts, placement))
+        known = _known(facts, placement)
+        if tag is not None and outcome.spec.verify is not None:
+            # Git's tag need not be one that we chose.
+            digest = Digest(placement.value.digest) if placement.value.digest is not None else None
+            try:
+                known = replace(known or TagFacts(), verified=await knowledge.verified(outcome.spec, tag, digest))
+            except ImageUpdaterError as error:
+                return f"{placement.name}: the signatures of {tag} cannot be checked: {error.message}"
+        own = () if tag is None else gates.blocks(tag, known)
         bad = [blocked for blocked in own if blocked.gate in _OWN or blocked.fate is Fate.REJECTED]
         texts = [said(wide)] if wide else []
         texts += [f"{tag} is {said(bad)}"] if bad else []

@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy, Objects
-    from image_updater.images import ImageName
+    from image_updater.images import Digest, ImageName
     from image_updater.pipeline.examining import Verifier
     from image_updater.pipeline.listing import Registry
     from image_updater.pipeline.report import Secrets
     from image_updater.pipeline.tagsfile import TagsFile
     from image_updater.policy import CompiledPolicy, Selection
+    from image_updater.policy.model import Verified
 
 
 class Selector:
@@ -205,6 +206,13 @@ class Selector:
             if self._renew is None or not _is_login(error) or not await self._renew(policy):
                 raise self._noted(policy, error) from None
             return await ask()
+
+    async def verified(self, policy: ImagePolicy, tag: str, digest: Digest | None) -> Verified | None:
+        """Of a tag that Git holds, whoever wrote it; as `Examiner.verified`. None before the policy has a list."""
+        outcome = self._answers.get(policy_name(policy))
+        if outcome is None or outcome.listing is None:
+            return None
+        return await self._examiner.verified(policy, self.source(policy), outcome.listing, tag, digest)
 
     async def regate(self, policies: Iterable[ImagePolicy]) -> dict[str, Outcome]:
         """Answers that are not good any more (their situation changed, or their time has come), judged again on the

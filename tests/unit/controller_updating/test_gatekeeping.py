@@ -93,6 +93,8 @@ class World:
     automations: tuple[ImageUpdateAutomation, ...] = (FLEET,)
     facts: dict[str, TagFacts] = field(default_factory=dict)
     released: list[ObjectKey] = field(default_factory=list)
+    signed: dict[Digest | None, Verified | Exception | None] = field(default_factory=dict)
+    """By digest (None = of the tag as it is now) what the check of signatures finds."""
     now: datetime = NOW
 
     def __post_init__(self) -> None:
@@ -107,11 +109,18 @@ class World:
                     for each in self.policies
                 },
                 automations=lambda: self.automations,
+                verified=self.verified,
                 released=self.released.append,
             )
         )
         self.adopt()
         self.ran(placement())
+
+    async def verified(self, policy: ImagePolicy, tag: str, digest: Digest | None) -> Verified | None:
+        found = self.signed.get(digest)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def adopt(self, **objects: Any) -> None:
         self.situations.adopt(Objects(policies=self.policies, automations=self.automations, **objects))
@@ -195,17 +204,24 @@ async def test_the_breaker_closes_them() -> None:
 )
 async def test_verification_is_of_the_bytes_that_git_names(verified: Verified | None, passes: bool, word: str) -> None:
     world = World(policies=(replace(POLICY, verify=Verify(secret_ref="keys")),))
-    world.facts["1.1.0"] = TagFacts(digest=GOOD, verified=verified)
+    world.signed = {None: verified, GOOD: verified, BAD: Verified(ok=False, reason="junk", lasting=True)}
     for value in (Value("1.1.0"), Value("1.1.0", GOOD)):
         world.ran(placement(value=value))
         found, reason = await world.ask()
         assert found is passes
         assert word in reason
-    # The tag has other bytes by now: what is known of them says nothing of those that go out.
+    # The tag may have other bytes by now, whose signatures say nothing of those that go out.
+    world.facts["1.1.0"] = TagFacts(digest=GOOD, verified=Verified(ok=True, reason="signed"))
     world.ran(placement(value=Value("1.1.0", BAD)))
     found, reason = await world.ask()
     assert not found
-    assert "signatures were not checked yet" in reason
+    assert "not verified: junk" in reason
+
+
+async def test_signatures_that_cannot_be_checked_hold() -> None:
+    world = World(policies=(replace(POLICY, verify=Verify(secret_ref="keys")),))
+    world.signed = {None: RegistryError("cut")}
+    assert await world.ask() == (False, "apps/web: the signatures of 1.1.0 cannot be checked: cut")
 
 
 def _quarantine(**what: Any) -> Quarantine:
