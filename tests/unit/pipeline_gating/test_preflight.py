@@ -1,0 +1,183 @@
+"""Whether an image can be pulled, asked of a registry that answers as registries in the wild do."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+from image_updater.embedded import EmbeddedRegistry
+from image_updater.embedded.auth import Auth
+from image_updater.embedded.faults import Reply
+from image_updater.images import parse_name
+from image_updater.pipeline.listing import Source
+from image_updater.pipeline.preflight import Candidate, Preflight
+from image_updater.registry import RegistryClient, anonymous
+from image_updater.registry.errors import AuthenticationFailed, PermissionDenied, RegistryUnavailable
+from image_updater.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from image_updater.images import Digest
+
+REPOSITORY = "acme/web"
+BOTH = ("linux/amd64", "linux/arm64")
+
+
+async def no_wait(_: float) -> None:
+    return
+
+
+@asynccontextmanager
+async def world(store: Store | None = None) -> AsyncIterator[tuple[EmbeddedRegistry, Preflight, Source]]:
+    async with EmbeddedRegistry() as registry, RegistryClient(sleep=no_wait) as client:
+        access = anonymous(insecure=True)
+        source = Source(image=parse_name(f"{registry.host}/{REPOSITORY}"), access=access, identity=access.identity)
+        yield registry, Preflight(client, store or Store.open(None)), source
+
+
+def layers(registry: EmbeddedRegistry, digest: Digest) -> dict[str, Digest]:
+    """The layer of each platform of an image ('' = it has no index)."""
+    manifests = registry.contents.repository(REPOSITORY).manifests
+
+    def layer(of: Digest) -> Digest:
+        return json.loads(manifests[of].data)["layers"][0]["digest"]
+
+    outer = json.loads(manifests[digest].data)
+    if "manifests" not in outer:
+        return {"": layer(digest)}
+    return {each["platform"]["architecture"]: layer(each["digest"]) for each in outer["manifests"]}
+
+
+def asked(registry: EmbeddedRegistry) -> list[str]:
+    return [f"{each.method} {each.target.split('/')[-2]}" for each in registry.seen]
+
+
+async def test_every_layer_of_every_platform_is_looked_for_and_a_pass_is_kept() -> None:
+    store = Store.open(None)
+    async with world(store) as (registry, preflight, source):
+        digest = registry.push(REPOSITORY, "1.0.0", platforms=BOTH, attestations=True)
+        candidate = Candidate(source=source, tag="1.0.0", judged=digest)
+        assert await preflight.check(candidate) is None
+        assert sorted(asked(registry)) == ["GET manifests"] * 3 + ["HEAD blobs"] * 4
+        assert await preflight.check(candidate) is None
+        assert await preflight.check(Candidate(source=source, tag="1.0.0", digest=digest)) is None
+        assert len(registry.seen) == 7
+        async with RegistryClient() as other:
+            assert await Preflight(other, store).check(candidate) is None
+        assert len(registry.seen) == 7
+        assert await preflight.check(Candidate(source=source, tag="1.0.0", judged=digest, platforms=BOTH)) is None
+        assert len(registry.seen) == 14
+
+
+@pytest.mark.parametrize(
+    ("platforms", "missing"),
+    [((), True), (("linux/arm64",), True), (("linux/amd64",), False)],
+    ids=["all", "that-one", "the-other"],
+)
+async def test_a_layer_that_is_not_there_holds_the_tag(platforms: tuple[str, ...], missing: bool) -> None:
+    async with world() as (registry, preflight, source):
+        digest = registry.push(REPOSITORY, "1.0.0", platforms=BOTH)
+        gone = layers(registry, digest)["arm64"]
+        content = registry.contents.blobs.pop(gone)
+        candidate = Candidate(source=source, tag="1.0.0", platforms=platforms)
+        found = await preflight.check(candidate)
+        assert found == (f"layer {gone} of linux/arm64 answers 404" if missing else None)
+        registry.contents.blobs[gone] = content
+        assert await preflight.check(candidate) is None
+
+
+async def test_a_platform_whose_manifest_was_never_pushed_holds_the_tag() -> None:
+    async with world() as (registry, preflight, source):
+        digest = registry.push(REPOSITORY, "1.0.0", platforms=BOTH)
+        repository = registry.contents.repository(REPOSITORY)
+        entry = json.loads(repository.manifests[digest].data)["manifests"][1]["digest"]
+        del repository.manifests[entry]
+        found = await preflight.check(Candidate(source=source, tag="1.0.0"))
+        assert found == f"manifest {entry} of linux/arm64 answers 404"
+
+
+async def test_layers_that_stand_elsewhere_by_design_are_not_looked_for() -> None:
+    async with world() as (registry, preflight, source):
+        digest = registry.push(REPOSITORY, "base")
+        manifest = json.loads(registry.contents.repository(REPOSITORY).manifests[digest].data)
+        nowhere = {"size": 1, "digest": f"sha256:{'0' * 64}"}
+        manifest["layers"] += [
+            {"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", **nowhere},
+            {"mediaType": "application/vnd.oci.image.layer.v1.tar", "urls": ["https://elsewhere.test/l"], **nowhere},
+        ]
+        kind = "application/vnd.oci.image.manifest.v1+json"
+        registry.put_manifest(REPOSITORY, "1.0.0", json.dumps(manifest).encode(), kind)
+        assert await preflight.check(Candidate(source=source, tag="1.0.0")) is None
+
+
+async def test_a_tag_that_is_gone_or_has_other_bytes_is_not_written() -> None:
+    async with world() as (registry, preflight, source):
+        assert await preflight.check(Candidate(source=source, tag="1.0.0")) == "tag 1.0.0 answers 404"
+        old = registry.push(REPOSITORY, "1.0.0", content="old")
+        registry.push(REPOSITORY, "1.0.0", content="new")
+        found = await preflight.check(Candidate(source=source, tag="1.0.0", judged=old))
+        assert found is not None
+        assert "has other bytes now" in found
+
+
+@pytest.mark.parametrize("status", [405, 501, 400])
+async def test_a_registry_that_knows_no_head_for_blobs_is_asked_for_one_byte(status: int) -> None:
+    async with world() as (registry, preflight, source):
+        digest = registry.push(REPOSITORY, "1.0.0")
+        registry.faults.always(r"^HEAD .*/blobs/", Reply(status=status))
+        assert await preflight.check(Candidate(source=source, tag="1.0.0")) is None
+        registry.contents.blobs.pop(layers(registry, digest)[""])
+        found = await preflight.check(Candidate(source=source, tag="1.0.0", platforms=("linux/amd64",)))
+        assert found is not None
+        assert found.endswith("answers 404")
+
+
+async def test_a_store_that_signs_its_urls_for_get_alone_is_asked_so_and_sees_no_credentials() -> None:
+    seen: list[tuple[str, str | None, str | None]] = []
+
+    async def storage(request: web.BaseRequest) -> web.Response:
+        seen.append((request.method, request.headers.get("Authorization"), request.headers.get("Range")))
+        return web.Response(status=403 if request.method == "HEAD" else 206, body=b"x")
+
+    runner = web.ServerRunner(web.Server(storage))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.2", 0).start()
+    try:
+        async with world() as (registry, preflight, source):
+            registry.push(REPOSITORY, "1.0.0")
+            port = runner.addresses[0][1]
+            registry.faults.blob_redirect = f"http://127.0.0.2:{port}/storage"
+            assert await preflight.check(Candidate(source=source, tag="1.0.0")) is None
+    finally:
+        await runner.cleanup()
+    assert {each[0] for each in seen} == {"HEAD", "GET"}
+    assert all(authorization is None for _, authorization, _ in seen)
+    assert {each[2] for each in seen if each[0] == "GET"} == {"bytes=0-0"}
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [(Reply(status=503), RegistryUnavailable), (Reply(status=403), PermissionDenied)],
+    ids=["down", "forbidden"],
+)
+async def test_what_cannot_be_said_is_an_error_and_no_pass(reply: Reply, error: type[Exception]) -> None:
+    async with world() as (registry, preflight, source):
+        registry.push(REPOSITORY, "1.0.0")
+        registry.faults.always(r"^(HEAD|GET) .*/blobs/", reply)
+        with pytest.raises(error):
+            await preflight.check(Candidate(source=source, tag="1.0.0"))
+        registry.faults.clear()
+        assert await preflight.check(Candidate(source=source, tag="1.0.0")) is None
+
+
+async def test_a_login_that_is_missing_is_said() -> None:
+    async with world() as (registry, preflight, source):
+        registry.push(REPOSITORY, "1.0.0")
+        registry.faults.auth = Auth(scheme="basic", users={"ada": "secret"})
+        with pytest.raises(AuthenticationFailed):
+            await preflight.check(Candidate(source=source, tag="1.0.0"))
