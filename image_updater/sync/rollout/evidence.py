@@ -38,6 +38,8 @@ class Evidence:
     canary: Ref | None = None
     """A Canary whose target it is."""
     canary_body: Body | None = field(default=None, repr=False)
+    primary: Body | None = field(default=None, repr=False)
+    """What serves beside a canary, once that has failed. None: not asked, or not to be read."""
     events: tuple[str, ...] = ()
     """Messages of the Canary's warnings, oldest first."""
 

@@ -21,7 +21,7 @@ from image_updater.sync.health.reading import mapping, text
 from image_updater.sync.rollout.judge import judge
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 from image_updater.sync.rollout.pods import current_revision, owner_of
-from image_updater.sync.rollout.reading import JOBS, PODS, REPLICA_SETS, Source, neighbours, selector_of, warnings
+from image_updater.sync.rollout.reading import JOBS, PODS, REPLICA_SETS, Source, neighbours, one, selector_of, warnings
 from image_updater.sync.rollout.subject import KEEP, LOOK, Subject, Wanted
 
 if TYPE_CHECKING:
@@ -344,15 +344,19 @@ class Following:
         """Before a failure is the tag's: what else broke on its nodes, and what Flagger has said."""
         found = judged.rollout
         if not found.failed:
-            subject.neighbours = subject.events = None
+            subject.neighbours = subject.events = subject.primary = None
             return judged
-        if found.culprit is not Culprit.TAG:
-            return judged
-        if subject.canary is not None and subject.events is None:
-            began = subject.memory.began.strftime("%Y-%m-%dT%H:%M:%SZ")
-            subject.events = await warnings(self._readers, subject.canary, began)
-        elif subject.canary is None and subject.neighbours is None:
-            subject.neighbours = await neighbours(self._readers, subject.failing_pods())
+        if subject.canary is not None:
+            if found.state is not RolloutState.FAILED or not subject.asks_flagger(now):
+                return judged
+            if subject.events is None:
+                began = subject.memory.began.strftime("%Y-%m-%dT%H:%M:%SZ")
+                subject.events = await warnings(self._readers, subject.canary, began)
+            resource = await self._readers.account.serving(subject.ref.group, subject.ref.kind)
+            name = f"{subject.ref.name}-primary"
+            subject.primary = await one(self._readers, resource, subject.ref.namespace, name)
+        elif found.culprit is Culprit.TAG and subject.neighbours is None:
+            subject.neighbours = await neighbours(self._readers, list(subject.own_pods() or ()))
         else:
             return judged
         return judge(subject.evidence(), subject.memory, now=now)

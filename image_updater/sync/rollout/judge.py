@@ -24,11 +24,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from image_updater.cluster.model import Ref
+from image_updater.sync.health import health
 from image_updater.sync.health.reading import mapping, text
+from image_updater.sync.model import Condition
 from image_updater.sync.rollout.canaries import judge_canary, moved
 from image_updater.sync.rollout.evidence import Evidence, Judged, Memory
 from image_updater.sync.rollout.kinds import Stage, progress
-from image_updater.sync.rollout.model import Rollout, RolloutState
+from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 from image_updater.sync.rollout.pods import generations, owner_of
 from image_updater.sync.rollout.signs import ended, pulls_of, signs_of
 from image_updater.sync.rollout.templates import images_of
@@ -97,9 +99,15 @@ def _canary(evidence: Evidence, memory: Memory, now: datetime) -> Judged:
         memory = replace(memory, analysis=_signs(new, evidence, memory))
     elif found.state not in (RolloutState.PROGRESSING, RolloutState.FAILED):
         memory = replace(memory, analysis=())
+    culprit, reason = found.culprit, found.reason
+    if culprit is Culprit.TAG and evidence.primary is not None:
+        primary = health(evidence.primary, now=now)
+        if primary.condition is not Condition.CURRENT:
+            # Flagger before `handleFailedPromotion` fails a canary for its primary, too.
+            culprit, reason = Culprit.UNKNOWN, f"{reason}; its primary is not healthy: {primary.message}"
     rollout = replace(
-        _plain(evidence, found.state, found.reason),
-        culprit=found.culprit,
+        _plain(evidence, found.state, reason),
+        culprit=culprit,
         failing=found.failing,
         canary=evidence.canary,
     )

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from image_updater.sync.health import health
 from image_updater.sync.health.reading import mapping, text
+from image_updater.sync.model import Condition
 from image_updater.sync.rollout.evidence import Evidence, Memory
 from image_updater.sync.rollout.model import Rollout, RolloutState
 from image_updater.sync.rollout.pods import owner_of
@@ -59,6 +61,7 @@ class Subject:
     jobs: dict[str, Body] = field(default_factory=dict)
     neighbours: tuple[Body, ...] | None = None
     events: tuple[str, ...] | None = None
+    primary: Body | None = None
     canary_source: Source | None = None
     pods_source: Source | None = None
     pods_selector: str | None = None
@@ -145,8 +148,17 @@ class Subject:
             neighbours=self.neighbours,
             canary=self.canary,
             canary_body=self.canary_body,
+            primary=self.primary,
             events=self.events or (),
         )
 
-    def failing_pods(self) -> list[Body]:
-        return list(self.own_pods() or ())
+    def asks_flagger(self, now: datetime) -> bool:
+        """Whether its canary's failure is to be looked into: what Flagger has warned of, and how the primary is; the
+        latter again while that is not healthy, for KEEP.
+        """
+        if self.events is None:
+            return True
+        if self.primary is None or health(self.primary, now=now).condition is Condition.CURRENT:
+            return False
+        since = self.rollout.since
+        return since is not None and now < since + KEEP

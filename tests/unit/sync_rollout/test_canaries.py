@@ -218,3 +218,18 @@ ROLLING = ("Rolling back web.prod failed checks threshold reached 2", "Canary fa
 def test_what_flagger_warned_of_tells_whose_failure_it_was(events: tuple[str, ...], culprit: Culprit) -> None:
     """An analysis in which nothing could be measured says nothing of the tag."""
     assert after_analysis(events=events).culprit is culprit
+
+
+@pytest.mark.parametrize(
+    ("primary", "culprit"),
+    [
+        (None, Culprit.TAG),
+        (deployment(status=whole(), progressing="NewReplicaSetAvailable"), Culprit.TAG),
+        (deployment(status={**whole(), "availableReplicas": 0, "readyReplicas": 0}), Culprit.UNKNOWN),
+        (deployment(), Culprit.UNKNOWN),
+    ],
+    ids=["not to be read", "healthy", "its pods are not ready", "it is rolling"],
+)
+def test_a_primary_that_is_not_healthy_leaves_it_open(primary: Any, culprit: Culprit) -> None:
+    rollout = judged(of(canary("Failed", "B", "A"), primary=primary)).rollout
+    assert (rollout.state, rollout.culprit) == (S.FAILED, culprit)
