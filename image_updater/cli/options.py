@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+FILE = click.Path(path_type=Path)
+
 
 def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
     if value is None:

@@ -61,6 +61,7 @@ async def serve(files: tuple[str, ...], settings: Settings) -> int:
     from image_updater.errors import SpecError
     from image_updater.pipeline import endpoints
     from image_updater.pipeline.daemon import Daemon
+    from image_updater.pipeline.listening import Listening
     from image_updater.pipeline.metrics import Metrics
     from image_updater.pipeline.opening import open_client
     from image_updater.pipeline.secrets import CurrentSecrets
@@ -131,11 +132,25 @@ async def serve(files: tuple[str, ...], settings: Settings) -> int:
                 facts_fetched=lambda: selector.fetched,
                 states=daemon.states,
                 undeployed=daemon.undeployed,
+                holds=daemon.holding.count,
             )
+
+            def heard() -> None:
+                for automation in daemon.objects.automations:
+                    daemon.released(automation.key)
+
+            listening = Listening(opened.store, selector.situations, heard=heard)
+            listening.look()
             async with AsyncExitStack() as stack:
                 if settings.listen:
                     address = await stack.enter_async_context(endpoints.serve(daemon, settings.listen))
                     log.info("listening on %s", address)
-                await daemon.run(stop)
+                log.info("people ask through --state %s (hold, resume, approve, deny, rollback)", settings.state)
+                ear = asyncio.create_task(listening.run())
+                try:
+                    await daemon.run(stop)
+                finally:
+                    ear.cancel()
+                    await asyncio.gather(ear, return_exceptions=True)
     log.info("stopped")
     return DONE

@@ -11,7 +11,7 @@ import base64
 import binascii
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +46,8 @@ class ClusterConfig:
     verify: bool = True
     server_name: str | None = None
     """The name in the server's certificate, where it is not the URL's."""
+    namespace: str = "default"
+    """Of the context: where a person's commands look."""
     proxy: str | None = field(default=None, repr=False)
     """May hold a password."""
     fingerprint: str = field(default="", repr=False)
@@ -98,11 +100,16 @@ def _in_cluster(environment: Mapping[str, str], folder: Path, monotonic: Callabl
         ca = (folder / "ca.crt").read_bytes()
     except OSError as exc:
         raise SpecError(f"ca.crt cannot be read: {exc.strerror}", where=where, remedy=remedy) from None
+    try:
+        namespace = (folder / "namespace").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        namespace = ""  # a hand-made mount; only commands of people look there
     return ClusterConfig(
         server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
         account="the pod's service account",
         credentials=TokenFile(folder / "token", monotonic=monotonic),
         ca=ca,
+        namespace=namespace or "default",
         fingerprint=str(folder),
     )
 
@@ -126,7 +133,8 @@ def _of_files(
         cluster = merged.named("clusters", chosen["cluster"], "cluster")
         named = chosen.get("user")
         user = merged.named("users", named, "user") if named else None
-        return _assemble(cluster, user, str(named or "anonymous"), monotonic, clock, where)
+        found = _assemble(cluster, user, str(named or "anonymous"), monotonic, clock, where)
+        return replace(found, namespace=str(chosen.get("namespace") or found.namespace))
     except merging.Incomplete as exc:
         raise SpecError(
             f"is not a kubeconfig: {exc}", where=where, remedy="kubectl config view shows what is there"

@@ -311,6 +311,11 @@ class Store:
         """Of every policy of which something was asked."""
         return self._database.read(asked.read_all)
 
+    def policies(self) -> tuple[str, ...]:
+        """Policies of which anything is kept: decisions, wishes, milestones."""
+        sql = "SELECT policy FROM decisions UNION SELECT policy FROM wishes UNION SELECT policy FROM milestones"
+        return self._database.read(lambda c: tuple(str(row[0]) for row in c.execute(f"{sql} ORDER BY policy")))
+
     def save_wish(self, policy: str, new: Wish, now: datetime) -> Wishes:
         """One wish more; the wishes as they are then."""
         return self._write(lambda connection: asked.save(connection, policy, new, now))

@@ -1,0 +1,117 @@
+"""How it stands with a policy, as commands see it: from the status of its ImagePolicy, or from a state file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from image_updater.api.moments import parse_rfc3339
+from image_updater.api.wishes import Wishes, read_wishes
+from image_updater.policy.situation import Proven
+from image_updater.store import Milestone
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from image_updater.cluster import Body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """`approvals`: how many it asks for; None = not known (the state file has no specs)."""
+
+    policy: str
+    wishes: Wishes
+    tag: str | None = None
+    """What it has chosen."""
+    reason: str = ""
+    approvals: int | None = None
+    denied: tuple[str, ...] = ()
+    """`spec.deny`."""
+    suspend: bool = False
+    candidates: tuple[str, ...] = ()
+    proven: tuple[Proven, ...] = ()
+    """The last one first."""
+    milestones: tuple[Milestone, ...] = field(default=(), repr=False)
+    problems: tuple[str, ...] = ()
+    """Wishes that stand there and cannot be read."""
+
+    @property
+    def good(self) -> Proven | None:
+        """The last proven tag, other than the one it has chosen."""
+        return next((each for each in self.proven if each.withdrawn is None and each.tag != self.tag), None)
+
+
+def standing_of(body: Body) -> Standing:
+    """Of an ImagePolicy as the server gives it."""
+    metadata, spec, status = (body.get(part) or {} for part in ("metadata", "spec", "status"))
+    wishes, errors = read_wishes(metadata.get("annotations") or {})
+    conditions = status.get("conditions") or ()
+    ready: Mapping[str, Any] = next((each for each in conditions if each.get("type") == "Ready"), {})
+    name = f"{metadata['namespace']}/{metadata['name']}"
+    number = spec.get("approvals")
+    return Standing(
+        policy=name,
+        wishes=wishes,
+        tag=(status.get("latest") or {}).get("tag"),
+        reason=str(ready.get("message") or ""),
+        approvals=number if isinstance(number, int) else 0,
+        denied=tuple(str(each) for each in spec.get("deny") or ()),
+        suspend=spec.get("suspend") is True,
+        candidates=tuple(str(each.get("tag")) for each in status.get("candidates") or ()),
+        proven=tuple(_proven(each) for each in status.get("proven") or ()),
+        milestones=_milestones(name, status),
+        problems=tuple(str(error) for error in errors),
+    )
+
+
+def _proven(row: Mapping[str, Any]) -> Proven:
+    since = _moment(row.get("since"))
+    assert since is not None
+    return Proven(
+        tag=str(row["tag"]),
+        at=since,
+        digest=row.get("digest"),
+        environment=str(row.get("environment") or ""),
+        revision=row.get("revision"),
+        withdrawn=_moment(row.get("withdrawn")),
+    )
+
+
+def _milestones(policy: str, status: Mapping[str, Any]) -> tuple[Milestone, ...]:
+    """What status says of the way of its tags, the last one first."""
+    rows = [row for row in (status.get("leadTime"), *(status.get("history") or ())) if row]
+    found: dict[tuple[str, str | None, str], Milestone] = {}
+    for row in rows:
+        each = Milestone(
+            policy=policy,
+            tag=str(row["tag"]),
+            digest=row.get("digest"),
+            environment=str(row.get("environment") or ""),
+            revision=row.get("revision"),
+            commit=row.get("commit"),
+            **{
+                name: _moment(row.get(name))
+                for name in ("pushed", "seen", "eligible", "committed", "applied", "healthy", "failed")
+            },
+        )
+        found.setdefault((each.tag, each.digest, each.environment), each)
+    for proven in map(_proven, status.get("proven") or ()):
+        found.setdefault(
+            (proven.tag, proven.digest, proven.environment),
+            Milestone(
+                policy=policy,
+                tag=proven.tag,
+                digest=proven.digest,
+                environment=proven.environment,
+                revision=proven.revision,
+                healthy=proven.at,
+                failed=proven.withdrawn,
+            ),
+        )
+    return tuple(found.values())
+
+
+def _moment(text: Any) -> datetime | None:
+    return parse_rfc3339(text) if isinstance(text, str) else None
