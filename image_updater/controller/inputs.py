@@ -281,6 +281,16 @@ class ClusterObjects:
         """The policy as the daemon was given it."""
         return self._policies.get(policy)
 
+    def writers(self, policy: ObjectKey) -> Iterable[ObjectKey]:
+        """The automations that write its images, and are not suspended."""
+        entry = self._context.cache.get(POLICY, policy)
+        labels = entry.labels if entry is not None else {}
+        return (
+            each.key
+            for each in self._automations
+            if each.key.namespace == policy.namespace and not each.suspend and each.policy_selector.matches(labels)
+        )
+
     def automation(self, key: ObjectKey) -> ImageUpdateAutomation | None:
         """The automation as the daemon was given it: the same value until it says something else."""
         return next((each for each in self._automations if each.key == key), None)

@@ -22,6 +22,7 @@ from image_updater.controller.context import lease_namespace
 from image_updater.controller.gateinputs import GateInputs
 from image_updater.controller.gatekeeping import Gatekeeper, Knowledge
 from image_updater.controller.gatestatus import leading
+from image_updater.controller.holding import Holds, of_automation
 from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, ClusterObjects
 from image_updater.controller.pullsecrets import RENEWED, PullSecrets
 from image_updater.controller.saying import Saying
@@ -101,6 +102,7 @@ class Updating:
         self._long: dict[ObjectKey, asyncio.Task[None]] = {}
         self._tasks = Tasks()
         self._daemon: Daemon | None = None
+        self._holds = Holds(context, self._saying, self._inputs.writers)
         self._selector: Selector | None = None
 
     # ------------------------------------------------------------------------------------------------- life
@@ -149,12 +151,14 @@ class Updating:
                 observer=self,
                 pulls=self._pulls.resolve,
             )
+            self._holds.known = daemon.holding
             context.metrics.watch(
                 registry=getattr(registry, "metrics", None),
                 tags_seen=lambda: selector.tags_seen,
                 facts_fetched=lambda: selector.fetched,
                 states=daemon.states,
                 undeployed=daemon.undeployed,
+                holds=daemon.holding.count,
             )
             self._gatekeeper.begin(Knowledge.of(daemon, selector))
             await daemon.run(stop)
@@ -327,6 +331,7 @@ class Updating:
             entry = self._context.cache.get(POLICY, outcome.spec.key)
             if entry is not None and self._answers(outcome, entry):
                 self._say(entry, outcome)
+                self._holds.say(entry)
 
     def _answers(self, outcome: Outcome, entry: Entry) -> bool:
         """Is it an answer for this object as it is now, and ours to say?"""
@@ -401,7 +406,9 @@ class Updating:
             if isinstance(fault, AccessDenied):
                 self._tasks.start(self._renew(branch.repository.key))
             self._ran[automation.key] = automation
-            self._saying.write(entry, Decision(ready=said.ready, fields=said.fields, happened=said.happened), fault)
+            happened = (*said.happened, *(of_automation(part, before) if part is not None else ()))
+            self._saying.write(entry, Decision(ready=said.ready, fields=said.fields, happened=happened), fault)
+        self._holds.say_all()
         if report is not None and self._pushed is not None:
             for commit in report.commits:
                 self._pushed(commit.repository, commit.branch, commit.commit)

@@ -137,6 +137,7 @@ class Daemon:
             look=self._look_again,
             step=step,
         )
+        self.holding = self._runs.holding
         if isinstance(secrets, CurrentSecrets):
             secrets.objects = objects.secrets
         metrics.objects_good.set(1)

@@ -284,7 +284,7 @@ def _scalars(site: Site, changes: Iterable[Change]) -> Iterable[tuple[ScalarRef,
 
 
 def _inserted(change: Change, version: Version, beside: int | None) -> list[Field]:
-    """What an insert would make: it may have been there before. `beside`: where the mapping begins that it goes into."""
+    """What an insert would make; it may have been there before. `beside`: where the mapping for it begins."""
     keys = {"newTag": Role.TAG, "tag": Role.TAG, "digest": Role.DIGEST}
     if not change.append:
         return [

@@ -82,9 +82,10 @@ class Metrics:
         facts_fetched: Callable[[], int],
         states: Callable[[], Mapping[str, int]],
         undeployed: Callable[[], tuple[int, float]] = lambda: (0, 0.0),
+        holds: Callable[[], int] = lambda: 0,
     ) -> None:
         """Numbers that others keep, read at each scrape."""
-        self.registry.register(_Numbers(registry, tags_seen, facts_fetched, states, undeployed))
+        self.registry.register(_Numbers(registry, tags_seen, facts_fetched, states, undeployed, holds))
 
     def text(self) -> bytes:
         """The exposition format. Blocking for some milliseconds: call it in a thread."""
@@ -99,8 +100,10 @@ class _Numbers(Collector):
         facts_fetched: Callable[[], int],
         states: Callable[[], Mapping[str, int]],
         undeployed: Callable[[], tuple[int, float]],
+        holds: Callable[[], int],
     ) -> None:
         self._undeployed = undeployed
+        self._holds = holds
         self._registry = registry
         self._tags_seen = tags_seen
         self._facts_fetched = facts_fetched
@@ -131,6 +134,11 @@ class _Numbers(Collector):
             "image_updater_undeployed_tag_age_seconds",
             "How long the oldest of the chosen tags that Git does not hold has been missing there; 0 without any.",
             value=age,
+        )
+        yield GaugeMetricFamily(
+            "image_updater_holds",
+            "Policies that a person's change in Git, a wish or a rollback holds.",
+            value=self._holds(),
         )
         if self._registry is None:
             return

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from image_updater.errors import ImageUpdaterError, Waiting
+from image_updater.pipeline.holding import Holding
 from image_updater.pipeline.outcome import policy_name
 from image_updater.pipeline.report import AutomationReport, Mode, UpdateRequest
 from image_updater.pipeline.tasks import pause
@@ -84,6 +85,7 @@ class Runs:
         self._pulls = pulls
         self._rolling = rolling
         self.undeployed = Undeployed(clock)
+        self.holding = Holding(lambda: selector.answers)
         self._logged: dict[str, frozenset[tuple[str, str]]] = {}
         """By branch the failures of its last run: the log has them once, until they change."""
         self.stopping = False
@@ -139,6 +141,7 @@ class Runs:
         branch.wake.set()
         self._looks.drop(branch.key)
         self.undeployed.drop(branch.key)
+        self.holding.drop(branch.key)
 
     async def drain(self) -> None:
         """Let pushes under way finish, as long as `--stop-timeout` says."""
@@ -255,6 +258,7 @@ class Runs:
             self.undeployed.failed(branch.key, branch.names, answers)
         else:
             self.undeployed.ran(branch.key, _sites(report), answers)
+        self.holding.ran(branch.key, branch.automations, report.automations)
         moments = [part.until for part in report.automations.values() if part.until is not None]
         self._later(branch.key, min(moments, default=None))
         await self._implicit(branch, report)
