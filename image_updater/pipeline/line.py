@@ -276,7 +276,12 @@ async def _tell(line: Line, automation: ImageUpdateAutomation, past: Past) -> No
     """What the branch records binds whoever writes there."""
     record = await asyncio.to_thread(past.record)
     if line.situations is not None:
-        line.situations.recorded(str(automation.key), record.quarantined, namespace=automation.key.namespace)
+        line.situations.recorded(
+            str(automation.key),
+            record.quarantined,
+            namespace=automation.key.namespace,
+            released=record.released,
+        )
 
 
 def _resumed(line: Line) -> Callable[[ImagePolicy], datetime | None]:

@@ -58,6 +58,8 @@ class Record:
     """What a branch's commits say. `directives` are newest first; `quarantined` are oldest first."""
 
     quarantined: tuple[Quarantined, ...] = ()
+    released: tuple[Quarantined, ...] = ()
+    """What a person has lifted."""
     directives: tuple[Directive, ...] = ()
     problems: tuple[Problem, ...] = ()
 
@@ -79,6 +81,7 @@ class Record:
 
     def _after(self, commit: CommitInfo, files: Files) -> Record:
         quarantined = list(self.quarantined)
+        released = list(self.released)
         problems = list(self.problems)
         directives = self.directives
         keys = {key for key, _ in commit.trailers}
@@ -93,11 +96,13 @@ class Record:
                 reason = following[1] if following[0] == REASON else ""
                 quarantined = [each for each in quarantined if not _is(each, found)]
                 quarantined.append(replace(found, reason=reason))
+                released = [each for each in released if not _is(each, found)]
             elif key == RELEASE:
                 found = _image(commit, key, value)
                 if isinstance(found, Problem):
                     problems.append(found)
                 elif person or ASKED in keys:
+                    released += [each for each in quarantined if _lifts(found, each)]
                     quarantined = [each for each in quarantined if not _lifts(found, each)]
                 else:
                     problems.append(_problem(commit, f"{key}: {value!r} does not count: no person made this commit"))
@@ -107,7 +112,12 @@ class Record:
                     problems.append(made)
                 else:
                     directives = (made,) if made.files is None else (made, *directives)
-        return Record(quarantined=tuple(quarantined), directives=directives, problems=tuple(dict.fromkeys(problems)))
+        return Record(
+            quarantined=tuple(quarantined),
+            released=tuple(released),
+            directives=directives,
+            problems=tuple(dict.fromkeys(problems)),
+        )
 
 
 def _directive(commit: CommitInfo, value: str, files: Files) -> Directive | Problem:

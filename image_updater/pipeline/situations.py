@@ -50,6 +50,7 @@ class Situations:
         """By policy, why its group cannot move in one commit."""
         self._wishes: dict[str, Wishes] = {}
         self._records: dict[str, tuple[str | None, tuple[Quarantined, ...]]] = {}
+        self._released: dict[str, tuple[Quarantined, ...]] = {}
         self._failed: dict[str, tuple[Quarantined, ...]] = {}
         self._held: dict[str, Hold] = {}
         self._proven: dict[str, tuple[Proven, ...]] = {}
@@ -83,9 +84,9 @@ class Situations:
         """What this process knows that the policy has proven."""
         return self._proven.get(policy, ())
 
-    def records(self) -> Iterable[tuple[str | None, tuple[Quarantined, ...]]]:
-        """What the branches record as bad, with the namespace that it binds."""
-        return tuple(self._records.values())
+    def records(self) -> Iterable[tuple[str | None, tuple[Quarantined, ...], tuple[Quarantined, ...]]]:
+        """The namespace that a branch's record binds (None = all), what it says is bad, and what people have lifted."""
+        return tuple((space, bad, self._released.get(name, ())) for name, (space, bad) in self._records.items())
 
     def subscribe(self, callback: Callable[[frozenset[str]], None]) -> None:
         """`callback(names)` after each change, with the policies whose situation is another one now."""
@@ -140,9 +141,19 @@ class Situations:
         """What people asked of it by the state file."""
         self._set(self._wishes, policy, wishes if wishes != Wishes() else None)
 
-    def recorded(self, branch: str, quarantined: Sequence[Quarantined], *, namespace: str | None = None) -> None:
-        """What the commits of a branch record as bad. It binds the policies of `namespace`, None = all."""
+    def recorded(
+        self,
+        branch: str,
+        quarantined: Sequence[Quarantined],
+        *,
+        namespace: str | None = None,
+        released: Sequence[Quarantined] = (),
+    ) -> None:
+        """What the commits of a branch record as bad, and what people have lifted there. It binds the policies of
+        `namespace`, None = all.
+        """
         record = (namespace, tuple(quarantined))
+        self._released[branch] = tuple(released)
         if self._records.get(branch, (namespace, ())) == record:
             return
         self._records[branch] = record
