@@ -1,7 +1,7 @@
 """`status.hold` of ImagePolicies, and the Events of its begin and end.
 
-What a failed rollout leaves there is the closed loop's own (`loopstatus`) and goes before: that one is read back from
-status after a restart. What people say, and what Git says, is known again after the first runs.
+What people say, and what Git says, is known again after the first runs of a process; what a failed rollout left (its
+`by` names the Kustomization) is read back from here by the closed loop.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from image_updater.api.status import status_fields
-from image_updater.controller import loopstatus
 from image_updater.controller.inputs import POLICY
 from image_updater.controller.status import Happening
 
@@ -44,9 +43,8 @@ class Holds:
         """That nothing holds it is only said when all who write its images have looked."""
         if self.known is None:
             return
-        fields = self._saying.fields(entry)
-        before, now = fields.get("hold"), field_of(self.known.of(str(entry.key)))
-        if before == now or loopstatus.held_by_rollout(fields, ""):
+        before, now = self._saying.fields(entry).get("hold"), field_of(self.known.of(str(entry.key)))
+        if before == now:
             return
         if now is None and not all(map(self.known.has_run, self._writers(entry.key))):
             return
