@@ -73,7 +73,7 @@ class Kept:
                 self.failures[policy] = reason
                 found[decision.site.id, policy] = f"not decided now, whether it can be pulled: {reason}"
             elif reason is not None:
-                found[decision.site.id, policy] = f"held: {reason}; it is asked again at the next look"
+                found[decision.site.id, policy] = f"{reason}; it is asked again at the next look"
         if found:
             self._later(self.selector.now() + AGAIN)
             self.sites |= found
@@ -90,7 +90,7 @@ class Kept:
         found = opening(self.automation.windows, self.selector.now())
         if found.open:
             return {}
-        held = {(each.site.id, policy): f"held: {found.reason} ({self.automation.key})" for each, policy in moving}
+        held = {(each.site.id, policy): f"{found.reason} ({self.automation.key})" for each, policy in moving}
         if held:
             self._later(found.until)
         return held
@@ -99,7 +99,7 @@ class Kept:
         if self.busy is None:
             return {}
         reasons = {(each.site.id, policy): self.busy(self.automation, policy, each.site) for each, policy in moving}
-        return {place: f"held: {reason}" for place, reason in reasons.items() if reason is not None}
+        return {place: reason for place, reason in reasons.items() if reason is not None}
 
     def _grouped(self, decisions: Iterable[Decision], choices: Mapping[str, Choice]) -> dict[tuple[str, str], str]:
         """All of a group, or none: where one member's site is stuck, the others stay."""
@@ -116,7 +116,7 @@ class Kept:
                 continue
             where = f"{stuck.policy} cannot move in {stuck.site.file}:{stuck.site.line}: {stuck.reason}"
             found |= {
-                (each.site.id, each.policy): f"held: group {group} moves together, and {where}"
+                (each.site.id, each.policy): f"group {group} moves together, and {where}"
                 for each in rows
                 if each.changes and each.policy is not None
             }

@@ -1,4 +1,4 @@
-"""`update` with gates: freezes, quarantines, windows, groups and ages from objects files; layers from a real registry."""
+"""`update` with gates from objects files, and with layers that a real registry has lost."""
 
 from __future__ import annotations
 
