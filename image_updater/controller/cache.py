@@ -204,9 +204,13 @@ class Cache:
             repositories=valid("GitRepository"),
             automations=valid("ImageUpdateAutomation"),
             kustomizations=valid("Kustomization"),
-            freezes=(*self._freezes("ClusterFreeze"), *self._freezes("Freeze")),
+            freezes=self.freezes(),
             quarantines=(*valid("ClusterQuarantine"), *valid("Quarantine")),
         )
+
+    def freezes(self) -> tuple[Freeze, ...]:
+        """Of the cluster and of all namespaces."""
+        return (*self._freezes("ClusterFreeze"), *self._freezes("Freeze"))
 
     def _freezes(self, kind: str) -> Iterable[Freeze]:
         """One that cannot be read stops everything that it could have meant: somebody wanted a halt."""

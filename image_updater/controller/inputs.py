@@ -12,12 +12,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from image_updater.api.model import (
+    Freeze,
     GitRepository,
     ImagePolicy,
     ImageUpdateAutomation,
     Kustomization,
     ObjectKey,
     Objects,
+    Quarantine,
 )
 from image_updater.api.wishes import wish_annotations
 from image_updater.errors import AccessDenied, ImageUpdaterError, SpecError, Waiting, Where
@@ -36,6 +38,8 @@ POLICY: Final = "ImagePolicy"
 AUTOMATION: Final = "ImageUpdateAutomation"
 REPOSITORY: Final = "GitRepository"
 KUSTOMIZATION: Final = "Kustomization"
+FREEZES: Final = ("ClusterFreeze", "Freeze")
+QUARANTINES: Final = ("ClusterQuarantine", "Quarantine")
 
 
 _Object = TypeVar("_Object", ImagePolicy, ImageUpdateAutomation)
@@ -54,7 +58,8 @@ class ClusterObjects:
         self._context = context
         self._pulls = pulls
         self._adopted = adopted
-        self._changes = context.cache.subscribe([POLICY, AUTOMATION, REPOSITORY, KUSTOMIZATION])
+        kinds = (POLICY, AUTOMATION, REPOSITORY, KUSTOMIZATION, *FREEZES, *QUARANTINES)
+        self._changes = context.cache.subscribe(kinds)
         self._waiting: asyncio.Task[Changed] | None = None
         self._again: set[ObjectKey] = set()
         self._wake = asyncio.Event()
@@ -63,6 +68,8 @@ class ClusterObjects:
         self._automations: tuple[ImageUpdateAutomation, ...] = ()
         self._repositories: tuple[GitRepository, ...] = ()
         self._kustomizations: tuple[Kustomization, ...] = ()
+        self._freezes: tuple[Freeze, ...] = ()
+        self._quarantines: tuple[Quarantine, ...] = ()
         self._secrets: dict[ObjectKey, set[tuple[str, ObjectKey]]] = {}
         """By Secret the objects that refer to it."""
         self._refers: dict[tuple[str, ObjectKey], frozenset[ObjectKey]] = {}
@@ -124,6 +131,8 @@ class ClusterObjects:
             repositories=self._repositories,
             automations=self._automations,
             kustomizations=self._kustomizations,
+            freezes=self._freezes,
+            quarantines=self._quarantines,
         )
 
     # ------------------------------------------------------------------------------------------- what changed
@@ -134,6 +143,11 @@ class ClusterObjects:
         keys = {key for kind, key in changed if kind == POLICY}
         if KUSTOMIZATION in kinds:
             self._kustomizations = tuple(self._valid(KUSTOMIZATION))
+        # Those of every shard: whom they stop is said by namespace and labels of the policies.
+        if not kinds.isdisjoint(FREEZES):
+            self._freezes = self._context.cache.freezes()
+        if not kinds.isdisjoint(QUARANTINES):
+            self._quarantines = tuple(each for kind in QUARANTINES for each in self._valid(kind))
         if AUTOMATION in kinds or REPOSITORY in kinds:
             before = self._automations
             self._arrange()
