@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from image_updater.api.model import Start
+from image_updater.api.model import DigestReflection, Start
 from image_updater.images import Digest
 from image_updater.policy.model import TagFacts
 from image_updater.policy.situation import Need
@@ -83,7 +83,8 @@ class PastTags:
         if undated:
             found.append(f"{undated:,} of {len(self.tags):,} tags have no date: as if they had been there all the time")
         strange = sum(1 for tag in self.tags if any(digest in self.made_up for digest, _ in tag.bytes))
-        if strange:
+        by_bytes = policy.reflection is not DigestReflection.NEVER or policy.min_age or policy.after is not None
+        if strange and (by_bytes or any(":" in each for each in policy.deny)):
             found.append(f"the digest of {strange:,} tags is not known: as if each had always had bytes of its own")
         moved = sum(1 for tag in self.tags if any(since is None for _, since in tag.bytes[1:]))
         if moved:
