@@ -1,0 +1,124 @@
+"""Gates in status: what a person reads, what outlives the state file, and how seldom it is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from image_updater.api.model import ObjectKey
+from image_updater.controller.gateinputs import GateInputs, platforms_of
+from image_updater.controller.gatestatus import remembered
+from image_updater.errors import Transient
+from tests.unit.controller_updating.fakes import Half, Line, automation, object_, policy, repository
+from tests.unit.pipeline_selection.fakes import START, FakeRegistry, digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NODE = {"metadata": {"name": "a"}, "status": {"nodeInfo": {"operatingSystem": "linux", "architecture": "arm64"}}}
+
+
+def half(folder: Path, *tags: str) -> Half:
+    return Half(folder, FakeRegistry(*tags), Line())
+
+
+async def test_a_candidate_that_waits_is_shown_with_its_time_and_is_remembered(tmp_path: Path) -> None:
+    world = half(tmp_path, "1.0.0", "1.1.0")
+    world.put(policy(minAge="72h"), repository(), automation())
+    async with world.running():
+        await world.until(lambda: world.ready("ImagePolicy", "web") == ("False", "Soaking"))
+        status = world.written("ImagePolicy", "web")
+        assert status["eligibleAt"] == "2024-05-04T12:00:00Z"
+        assert status["candidates"][0]["tag"] == "1.1.0"
+        assert status["candidates"][0]["verdict"] == "held"
+        assert "eligible at 2024-05-04T12:00Z" in status["candidates"][0]["reason"]
+        seen = {"tag": "1.1.0", "digest": digest("1.1.0"), "seen": "2024-05-01T12:00:00Z"}
+        assert seen in status["firstSeen"]
+        assert "latest" not in status
+        written = len(world.cluster.statuses)
+        await world.updating._daemon._check(next(iter(world.updating._daemon._polls.keys())))  # type: ignore[union-attr]
+        assert len(world.cluster.statuses) == written, "a poll that changes nothing writes nothing"
+    later = half(tmp_path / "other", "1.0.0", "1.1.0")
+    (tmp_path / "other").mkdir()
+    later.clock.forward(days=3)
+    later.put({**policy(minAge="72h"), "status": status}, repository(), automation())
+    async with later.running():
+        await later.until(lambda: later.ready("ImagePolicy", "web") == ("True", "Succeeded"))
+        assert later.written("ImagePolicy", "web")["latest"]["tag"] == "1.1.0"
+
+
+async def test_a_better_tag_that_waits_leaves_the_policy_ready_with_the_reason(tmp_path: Path) -> None:
+    world = half(tmp_path, "1.0.0", "1.1.0")
+    bad = {"image": "registry.test/acme/web", "tag": "1.1.0", "reason": "crash loop"}
+    world.put(policy(), repository(), automation(), object_("Quarantine", "web-1", bad))
+    async with world.running():
+        await world.until(lambda: world.ready("ImagePolicy", "web") == ("True", "Succeeded"))
+        (ready,) = (each for each in world.written("ImagePolicy", "web")["conditions"] if each["type"] == "Ready")
+        assert "1.0.0" in ready["message"]
+        assert "crash loop" in ready["message"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"approvals": 1}, "AwaitingApproval"),
+        ({"windows": [{"cron": "0 22 * * *", "duration": "2h"}]}, "OutsideWindow"),
+        ({"after": {"name": "staging"}}, "Soaking"),
+        ({"platforms": ["fromNodes"]}, "Held"),
+    ],
+    ids=["approvals", "windows", "after", "nodes-unknown"],
+)
+async def test_the_gate_that_leaves_nothing_names_the_reason(tmp_path: Path, spec: dict[str, Any], reason: str) -> None:
+    world = half(tmp_path, "1.0.0")
+    world.put(policy(**spec), repository(), automation())
+    async with world.running():
+        await world.until(lambda: world.ready("ImagePolicy", "web") == ("False", reason))
+
+
+async def test_a_freeze_object_stops_at_once_and_its_end_releases(tmp_path: Path) -> None:
+    world = half(tmp_path, "1.0.0")
+    world.put(policy(), repository(), automation(), object_("Freeze", "sale", {"reason": "a sale is on"}))
+    async with world.running():
+        await world.until(lambda: world.ready("ImagePolicy", "web") == ("False", "Frozen"))
+        assert world.line.written == {}
+        world.cache.forget("Freeze", ObjectKey("apps", "sale"))
+        await world.until(lambda: world.ready("ImagePolicy", "web") == ("True", "Succeeded"))
+        await world.until(lambda: world.line.written)
+
+
+def test_platforms_are_those_of_the_nodes() -> None:
+    assert platforms_of([NODE, NODE, {"status": {}}]) == ("linux/arm64",)
+
+
+async def test_nodes_that_cannot_be_read_are_no_platforms_and_what_was_known_stays(tmp_path: Path) -> None:
+    world = half(tmp_path, "1.0.0")
+    answers: list[Any] = [([NODE], "1"), Transient("no route")]
+
+    async def listed(_: object) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    world.cluster.list = listed  # type: ignore[attr-defined]
+    async with world.running():
+        await world.until(lambda: world.updating._selector is not None)
+        selector = world.updating._selector
+        assert selector is not None
+        inputs = GateInputs(world.context, selector)
+        assert await inputs.look()
+        assert not await inputs.look()
+        assert selector.situations._nodes == ("linux/arm64",)
+
+
+def test_what_a_status_remembers_is_read_back_and_what_is_broken_counts_anew() -> None:
+    status = {
+        "firstSeen": [
+            {"tag": "1.0.0", "digest": "sha256:aa", "seen": "2024-05-01T12:00:00Z"},
+            {"tag": "1.1.0", "digest": "sha256:bb", "seen": "yesterday"},
+            {"tag": "1.2.0"},
+        ]
+    }
+    assert remembered(status) == [("1.0.0", "sha256:aa", START)]
+    assert remembered({}) == []
