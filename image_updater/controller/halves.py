@@ -61,6 +61,7 @@ class Halves:
                 context,
                 leads=lambda seconds: leading.leads(Role.UPDATE, seconds),
                 pushed=self._pushed if self._sources is not None else None,
+                rollouts=self.rollouts if Role.SYNC in roles else None,
                 gatekeeper=gatekeeper,
             )
         self._own: deque[str] = deque(maxlen=OWN)

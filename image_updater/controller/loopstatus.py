@@ -177,6 +177,10 @@ def proven_fields(proven: Sequence[Proven]) -> dict[str, Any]:
     )
 
 
+def value_of(proven: Proven) -> Value:
+    return Value(proven.tag, proven.digest)
+
+
 def with_healthy(proven: Iterable[Proven], new: Proven) -> tuple[Proven, ...]:
     """With a tag that is healthy. One that was proven before keeps the time from which it was, unless it had failed."""
     rest, known = [], None

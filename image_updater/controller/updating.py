@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey
 from image_updater.api.moments import format_rfc3339
 from image_updater.controller import automationstatus, loopstatus, policystatus
-from image_updater.controller.branchleases import BranchLeases
-from image_updater.controller.context import lease_namespace
+from image_updater.controller.fencing import fence
 from image_updater.controller.gateinputs import GateInputs
 from image_updater.controller.gatekeeping import Gatekeeper, Knowledge
 from image_updater.controller.gatestatus import leading
 from image_updater.controller.holding import Holds, of_automation
 from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, ClusterObjects
+from image_updater.controller.loop import Loop
 from image_updater.controller.pullsecrets import RENEWED, PullSecrets
 from image_updater.controller.saying import Saying
 from image_updater.controller.status import Decision, Happening
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
 
     from image_updater.controller.cache import Changed, Entry
     from image_updater.controller.context import Context
+    from image_updater.controller.rollouts import Rollouts
     from image_updater.controller.status import Ready
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.listing import Registry
@@ -51,10 +50,6 @@ if TYPE_CHECKING:
     from image_updater.policy.model import Verdict
 
 log = logging.getLogger("image_updater.controller")
-
-PUSH_MARGIN: Final = 2.0
-"""Seconds that our Lease must be good for when a push begins. It is renewed while the push goes on; what a process does
-that is stopped in the middle of one, the branch's own lease (the value that the server compares) makes harmless."""
 
 GRACE: Final = 2.0
 """Seconds that a new automation waits for its GitRepository before it says that there is none."""
@@ -77,9 +72,11 @@ class Updating:
         pushed: Callable[[str, str, str], None] | None = None,
         apply: Callable[[UpdateRequest], Awaitable[UpdateReport]] = update,
         gatekeeper: Gatekeeper | None = None,
+        rollouts: Rollouts | None = None,
     ) -> None:
         """`leads(seconds)`: is the Lease ours for that long? `pushed` is told URL, branch and commit of each push.
-        `apply` is the line. `gatekeeper` answers Flagger's gates from what is known here.
+        `apply` is the line. `gatekeeper` answers Flagger's gates from what is known here. `rollouts`: what the sync
+        half of this process judges.
         """
         self._context = context
         self._leads = leads
@@ -104,6 +101,8 @@ class Updating:
         self._daemon: Daemon | None = None
         self._holds = Holds(context, self._saying, self._inputs.writers)
         self._selector: Selector | None = None
+        self._rollouts = rollouts
+        self._loop: Loop | None = None
 
     # ------------------------------------------------------------------------------------------------- life
 
@@ -129,9 +128,12 @@ class Updating:
             renew=self._pulls.renew,
         )
         context.secrets.subscribe(self._secrets_changed)
-        leases = self._fence()
+        leases = fence(context, self._leads)
         gates = GateInputs(context, selector)
-        background = [asyncio.create_task(work) for work in (self._pulls.run(), gates.run())]
+        loop = self._loop = Loop(
+            context, saying=self._saying, selector=selector, rollouts=self._rollouts, daemon=lambda: self._daemon
+        )
+        background = [asyncio.create_task(work) for work in (self._pulls.run(), gates.run(), loop.run())]
         try:
             objects = await self._inputs.first()
             gates.remember()
@@ -150,6 +152,7 @@ class Updating:
                 apply=self._apply,
                 observer=self,
                 pulls=self._pulls.resolve,
+                busy=loop.busy,
             )
             self._holds.known = daemon.holding
             context.metrics.watch(
@@ -167,28 +170,11 @@ class Updating:
             self._inputs.close()
             for task in (*background, *self._tasks):
                 task.cancel()
+            await loop.close()
             await self._tasks.end()
             await asyncio.gather(*background, return_exceptions=True)
             if leases is not None:
                 await leases.close()
-
-    def _fence(self) -> BranchLeases | None:
-        """Nothing is pushed by who does not lead; between shards each branch has a Lease, too."""
-        context, settings = self._context, self._context.settings
-        leases = None
-        if settings.selector and settings.leader_election:
-            leases = BranchLeases(
-                context.cluster,
-                namespace=lease_namespace(settings, context.environment),
-                holder=f"{context.environment.get('POD_NAME') or socket.gethostname()}_{uuid.uuid4()}",
-                monotonic=context.monotonic,
-                sleep=context.sleep,
-                dice=context.dice,
-            )
-        context.session.mirrors.fence(
-            may_push=lambda: self._leads(PUSH_MARGIN), guard=leases.guard if leases is not None else None
-        )
-        return leases
 
     # ------------------------------------------------------------------------------------------------- from outside
 
@@ -378,6 +364,8 @@ class Updating:
         if report is not None:
             self._gatekeeper.ran(report, [each.key for each in branch.automations])
         assert self._selector is not None
+        if report is not None and self._loop is not None:
+            self._loop.ran(branch, report)
         for automation in branch.automations:
             entry = self._context.cache.get(AUTOMATION, automation.key)
             if entry is None or entry.deleting or not self._context.owns(entry):

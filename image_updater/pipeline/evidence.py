@@ -130,6 +130,7 @@ async def written(ground: Ground, wanted: Iterable[Placement]) -> dict[Key, Writ
             commit=change.commit.id,
             at=change.commit.when,
             old=_value(old) if old is not None and split(old)[0] == each.image else None,
+            parent=parents[0] if parents else None,
         )
     return made
 
@@ -169,7 +170,7 @@ async def mixed(ground: Ground, suspects: Sequence[Placement], before: Mapping[K
     """
     root_id, object_ = suspects[0].root, suspects[0].object
     intended = [
-        Intended(object=object_, path=each.path, old=before[each.key], new=_reference(each))
+        Intended(object=object_, path=each.path, old=before[each.key], new=reference(each))
         for each in suspects
         if each.key in before
     ]
@@ -197,7 +198,8 @@ async def mixed(ground: Ground, suspects: Sequence[Placement], before: Mapping[K
     return f"{dotted(lost.path)} of {object_} is new" if lost is not None else ""
 
 
-def _reference(placement: Placement) -> str:
+def reference(placement: Placement) -> str:
+    """As it is rendered."""
     value = placement.value
     return placement.image + (f":{value.tag}" if value.tag else "") + (f"@{value.digest}" if value.digest else "")
 

@@ -35,6 +35,8 @@ SETTLED: Final = timedelta(seconds=5)
 """How long a failure stands before it is acted on: failures that come together are seen together."""
 HISTORY: Final = timedelta(minutes=20)
 """A failure that was older than this when the process began is history (Kargo's figure)."""
+FROZEN: Final = timedelta(seconds=30)
+"""Until it is asked again whether a Freeze has ended."""
 STORM: Final = timedelta(minutes=10)
 STORM_POLICIES: Final = 3
 """That many policies failing within STORM: it is hardly the fault of that many tags."""
@@ -68,6 +70,8 @@ class Written:
     commit: str | None = None
     at: datetime | None = None
     old: Value | None = None
+    parent: str | None = None
+    """What that commit was made on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +116,8 @@ class Intent:
 
     state: IntentState
     bad: Value
-    to: Value
+    to: Value | None = None
+    """None: it was begun, and not decided yet."""
     commit: str | None = None
 
 
@@ -231,7 +236,7 @@ def _failed(
         whose = "the environment's fault" if rollout.culprit is Culprit.ENVIRONMENT else "not known to be the tag's"
         return notify(f"{whose}, so nothing is rolled back")
     applied = dict(rollout.images)
-    held = [each for each in images if _is_applied(each.placement, applied)]
+    held = [each for each in images if is_applied(each.placement, applied)]
     if images and not held:
         return Action(kind=Kind.NOTHING, reason="Git holds other images by now")
     pushed = intent is not None and intent.state is IntentState.PUSHED
@@ -262,7 +267,7 @@ def _failed(
         return notify(f"more than our images changed since it was last good ({mixed}), so nothing is rolled back")
     if on_failure is OnFailure.NONE:
         return notify("onFailure is none")
-    if breaker and not going:
+    if breaker and not (going and intent is not None and intent.to is not None):
         return notify(f"the breaker is open: {breaker}")
     twice = next(((each.value, bad) for each in suspects for bad in each.bad if not bad.is_of(each.value)), None)
     opens = f"{twice[1]} and {twice[0]} failed one after the other" if twice is not None else ""
@@ -271,14 +276,14 @@ def _failed(
     if on_failure is OnFailure.HOLD:
         return Action(kind=Kind.HOLD, reason=reason, suspects=targets, breaker=opens)
     if frozen:
-        return notify(f"not rolled back: {frozen}")
+        return replace(notify(f"not rolled back: {frozen}"), again=now + FROZEN)
     lost = next((each for each in suspects if each.goes_to is None), None)
     if lost is not None:
         return notify(f"nothing is known that {lost.placement.image} could go back to")
     return Action(kind=Kind.ROLLBACK, reason=reason, suspects=targets, breaker=opens)
 
 
-def _is_applied(placement: Placement, applied: Mapping[str, str]) -> bool:
+def is_applied(placement: Placement, applied: Mapping[str, str]) -> bool:
     """Is what Git holds there what failed in the cluster?"""
     found = applied.get(placement.container or "")
     if found is None:

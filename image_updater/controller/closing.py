@@ -1,0 +1,318 @@
+"""The loop closed: what becomes of a rollout leads to a proven tag, to a hold, or back.
+
+Rollouts come from the hub of this process, and from the Kustomizations' statuses where another process judged them (or
+this one, before it was started anew). Which of our images are in a workload, the runs of the line have said. What is
+done is decided in `pipeline/rollback.py`, on the tip that would be written on; here it is seen that something is to be
+decided.
+
+What must outlive the process is in status before anything is pushed. A rollback that was begun is gone on with; one
+whose commit is in Git already is found there, and not made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from image_updater.api.model import Kustomization
+from image_updater.controller import loopstatus
+from image_updater.controller.inputs import KUSTOMIZATION
+from image_updater.controller.placing import Placing, of_ref
+from image_updater.controller.pursuing import Failure, Pursuing
+from image_updater.controller.retreat import Retreat
+from image_updater.controller.rollouts import from_status
+from image_updater.controller.storms import Storms
+from image_updater.controller.tripping import Breakers
+from image_updater.pipeline.rollback import IntentState, is_applied
+from image_updater.pipeline.tasks import Tasks, pause
+from image_updater.policy.gates.holds import newer
+from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from image_updater.api.model import ImageUpdateAutomation, ObjectKey
+    from image_updater.cluster.model import Ref
+    from image_updater.controller.cache import Entry
+    from image_updater.controller.context import Context
+    from image_updater.controller.loopmetrics import LoopMetrics
+    from image_updater.controller.proving import Proving
+    from image_updater.controller.rollouts import Rollouts
+    from image_updater.controller.saying import Saying
+    from image_updater.kustomize.model import Site
+    from image_updater.pipeline.branches import Branch
+    from image_updater.pipeline.evidence import Taking
+    from image_updater.pipeline.placements import Placement, Value
+    from image_updater.pipeline.report import AutomationReport, UpdateReport
+    from image_updater.pipeline.selection import Selector
+
+log = logging.getLogger("image_updater.controller")
+
+SWEEP: Final = 10.0
+"""Seconds between looks at statuses, of which nobody tells."""
+
+_BAD: Final = (RolloutState.FAILED, RolloutState.PRIMARY_BROKEN)
+_GOOD: Final = (RolloutState.HEALTHY, RolloutState.ROLLED_BACK)
+_WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
+
+Group = "list[tuple[Placement, Rollout | None]]"
+
+
+class Closing:
+    """See the module. Used from one event loop."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        rollouts: Rollouts | None,
+        saying: Saying,
+        selector: Selector,
+        proving: Proving,
+        metrics: LoopMetrics,
+        entry: Callable[[str], Entry | None],
+        take_back: Callable[[ObjectKey, Taking], Awaitable[AutomationReport]],
+    ) -> None:
+        """`entry`: the object of a policy that is ours to write. `take_back` makes a rollback's commit. `rollouts`:
+        None where another process judges them.
+        """
+        self._context = context
+        self._rollouts = rollouts
+        self._saying = saying
+        self._selector = selector
+        self._situations = selector.situations
+        self._proving = proving
+        self._metrics = metrics
+        self._entry = entry
+        self._placing = Placing(context)
+        self._storms = Storms()
+        self._breakers = Breakers(saying=saying, selector=selector, metrics=metrics, clock=context.clock, entry=entry)
+        self._retreat = Retreat(
+            context,
+            selector=selector,
+            proving=proving,
+            storms=self._storms,
+            entry=entry,
+            save=saying.save,
+            opens=self._breakers.open,
+            started=context.clock(),
+        )
+        self._pursuing = Pursuing(
+            context,
+            retreat=self._retreat,
+            saying=saying,
+            situations=self._situations,
+            proving=proving,
+            metrics=metrics,
+            entry=entry,
+            take_back=take_back,
+        )
+        self._failures: dict[tuple[ObjectKey, Ref], Failure] = {}
+        self._healthy: dict[tuple[ObjectKey, Ref], Rollout] = {}
+        self._restored: set[str] = set()
+        self._dirty: set[ObjectKey] = set()
+        self._wake = asyncio.Event()
+        self._tasks = Tasks()
+        self._situations.subscribe(self._changed)
+        if rollouts is not None:
+            rollouts.subscribe(self.look)
+
+    # ------------------------------------------------------------------------------------------- from outside
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            self._wake.clear()
+            while self._dirty:
+                self._look(self._dirty.pop())
+            await pause(self._wake, SWEEP)
+            if not self._wake.is_set():
+                self._sweep()
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self._tasks.end()
+
+    def look(self, kustomization: ObjectKey) -> None:
+        """Its rollouts are other ones."""
+        self._dirty.add(kustomization)
+        self._wake.set()
+
+    def ran(self, branch: Branch, report: UpdateReport) -> None:
+        """The line ran over a branch."""
+        if self._placing.ran(branch, report):
+            self._dirty.update(self._context.cache.entries(KUSTOMIZATION))
+            self._wake.set()
+
+    def busy(self, automation: ImageUpdateAutomation, policy: str, site: Site) -> str | None:
+        """Why a site should not be moved now: a canary of what it renders is at work."""
+        if self._rollouts is None:
+            return None
+        for key, entry in self._context.cache.entries(KUSTOMIZATION).items():
+            busy = [each.ref for each in self._rollouts.of(key) if each.busy]
+            if not busy or not isinstance(entry.value, Kustomization):
+                continue
+            mine = [
+                each
+                for each in self._placing.of(entry.value)
+                if (each.automation, each.policy, each.site) == (automation.key, policy, site.id)
+            ]
+            for ref in busy:
+                if of_ref(mine, ref):
+                    return self._rollouts.busy(key, ref)
+        return None
+
+    # ------------------------------------------------------------------------------------------- looking
+
+    def _sweep(self) -> None:
+        entries = self._context.cache.entries(KUSTOMIZATION)
+        for key in tuple(entries):
+            self._look(key)
+        for place in [place for place in self._failures if place[0] not in entries]:
+            self._end(place)
+        self._resume()
+
+    def _look(self, key: ObjectKey) -> None:
+        entry = self._context.cache.get(KUSTOMIZATION, key)
+        if entry is None or entry.deleting or not isinstance(entry.value, Kustomization) or entry.value.suspend:
+            return
+        placed = self._placing.of(entry.value)
+        if not placed:
+            return
+        for name in {each.name for each in placed}:
+            self._restore(name)
+        status = self._context.status.current(entry)
+        rollouts = (self._rollouts.of(key) if self._rollouts is not None else ()) or from_status(status)
+        for rollout in rollouts:
+            mine = of_ref(placed, rollout.ref)
+            if not mine:
+                continue
+            if rollout.state in _BAD:
+                self._fail((key, rollout.ref), rollout, mine, entry.value)
+            else:
+                self._end((key, rollout.ref))
+                if rollout.state in _GOOD:
+                    self._settle(key, rollout, mine)
+        self._prove(entry.value, status, placed, rollouts)
+
+    def _restore(self, policy: str) -> None:
+        """What status says of a policy from before: its proven tags, its hold, its breaker."""
+        if policy in self._restored:
+            return
+        self._restored.add(policy)
+        self._proving.restore(policy)
+        entry = self._entry(policy)
+        if entry is None or entry.value is None:
+            return
+        status = self._context.status.current(entry)
+        failed = loopstatus.held_by_rollout(status, entry.value.image)
+        if failed:
+            self._pursuing.hold(policy, failed)
+        self._breakers.restore(policy, status)
+
+    # ------------------------------------------------------------------------------------------- what is good
+
+    def _prove(
+        self,
+        kustomization: Kustomization,
+        status: Mapping[str, Any],
+        placed: Sequence[Placement],
+        rollouts: Sequence[Rollout],
+    ) -> None:
+        """By policy and value: healthy, when all that is known of it is."""
+        key = kustomization.key
+        revision = self._rollouts.revision(key) if self._rollouts is not None else ""
+        groups: dict[tuple[str, Value], list[tuple[Placement, Rollout | None]]] = {}
+        for each in placed:
+            found = next((rollout for rollout in rollouts if of_ref((each,), rollout.ref)), None)
+            groups.setdefault((each.name, each.value), []).append((each, found))
+        for (name, value), members in groups.items():
+            judged = [rollout for _, rollout in members if rollout is not None]
+            here = [one for each, one in members if one is not None and is_applied(each, dict(one.images))]
+            if here:
+                self._proving.applied(name, key, value, revision)
+            if any(one.state is RolloutState.FAILED and one.culprit is not Culprit.ENVIRONMENT for one in here):
+                self._proving.failed(name, key, value)
+            elif judged and len(here) == len(judged) and all(each.healthy for each in judged):
+                self._good(name, key, value, judged, revision)
+            elif not judged and self._settled(kustomization, status, members):
+                self._proving.healthy(name, key, value, str(status.get("lastAppliedRevision") or ""), anew=False)
+
+    def _good(self, name: str, key: ObjectKey, value: Value, judged: Sequence[Rollout], revision: str) -> None:
+        anew = any(self._healthy.get((key, each.ref)) != each for each in judged)
+        self._healthy |= {(key, each.ref): each for each in judged}
+        self._retreat.good(key, [each.ref for each in judged], revision)
+        self._proving.healthy(name, key, value, revision, anew=anew)
+        hold, outcome = self._pursuing.held.get(name), self._selector.answers.get(name)
+        if hold is None or outcome is None or outcome.compiled is None or value.tag is None:
+            return
+        other = hold.digest is not None and value.digest not in (None, hold.digest)
+        if (value.tag == hold.tag and other) or newer(outcome.compiled, hold, value.tag, outcome.facts):
+            self._pursuing.release(name)
+
+    def _settled(
+        self, kustomization: Kustomization, status: Mapping[str, Any], members: Sequence[tuple[Placement, object]]
+    ) -> bool:
+        """Of what was healthy before this process began nobody publishes anything: status says that it is."""
+        settled = status.get("rolloutsSettled")
+        return (
+            settled is not None
+            and settled == status.get("lastAppliedContent")
+            and any(each.object.kind in _WORKLOADS for each, _ in members)
+            and self._placing.is_tip(kustomization, str(status.get("lastAppliedRevision") or ""))
+        )
+
+    def _settle(self, kustomization: ObjectKey, rollout: Rollout, mine: Sequence[Placement]) -> None:
+        """A rollback is done when its workload is healthy with what it went back to."""
+        for policy in {each.name for each in mine}:
+            entry = self._entry(policy)
+            known = loopstatus.rollback_of(self._context.status.current(entry)) if entry is not None else None
+            if entry is None or known is None or not known.open or known.to is None:
+                continue
+            if (known.kustomization, known.object) != (str(kustomization), str(rollout.ref)):
+                continue
+            if any(each.value.is_of(known.to) and is_applied(each, dict(rollout.images)) for each in mine):
+                done = replace(known, state=IntentState.DONE, message=f"{rollout.ref} is healthy with {known.to}")
+                self._saying.amend(entry, loopstatus.rollback_fields(done))
+                self._metrics.rollbacks.labels("done").inc()
+
+    # ------------------------------------------------------------------------------------------- what is bad
+
+    def _fail(
+        self, place: tuple[ObjectKey, Ref], rollout: Rollout, mine: tuple[Placement, ...], spec: Kustomization
+    ) -> None:
+        """It has failed, or in another way than before."""
+        known = self._failures.get(place)
+        if known is None or known.rollout.images != rollout.images:
+            self._end(place)
+            since = rollout.since or self._context.clock()
+            known = self._failures[place] = Failure(spec, rollout, since, mine)
+            self._tasks.start(self._pursuing.run(known))
+        elif (known.rollout, known.placed, known.kustomization) != (rollout, mine, spec):
+            known.kustomization, known.rollout, known.placed = spec, rollout, mine
+            known.wake.set()
+
+    def _end(self, place: tuple[ObjectKey, Ref]) -> None:
+        known = self._failures.pop(place, None)
+        if known is not None:
+            known.over = True
+            known.wake.set()
+
+    def _changed(self, policies: frozenset[str]) -> None:
+        """Something that decides over these is another one: a Freeze, a hold, a word of somebody."""
+        for failure in self._failures.values():
+            if not policies.isdisjoint(failure.names):
+                failure.wake.set()
+
+    def _resume(self) -> None:
+        """Somebody says that policies may go on."""
+        for policy in self._breakers.close_resumed():
+            self._storms.calm(policy)
+        for policy, hold in self._pursuing.held.items():
+            outcome = self._selector.answers.get(policy)
+            resumed = self._situations.wishes(outcome.spec).resumed if outcome is not None else None
+            if resumed is not None and (hold.since is None or hold.since <= resumed):
+                self._pursuing.release(policy)

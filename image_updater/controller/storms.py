@@ -1,0 +1,38 @@
+"""Many policies failing at once: hardly the fault of that many tags, so nothing is rolled back any more. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from image_updater.pipeline.rollback import STORM, STORM_POLICIES
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Storms:
+    """Policies whose tag failed lately, over all Kustomizations of the process."""
+
+    def __init__(self) -> None:
+        self._failed: dict[str, datetime] = {}
+
+    def note(self, policy: str, at: datetime) -> None:
+        """It failed then. Times may come in any order: clocks jump, and statuses are read back."""
+        known = self._failed.get(policy)
+        self._failed[policy] = at if known is None else max(known, at)
+
+    def calm(self, policy: str) -> None:
+        """Somebody has looked at it."""
+        self._failed.pop(policy, None)
+
+    def together(self, now: datetime) -> tuple[str, ...]:
+        """The policies that make a storm of it; () = it is none."""
+        found = sorted(name for name, at in self._failed.items() if abs(now - at) <= STORM)
+        return tuple(found) if len(found) >= STORM_POLICIES else ()
+
+
+def said(policies: tuple[str, ...]) -> str:
+    """Why a breaker opens because of it."""
+    minutes = int(STORM.total_seconds() // 60)
+    shown = ", ".join(policies[:5]) + (f" and {len(policies) - 5} more" if len(policies) > 5 else "")
+    return f"{len(policies)} policies failed within {minutes} minutes: {shown}"
