@@ -76,7 +76,13 @@ class Subject:
     def of(cls, ref: Ref, wanted: Wanted) -> Subject:
         memory = wanted.memory
         told = memory.told
-        rollout = told or Rollout(ref=ref, state=RolloutState.PENDING, images=wanted.images, since=memory.began)
+        rollout = told or Rollout(
+            ref=ref,
+            state=RolloutState.PENDING,
+            images=wanted.images,
+            since=memory.began,
+            canary=wanted.canary,
+        )
         return cls(
             ref=ref,
             wanted=wanted,
