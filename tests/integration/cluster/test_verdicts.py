@@ -162,12 +162,12 @@ def test_what_failed_and_whose_failure_it_is(here: Place, replica: Replica, plan
             "value": 1000,
         }
     )
-    quota = json.dumps(QUOTA)
+    here.apply(QUOTA)
     files = {name: bad(name, "1") for name in BAD}
-    put(here, **files, dear=quota)
+    put(here, **files)
     here.apply(here.source(), here.kustomization())
     before = settled(here)
-    put(here, **{name: bad(name, tag) for name, (tag, _, _) in BAD.items()}, dear=quota)
+    put(here, **{name: bad(name, tag) for name, (tag, _, _) in BAD.items()})
     found = {name: verdict(here, name, 90) for name in BAD}
     for name, (_, culprit, words) in BAD.items():
         assert found[name][:2] == ("failed", culprit), (name, found[name])
@@ -186,5 +186,5 @@ def test_what_failed_and_whose_failure_it_is(here: Place, replica: Replica, plan
     until(lambda: replica.metrics().get('image_updater_rollouts{state="failed"}') == len(BAD), 60, "judged anew")
     assert {name: each["since"] for name, each in rollouts(here).items()} == known
     assert len(told(here, "RolloutFailed")) == len(notes)
-    put(here, **files, dear=quota)
+    put(here, **files)
     assert settled(here) == before, "they are the templates that were healthy"
