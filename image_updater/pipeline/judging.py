@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from image_updater import policy as policies_room
-from image_updater.api.model import NewestBy, NewestPolicy, Start
+from image_updater.api.model import DigestReflection, NewestBy, NewestPolicy, Start
 from image_updater.errors import ImageUpdaterError
 from image_updater.images import parse_name
 from image_updater.pipeline.outcome import Amended, Outcome, policy_name
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy
+    from image_updater.images import Digest
     from image_updater.pipeline.examining import Examiner
     from image_updater.pipeline.facts import FactBook
     from image_updater.pipeline.listing import Listing, Source
@@ -112,8 +113,18 @@ class Judging:
         now = self._clock()
         return now >= outcome.until or now < outcome.judged_at
 
-    def looks_at_bytes(self, policy: ImagePolicy) -> bool:
-        return looks_at_bytes(policy, self._situations.of(policy))
+    def depends_on_bytes(self, policy: ImagePolicy) -> bool:
+        """Must each list be judged anew, even an equal one? Its tags may have been pushed again."""
+        return policy.reflection is DigestReflection.ALWAYS or looks_at_bytes(policy, self._situations.of(policy))
+
+    def judged_bytes(self, outcome: Outcome, source: Source, tag: str) -> Digest | None:
+        """The bytes that an answer chose: what was written must be those. None: nobody looked at them."""
+        assert outcome.listing is not None
+        fresh = self._examiner.fresh(source, outcome.listing, tag)
+        if fresh is None and outcome.gated is not None and looks_at_bytes(outcome.spec, outcome.situation):
+            known = outcome.facts.get(tag)
+            return known.digest if known is not None else None
+        return fresh
 
     # ------------------------------------------------------------------------------------------------- a list
 

@@ -14,14 +14,15 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from image_updater.api.model import DigestPolicy, DigestReflection
-from image_updater.errors import AccessDenied, ImageUpdaterError, SecretNotFound, SpecError, Waiting
+from image_updater.api.model import DigestPolicy
+from image_updater.errors import ImageUpdaterError, SpecError, Waiting
 from image_updater.images import parse_name
 from image_updater.pipeline.examining import Examiner
 from image_updater.pipeline.facts import FactBook
 from image_updater.pipeline.grouping import settle
 from image_updater.pipeline.judging import Judging
 from image_updater.pipeline.listing import Listing, Listings, Source
+from image_updater.pipeline.logins import is_login, noted
 from image_updater.pipeline.outcome import Outcome, policy_name
 from image_updater.pipeline.preflight import Candidate, Preflight
 from image_updater.pipeline.report import Progress, silent
@@ -186,7 +187,7 @@ class Selector:
         if self._preflight is None or not policy.preflight or outcome is None or outcome.listing is None:
             return None
         nodes = self.situations.of(policy).node_platforms or () if policy.from_nodes else ()
-        preflight, listing = self._preflight, outcome.listing
+        preflight = self._preflight
 
         async def ask() -> str | None:
             source = self.source(policy)
@@ -195,7 +196,7 @@ class Selector:
                     source=source,
                     tag=selection.tag,
                     digest=selection.digest,
-                    judged=self._examiner.fresh(source, listing, selection.tag),
+                    judged=self._judging.judged_bytes(outcome, source, selection.tag),
                     platforms=(*policy.platforms, *nodes),
                 )
             )
@@ -203,8 +204,8 @@ class Selector:
         try:
             return await ask()
         except ImageUpdaterError as error:
-            if self._renew is None or not _is_login(error) or not await self._renew(policy):
-                raise self._noted(policy, error) from None
+            if self._renew is None or not is_login(error) or not await self._renew(policy):
+                raise noted(policy, error, self.source) from None
             return await ask()
 
     async def verified(self, policy: ImagePolicy, tag: str, digest: Digest | None) -> Verified | None:
@@ -251,25 +252,12 @@ class Selector:
         try:
             outcome = await ask(policy)
         except ImageUpdaterError as error:
-            if self._renew is None or not _is_login(error) or not await self._renew(policy):
+            if self._renew is None or not is_login(error) or not await self._renew(policy):
                 raise
             return await ask(policy)
-        if self._renew is not None and _is_login(outcome.error) and await self._renew(policy):
+        if self._renew is not None and is_login(outcome.error) and await self._renew(policy):
             return await ask(policy)
         return outcome
-
-    def _noted(self, policy: ImagePolicy, error: ImageUpdaterError) -> ImageUpdaterError:
-        """A refusal, with what is known of logins that were not used."""
-        if not isinstance(error, AccessDenied):
-            return error
-        try:
-            notes = self.source(policy).access.notes
-        except ImageUpdaterError:
-            return error
-        if not notes:
-            return error
-        remedy = "; ".join(part for part in (error.remedy, *notes) if part)
-        return type(error)(error.message, where=error.where, remedy=remedy)
 
     async def _each(
         self, policies: Iterable[ImagePolicy], ask: Callable[[ImagePolicy], Awaitable[Outcome]]
@@ -282,7 +270,7 @@ class Selector:
                 try:
                     outcome = await self._asked(policy, ask)
                 except ImageUpdaterError as error:
-                    outcome = await self._failed(policy, self._noted(policy, error))
+                    outcome = await self._failed(policy, noted(policy, error, self.source))
                 self._answers[name] = outcome
                 return name, outcome
 
@@ -304,7 +292,7 @@ class Selector:
                 try:
                     again = await self._again(known)
                 except ImageUpdaterError as error:
-                    again = await self._failed(known.spec, self._noted(known.spec, error))
+                    again = await self._failed(known.spec, noted(known.spec, error, self.source))
                 if again is not known:
                     self._answers[name] = changed[name] = again
         return changed
@@ -374,8 +362,7 @@ class Selector:
             and known.error is None
             and known.listing is not None
             and known.listing.answer is listing.answer
-            and policy.reflection is not DigestReflection.ALWAYS
-            and not self._judging.looks_at_bytes(policy)
+            and not self._judging.depends_on_bytes(policy)
         ):
             return await self._again(replace(known, listing=listing))
         return await self._judge(policy, source, listing)
@@ -386,7 +373,7 @@ class Selector:
         listing = self._listings.recent(source, policy.interval)
         if listing is None:
             return await self._failed(policy, Waiting("not asked since the start"))
-        return await self._judge(policy, source, listing, ask=policy.reflection is DigestReflection.ALWAYS)
+        return await self._judge(policy, source, listing, ask=self._judging.depends_on_bytes(policy))
 
     async def _hint(self, policy: ImagePolicy, tag: str | None) -> Outcome:
         from image_updater.registry.errors import TagNotFound
@@ -448,11 +435,6 @@ class Selector:
         source = self.source(policy)
         listing = self._listings.known(source)
         return await self._judge(policy, source, listing, ask=False) if listing is not None else None
-
-
-def _is_login(error: ImageUpdaterError | None) -> bool:
-    """Could other Secrets help?"""
-    return isinstance(error, AccessDenied | SecretNotFound)
 
 
 __all__ = ["Outcome", "Selector", "policy_name"]

@@ -104,7 +104,7 @@ class Situations:
             self.objects |= specs
         grouped = any(policy.group is not None for policy in self.objects.values())
         self.apart = apart(objects) if grouped else {}
-        everything = False
+        everything = self._prune(objects)
         if objects.freezes != self._freezes or objects.quarantines != self._quarantines:
             self._freezes, self._quarantines = objects.freezes, objects.quarantines
             self._index()
@@ -117,6 +117,19 @@ class Situations:
         again = self._known.keys() if everything or policies is None else self._known.keys() & specs.keys()
         after = {name for name, (spec, _) in self._known.items() if spec.after is not None}
         self._tell({*again, *after})
+
+    def _prune(self, objects: Objects) -> bool:
+        """What branches said that nobody of ours writes to any more binds nobody. True: something went."""
+        if not objects.automations:
+            return False
+        writers = {str(automation.key) for automation in objects.automations}
+        gone = (self._records.keys() | self._files.keys()) - writers
+        for branch in gone:
+            self._records.pop(branch, None)
+            self._files.pop(branch, None)
+        if gone:
+            self._index()
+        return bool(gone)
 
     def forget(self, names: Iterable[str]) -> None:
         """These policies are no more."""
