@@ -11,6 +11,7 @@ nobody holds or reverts, every image passes preflight.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -169,12 +170,19 @@ class _Player:
     def note(self, gated: Gated) -> None:
         """Which gates hold back what would be written."""
         self.gated = gated
-        if gated.wanted is None:
-            return
-        gates = self.held.setdefault(gated.wanted, {})
+        single = {blocked.tag for blocked in gated.because}
         for blocked in gated.because:
-            if blocked.tag in (None, gated.wanted):
-                gates.setdefault(str(blocked.gate))
+            tag = blocked.tag if blocked.tag is not None else self._would_win(single)
+            if tag is not None:
+                self.held.setdefault(tag, {}).setdefault(str(blocked.gate))
+
+    def _would_win(self, blocked: set[str | None]) -> str | None:
+        """The tag that only what stops the whole policy holds back."""
+        if self.judged is None:
+            return None
+        walked = itertools.islice(self.judged.walk(), len(blocked) + 1)
+        winners = (outcome.winner[1] for outcome in walked if outcome.winner is not None)
+        return next((tag for tag in winners if tag not in blocked), None)
 
     def write(self, gated: Gated, now: datetime, *, first: bool) -> bool:
         """Commit what is chosen, where that is no step back; True if something was."""

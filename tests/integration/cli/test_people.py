@@ -290,7 +290,7 @@ def test_two_policies_are_shown_side_by_side(past: Path, cli: Callable[..., tupl
     assert "HERE" in said
     document = json.loads(cli(*arguments, "-o", "json")[1])
     assert [each["deploys"] for each in (*document["policies"], *document["against"])] == [4, 8]
-    assert document["policies"][0]["commits"][0]["heldBy"] == ["windows", "minAge"]
+    assert document["policies"][0]["commits"][0]["heldBy"] == ["minAge", "windows"]
 
 
 def test_a_state_file_is_a_history_too(past: Path, cli: Callable[..., tuple[int, str, str]]) -> None:

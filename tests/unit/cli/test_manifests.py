@@ -30,7 +30,7 @@ def test_definitions_are_printed_as_yaml_documents_or_a_list() -> None:
 def test_an_installation_has_all_it_needs_in_an_order_that_can_be_applied() -> None:
     kinds = [each["kind"] for each in yaml.safe_load_all(run(install))]
     assert kinds == [
-        *["CustomResourceDefinition"] * 4,
+        *["CustomResourceDefinition"] * 8,
         "Namespace",
         "ServiceAccount",
         "ClusterRole",

@@ -102,7 +102,7 @@ def test_a_commit_says_why_when_and_what_it_waited_for() -> None:
         START + 2 * HOUR,
         START + 33 * HOUR,
     )
-    assert first.held_by == ("windows", "minAge")
+    assert first.held_by == ("minAge", "windows")
     assert first.waited == 31 * HOUR
     assert "newest version" in first.reason
     assert found.end == "1.2.0"
