@@ -181,6 +181,7 @@ class Verdicts:
             own=means.reading,
             account=means.cluster,
             scaling=means.scaling,
+            namespaces=means.watches.namespaces if means.watches is not None else (),
             sleep=self._context.sleep,
             dice=self._context.dice,
         )

@@ -134,7 +134,7 @@ class Watches:
         """`namespaces`: those that may be read (none named: all, and kinds without a namespace)."""
         self.cluster = cluster
         """With the controller's own rights."""
-        self._namespaces = tuple(namespaces)
+        self._namespaces = self.namespaces = tuple(namespaces)
         self.scaling = Scaling(cluster, monotonic=monotonic, sleep=sleep, dice=dice, namespaces=self._namespaces)
         self._on_moved = on_moved
         self._sleep = sleep

@@ -49,15 +49,6 @@ class Slots:
         self.free = number
 
 
-class _Shared:
-    """The source of one kind in one namespace."""
-
-    def __init__(self, source: Source, name: str | None) -> None:
-        self.source = source
-        self.name = name
-        """The one object that it shows; None: all of the Kustomization."""
-
-
 class Following:
     """See the module. `follow` begins, `rollouts` is what is known, `await close()` ends. `changed` is called from
     within the event loop whenever `rollouts` are others; `unreadable(kind, error)` when nobody may look at pods.
@@ -81,7 +72,7 @@ class Following:
         self._changed = changed
         self._unreadable = unreadable
         self._subjects: dict[Ref, Subject] = {}
-        self._shared: dict[tuple[str, str, str], _Shared] = {}
+        self._shared: dict[tuple[str, str, str], Source] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._ended: set[asyncio.Task[None]] = set()
@@ -125,25 +116,21 @@ class Following:
     # ------------------------------------------------------------------------------------------- sources
 
     def _share(self, refs: Iterable[Ref]) -> None:
-        """A source for each kind and namespace: of the one object, or of all that the Kustomization owns there."""
-        for ref in refs:
-            key = (ref.group, ref.kind, ref.namespace)
-            known = self._shared.get(key)
-            if known is not None and known.name in (None, ref.name):
-                continue
-            if known is not None:
-                self._stop(known.source)
-            names = {each.name for each in self._subjects if (each.group, each.kind, each.namespace) == key}
-            only = ref.name if len(names) == 1 else None
-            source = Source(
+        """A source for each kind and namespace: of the one object, or of all that the Kustomization owns there. It
+        begins with a list that is made after the apply: what an older one still shows is the revision before.
+        """
+        for key in {_place(ref) for ref in refs}:
+            names = [ref.name for ref in self._subjects if _place(ref) == key]
+            only = f"metadata.name={names[0]}" if len(names) == 1 else None
+            self._stop(self._shared.get(key))
+            self._shared[key] = Source(
                 self._readers,
                 key[:2],
-                ref.namespace,
+                key[2],
                 changed=partial(self._on_workload, key),
                 labels=None if only else self._labels,
-                fields=f"metadata.name={only}" if only else None,
+                fields=only,
             )
-            self._shared[key] = _Shared(source, only)
 
     def _stop(self, source: Source | None) -> None:
         if source is not None:
@@ -160,13 +147,12 @@ class Following:
 
     def _tidy(self) -> None:
         """No source without a subject."""
-        used = {(ref.group, ref.kind, ref.namespace) for ref in self._subjects}
-        for key in self._shared.keys() - used:
-            self._stop(self._shared.pop(key).source)
+        for key in self._shared.keys() - set(map(_place, self._subjects)):
+            self._stop(self._shared.pop(key))
 
     def _on_workload(self, key: tuple[str, str, str], name: str, body: Body | None) -> None:
         for ref, subject in self._subjects.items():
-            if (ref.group, ref.kind, ref.namespace) == key and name in ("", ref.name):
+            if _place(ref) == key and name in ("", ref.name):
                 if name:
                     subject.workload = body
                 self._touch(subject)
@@ -272,7 +258,7 @@ class Following:
     async def _look(self, subject: Subject, now: datetime) -> bool:
         """Whether its verdict is another one. Raises ClusterError."""
         ref = subject.ref
-        source = self._shared[ref.group, ref.kind, ref.namespace].source
+        source = self._shared[_place(ref)]
         if not source.listed:
             return source.trouble is not None and self._put(subject, self._unread(subject, source.trouble))
         if not await self._read_canary(subject) or not self._is_followed(subject):
@@ -381,3 +367,7 @@ class Following:
                 start = subject.memory.began + LOOK
                 if now < start:
                     subject.due = min(subject.due or start, start)
+
+
+def _place(ref: Ref) -> tuple[str, str, str]:
+    return ref.group, ref.kind, ref.namespace

@@ -70,7 +70,7 @@ def progress(ref: Ref, body: Body | None, *, now: datetime, ours: bool = True) -
                 return _nothing("it has no replicas")
             return _by_health(ref, body, now, ("replicas", "readyReplicas", "availableReplicas"))
         case _:
-            return _by_health(ref, body, now, (), has_deadline=True)
+            return _custom(ref, body, now)
 
 
 def _nothing(reason: str) -> Progress:
@@ -89,6 +89,15 @@ def _by_health(ref: Ref, body: Body, now: datetime, names: tuple[str, ...], *, h
             return Progress(stage=Stage.TERMINATING, reason=found.message)
         case _:
             return Progress(stage=Stage.UNDER_WAY, reason=found.message, counts=counts, has_deadline=has_deadline)
+
+
+def _custom(ref: Ref, body: Body, now: datetime) -> Progress:
+    """By kstatus. A status that says of no generation what it is of may be about the one before: it proves nothing."""
+    found = _by_health(ref, body, now, (), has_deadline=True)
+    observed = number(mapping(body, "status"), "observedGeneration", -1) >= 0
+    if found.stage is Stage.DONE and not observed and all(each.generation < 0 for each in conditions(body).values()):
+        return Progress(stage=Stage.NOTHING_RAN, reason="its status says of no generation what it is of")
+    return found
 
 
 def _counts(body: Body, names: tuple[str, ...]) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _REVISION: Final = "deployment.kubernetes.io/revision"
 _GENERATION: Final = "deprecated.daemonset.template.generation"
 _HASH: Final = "controller-revision-hash"
+_ESTABLISHED: Final = timedelta(seconds=60)
+"""How long before a pod must have been made, to say anything by breaking."""
 _POD: Final = Ref("", "Pod", "", "")
 
 
@@ -98,8 +100,8 @@ def owner_of(body: Body) -> str:
 
 
 def broken_since(pods: Iterable[Body], since: datetime, *, besides: frozenset[str]) -> int:
-    """Workloads with a pod that is older than that, and lost its readiness after it. `besides`: pods that do not count,
-    by uid.
+    """Workloads with a pod that was established by then, and lost its readiness after it. `besides`: pods that do not
+    count, by uid.
     """
     owners = set()
     for pod in pods:
@@ -108,7 +110,7 @@ def broken_since(pods: Iterable[Body], since: datetime, *, besides: frozenset[st
         if text(metadata, "uid") in besides or is_over(pod) or ready is None or ready.true:
             continue
         made, lost = moment(text(metadata, "creationTimestamp")), moment(_transition(pod))
-        if made is not None and lost is not None and made < since <= lost:
+        if made is not None and lost is not None and made < since - _ESTABLISHED and lost >= since:
             owners.add(owner_of(pod) or text(metadata, "uid"))
     return len(owners)
 

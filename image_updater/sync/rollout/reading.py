@@ -27,6 +27,9 @@ REPLICA_SETS: Final = Resource(group="apps", version="v1", kind="ReplicaSet", pl
 JOBS: Final = Resource(group="batch", version="v1", kind="Job", plural="jobs", namespaced=True)
 EVENTS: Final = Resource(group="", version="v1", kind="Event", plural="events", namespaced=True)
 
+_OURS: Final = frozenset({"", "apps", "batch", "flagger.app"})
+"""API groups in which the controller may read what rollouts are made of (api/rbac.py)."""
+
 _UNSERVED: Final = 30.0
 """Seconds until a kind that nobody serves is looked for again."""
 
@@ -38,17 +41,21 @@ class Readers:
     own: Cluster | None
     account: Cluster
     scaling: Scaling
+    namespaces: tuple[str, ...] = ()
+    """Those that `own` may read (none named: all)."""
     sleep: Callable[[float], Awaitable[None]]
     dice: Callable[[], float]
 
-    @property
-    def all(self) -> tuple[Cluster, ...]:
-        return (self.account,) if self.own is None else (self.own, self.account)
+    def of(self, group: str, namespace: str) -> tuple[Cluster, ...]:
+        """Who is asked, one after the other: our own rights are for what everybody has, and where they are given."""
+        if self.own is None or (self.namespaces and namespace not in self.namespaces):
+            return (self.account,)
+        return (self.own, self.account) if group in _OURS else (self.account, self.own)
 
-    async def list(self, resource: Resource, namespace: str | None, **selectors: Any) -> list[Body]:
+    async def list(self, resource: Resource, namespace: str, **selectors: Any) -> list[Body]:
         """As the first that may. Raises Forbidden where nobody may, and what else fails."""
         refused: Forbidden | None = None
-        for cluster in self.all:
+        for cluster in self.of(resource.group, namespace):
             try:
                 return (await cluster.list(resource, namespace, **selectors))[0]
             except Forbidden as error:
@@ -59,7 +66,7 @@ class Readers:
 
 async def one(readers: Readers, resource: Resource, namespace: str, name: str) -> Body | None:
     """None: it is not there, or cannot be read."""
-    for cluster in readers.all:
+    for cluster in readers.of(resource.group, namespace):
         try:
             body = await cluster.get(resource, name, namespace)
         except Forbidden:
@@ -115,8 +122,9 @@ class Source:
                 self._note(error)
                 await self._readers.sleep(_UNSERVED)
                 continue
-            for number, cluster in enumerate(self._readers.all):
-                self._last = number == len(self._readers.all) - 1
+            clusters = self._readers.of(resource.group, self._namespace)
+            for number, cluster in enumerate(clusters):
+                self._last = number == len(clusters) - 1
                 watcher = Watcher(
                     cluster,
                     resource,
@@ -205,7 +213,7 @@ async def neighbours(readers: Readers, pods: list[Body]) -> tuple[Body, ...]:
     nodes = sorted({text(mapping(pod, "spec"), "nodeName") for pod in pods} - {""})[:_NODES]
     found: list[Body] = []
     for node in nodes:
-        if readers.own is None:
+        if readers.own is None or readers.namespaces:
             break
         try:
             bodies, _ = await readers.own.list(PODS, None, fields=f"spec.nodeName={node}")
@@ -220,12 +228,12 @@ _NODES: Final = 3
 
 
 async def warnings(readers: Readers, ref: Ref, since: str) -> tuple[str, ...]:
-    """Messages of the Warnings about an object since then (as the server writes times), oldest first. () where they
-    cannot be read.
+    """Messages of the Warnings about an object since then (as the server writes times), oldest first. () where the
+    account that applied it may not read them; we may not.
     """
     fields = f"involvedObject.kind={ref.kind},involvedObject.name={ref.name},type=Warning"
     try:
-        bodies = await readers.list(EVENTS, ref.namespace, fields=fields)
+        bodies, _ = await readers.account.list(EVENTS, ref.namespace, fields=fields)
     except ImageUpdaterError:
         return ()
     told = sorted((_told_at(body), text(body, "message")) for body in bodies)

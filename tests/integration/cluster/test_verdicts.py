@@ -10,6 +10,7 @@ import pytest
 from image_updater.settings import Role
 from tests.parts.controllers import controller
 from tests.parts.controlplane import until
+from tests.parts.controlplane.components import CONTROLLERS
 from tests.parts.loops import Place, Workshop, config, kustomize
 
 if TYPE_CHECKING:
@@ -188,3 +189,114 @@ def test_what_failed_and_whose_failure_it_is(here: Place, replica: Replica, plan
     assert len(told(here, "RolloutFailed")) == len(notes)
     put(here, **files)
     assert settled(here) == before, "they are the templates that were healthy"
+
+
+def kind(which: str, name: str, tag: str, *, api: str = "apps/v1", **spec: Any) -> str:
+    template = {
+        "metadata": {"labels": {"app": name}},
+        "spec": {
+            "containers": [{"name": "main", "image": f"{name}:{tag}"}],
+            **({"restartPolicy": "Never"} if api == "batch/v1" else {}),
+        },
+    }
+    known = {} if api == "batch/v1" else {"selector": {"matchLabels": {"app": name}}}
+    if which == "CronJob":
+        spec |= {"jobTemplate": {"spec": {"backoffLimit": 0, "template": template}}}
+    else:
+        spec |= {"template": template}
+    return json.dumps({"apiVersion": api, "kind": which, "metadata": {"name": name}, "spec": known | spec})
+
+
+def run_now(here: Place, name: str) -> None:
+    """As `kubectl create job --from` does."""
+    cron = here.get("CronJob", name)
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "name": name,
+        "uid": cron["metadata"]["uid"],
+        "controller": True,
+    }
+    spec = cron["spec"]["jobTemplate"]["spec"]
+    tag = spec["template"]["spec"]["containers"][0]["image"].partition(":")[2]
+    job = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": f"{name}-{tag}", "ownerReferences": [owner]},
+        "spec": spec,
+    }
+    here.apply(job)
+
+
+def others(tag: str, job: str) -> dict[str, str]:
+    return {
+        "sets": kind("StatefulSet", "sets", tag, replicas=2, serviceName="sets", podManagementPolicy="Parallel"),
+        "daemons": kind("DaemonSet", "daemons", tag),
+        job: kind("Job", job, tag, api="batch/v1", backoffLimit=0),
+        "nightly": kind("CronJob", "nightly", tag, api="batch/v1", schedule="0 3 1 1 *"),
+    }
+
+
+def test_the_other_kinds(here: Place, replica: Replica) -> None:
+    put(here, **others("1", "migrate"))
+    here.apply(here.source(), here.kustomization())
+    here.await_applied()
+    until(lambda: set(rollouts(here)) == {"nightly"}, 60, "all but the one that waits for its night")
+    assert rollouts(here)["nightly"]["state"] == "pending"
+    run_now(here, "nightly")
+    settled(here)
+    put(here, **others("2-crash", "again"))
+    for name in ("sets", "daemons", "again"):
+        found = verdict(here, name)
+        assert found[1] == "tag", (name, found)
+        assert "exit code 1" in found[2]
+    run_now(here, "nightly")
+    found = verdict(here, "nightly")
+    assert (found[1], "exit code 1; BackoffLimitExceeded" in found[2]) == ("tag", True), found
+    put(here, **others("3", "last"))
+    until(lambda: set(rollouts(here)) == {"nightly"}, 60, "healthy again")
+
+
+def test_what_breaks_after_it_was_healthy_is_no_failure_of_the_rollout(here: Place, replica: Replica) -> None:
+    put(here, web=web("web", "1"))
+    here.apply(here.source(), here.kustomization())
+    before = settled(here)
+    here.plane.fate(here.namespace, "app=web", "crash")
+    until(lambda: not here.get("Deployment", "web")["status"].get("readyReplicas"), 30, "its pods are broken")
+    replica.restart()
+    replica.await_leading()
+    here.annotate("Kustomization", "apps", requestedAt="1")
+    until(lambda: here.status("Kustomization", "apps").get("lastHandledReconcileAt") == "1", 30, "looked at")
+    assert (rollouts(here), here.status("Kustomization", "apps")["rolloutsSettled"]) == ({}, before)
+    assert replica.metric("image_updater_rollouts_followed") == 0
+    # A bad tag on top of it: nothing says that it is the tag's.
+    put(here, web=web("web", "2-crash"))
+    found = verdict(here, "web")
+    assert (found[1], "the pods before are not healthy either" in found[2]) == ("unknown", True), found
+
+
+def test_a_suspended_one_is_not_followed(here: Place, replica: Replica) -> None:
+    put(here, web=web("web", "1-hang", deadline=600))
+    here.apply(here.source(), here.kustomization())
+    until(lambda: rollouts(here).get("web", {}).get("state") == "progressing", 60, "it rolls out")
+    until(lambda: replica.metric("image_updater_rollouts_followed") == 1, 30, "followed")
+    here.apply(here.kustomization(suspend=True))
+    until(lambda: replica.metric("image_updater_rollouts_followed") == 0, 30, "not followed")
+    assert rollouts(here)["web"]["state"] == "progressing"
+    put(here, web=web("web", "2"))
+    here.apply(here.kustomization())
+    settled(here)
+
+
+def test_a_node_that_is_gone_is_no_failure_of_a_tag(here: Place, replica: Replica, plane: ControlPlane) -> None:
+    put(here, web=web("web", "1"))
+    here.apply(here.source(), here.kustomization())
+    settled(here)
+    plane.parts["kwok"].kill()
+    try:
+        put(here, web=web("web", "2", deadline=8))
+        found = verdict(here, "web")
+        assert (found[1], "the node has not made" in found[2]) == ("environment", True), found
+    finally:
+        plane.parts["kwok"] = CONTROLLERS["kwok"](plane.layout)
+    settled(here)

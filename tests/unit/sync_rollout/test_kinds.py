@@ -148,6 +148,8 @@ ROWS: list[tuple[str, Ref, Any, RolloutState]] = [
         S.PROGRESSING,
     ),
     ("custom", CUSTOM, custom(**ready("True")), S.HEALTHY),
+    ("custom, of whatever generation", CUSTOM, custom(observedGeneration=None, **ready("True")), S.HEALTHY_UNANALYSED),
+    ("custom without a status", CUSTOM, custom(observedGeneration=None), S.HEALTHY_UNANALYSED),
     ("custom at work", CUSTOM, custom(**ready("Unknown")), S.PROGRESSING),
     ("custom not seen", CUSTOM, custom(observedGeneration=0), S.PROGRESSING),
     ("custom failed", CUSTOM, custom(conditions=[condition("Stalled", True, "Broken")]), S.FAILED),
