@@ -103,13 +103,13 @@ class _Walk:
 def gate(judgement: Judged, compiled: CompiledPolicy, facts: Facts, situation: Situation, *, now: datetime) -> Gated:
     """The answer at `now`. `facts` must not change under an answer that is still read."""
     gates = gather(compiled, facts, situation, now)
-    if not gates.checks and not gates.wide:
+    sure = judgement.chosen is not None or _tag(judgement.outcome) is None
+    if sure and not gates.checks and not gates.wide:
         return Gated(
             chosen=judgement.chosen,
             reason=judgement.reason,
             needs_facts=judgement.needs_facts,
             held=judgement.held,
-            wanted=_tag(judgement.outcome) if judgement.chosen is None else None,
             until=gates.later,
             view=View(judgement, facts, gates, _Walk(outcome=judgement.outcome)),
         )
@@ -164,7 +164,8 @@ def _walk(judged: Judged, facts: Facts, gates: Gates) -> _Walk:
         if index < _AHEAD and sure[0].fate is Fate.HELD and any(Need.DIGEST in blocked.needs for blocked in blocks):
             walk.needs[tag] = frozenset({Need.DIGEST})
         by_facts += any(blocked.gate in _BY_FACTS for blocked in blocks)
-        if gates.floor is not None and gates.floor(tag):
+        if gates.floor is not None and gates.floor(tag) and any(one.gate is GateName.HOLD for one in blocks):
+            walk.until = earliest((walk.until, *(blocked.until for blocked in blocks)))
             return walk
     return walk
 
