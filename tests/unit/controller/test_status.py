@@ -195,3 +195,39 @@ async def test_an_object_is_not_named_in_its_own_status() -> None:
     await writer.settle()
     assert {each["message"] for each in server.bodies[0]["status"]["conditions"]} == {"spec.image: is required"}
     assert [message for _, _, message in events.sent] == ["spec.image: is required"]
+
+
+OWN = frozenset({"tagCount", "latest"})
+
+
+async def test_a_part_of_a_status_moves_alone() -> None:
+    writer, server, events, entry = make()
+    assert not await writer.amend(entry, {"tagCount": 1}, OWN)
+    assert server.bodies == [], "nothing was decided of it yet"
+    writer.write(entry, Decision(ready=GOOD, fields={"tagCount": 3, "latest": {"image": "a", "tag": "1"}}))
+    await writer.settle()
+    first = server.bodies[-1]["status"]
+    assert await writer.amend(entry, {"tagCount": 4}, OWN)
+    await writer.settle()
+    assert server.bodies[-1]["status"] == {**first, "tagCount": 4}
+    assert await writer.amend(entry, {"tagCount": None}, OWN)
+    await writer.settle()
+    assert "tagCount" not in server.bodies[-1]["status"]
+    assert await writer.amend(entry, {"tagCount": None}, OWN)
+    await writer.settle()
+    assert len(server.bodies) == 3, "what is so already is not written"
+    assert len(events.sent) == 1
+
+
+async def test_what_moves_while_a_decision_waits_or_is_written_joins_it() -> None:
+    writer, server, events, entry = make()
+    bad = Ready(state=False, reason="Failed", message="no", reconciling=True)
+    writer.write(entry, Decision(ready=GOOD, fields={"tagCount": 1}))
+    await writer.settle()
+    writer.write(entry, Decision(ready=bad, fields={"tagCount": 2}))
+    assert await writer.amend(entry, {"latest": {"image": "a", "tag": "1"}}, OWN)  # the write has begun, or waits
+    await writer.settle()
+    status = server.bodies[-1]["status"]
+    assert (status["tagCount"], status["latest"]["tag"]) == (2, "1")
+    assert [each["status"] for each in status["conditions"] if each["type"] == "Ready"] == ["False"]
+    assert [reason for _, reason, _ in events.sent] == ["Succeeded", "Failed"]

@@ -1,0 +1,386 @@
+"""Following rollouts: what is asked, of whom, how long; on a server in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from image_updater.cluster.errors import Forbidden, KindUnknown
+from image_updater.cluster.model import Ref, Resource
+from image_updater.sync.rollout.evidence import Memory
+from image_updater.sync.rollout.following import Following, Slots
+from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
+from image_updater.sync.rollout.reading import JOBS, PODS, REPLICA_SETS, Readers
+from image_updater.sync.rollout.subject import KEEP, LOOK, Wanted
+from tests.unit.sync_rollout.bodies import (
+    DEPLOYMENT,
+    IMAGES,
+    NOW,
+    OVERDUE,
+    REVISIONS,
+    at,
+    crashing,
+    deployment,
+    good,
+    pod,
+    running,
+    sick,
+    whole,
+)
+from tests.unit.sync_rollout.test_canaries import CANARY, canary
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from image_updater.cluster.model import Body
+
+DEPLOYMENTS = Resource(group="apps", version="v1", kind="Deployment", plural="deployments", namespaced=True)
+CANARIES = Resource(group="flagger.app", version="v1beta1", kind="Canary", plural="canaries", namespaced=True)
+SERVED = {(each.group, each.kind): each for each in (DEPLOYMENTS, CANARIES, PODS, REPLICA_SETS, JOBS)}
+DONE = deployment(status=whole(), progressing="NewReplicaSetAvailable")
+
+
+class World:
+    """Stands for a Cluster as one account."""
+
+    def __init__(self, objects: dict[str, dict[str, Body]] | None = None, *, refuses: tuple[str, ...] = ()) -> None:
+        self.objects = objects if objects is not None else {}
+        self.refuses = refuses
+        self.asked: Counter[str] = Counter()
+        """`list pods`, `watch pods labels=…`."""
+        self.watching: Counter[str] = Counter()
+        self._listeners: list[tuple[str, asyncio.Queue[tuple[str, Body]]]] = []
+        self._version = 1
+
+    def put(self, resource: Resource, body: Body) -> None:
+        self._version += 1
+        body = {**body, "apiVersion": resource.api_version, "kind": resource.kind}
+        uid = body["metadata"].get("uid") or f"uid-{body['metadata'].get('name', 'x')}"
+        name = body["metadata"].get("name") or uid
+        body["metadata"] = {**body["metadata"], "name": name, "uid": uid, "resourceVersion": str(self._version)}
+        known = self.objects.setdefault(resource.plural, {})
+        kind = "MODIFIED" if name in known else "ADDED"
+        known[name] = body
+        for plural, queue in self._listeners:
+            if plural == resource.plural:
+                queue.put_nowait((kind, body))
+
+    def _refuse(self, resource: Resource) -> None:
+        if resource.plural in self.refuses:
+            raise Forbidden(f"no {resource.plural}")
+
+    # ------------------------------------------------------------------------------------------- as a Cluster
+
+    async def serving(self, group: str, kind: str) -> Resource:
+        if (group, kind) not in SERVED:
+            raise KindUnknown(f"no {kind}")
+        return SERVED[group, kind]
+
+    async def list(self, resource: Resource, namespace: str | None = None, **selectors: Any) -> tuple[list[Body], str]:
+        self.asked[f"list {resource.plural}"] += 1
+        self._refuse(resource)
+        return list(self.objects.get(resource.plural, {}).values()), str(self._version)
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Body | None:
+        self.asked[f"get {resource.plural} {name}"] += 1
+        self._refuse(resource)
+        return self.objects.get(resource.plural, {}).get(name)
+
+    async def pages(self, resource: Resource, namespace: str | None = None, **fields: Any) -> AsyncIterator[Any]:
+        bodies, version = await self.list(resource, namespace)
+        yield bodies, version
+
+    async def events(self, resource: Resource, namespace: str | None = None, **fields: Any) -> AsyncIterator[Any]:
+        shown = " ".join(f"{name}={fields[name]}" for name in ("labels", "fields") if fields[name])
+        self.asked[f"watch {resource.plural} {shown}"] += 1
+        queue: asyncio.Queue[tuple[str, Body]] = asyncio.Queue()
+        self._listeners.append((resource.plural, queue))
+        self.watching[resource.plural] += 1
+        try:
+            yield "OPENED", {}
+            while True:
+                yield await queue.get()
+        finally:
+            self.watching[resource.plural] -= 1
+            self._listeners.remove((resource.plural, queue))
+
+
+class NoScaling:
+    def __init__(self, canaries: dict[Ref, Ref] | None = None) -> None:
+        self.canaries = canaries or {}
+
+    async def canary(self, ref: Ref, cluster: Any) -> Ref | None:
+        return self.canaries.get(ref)
+
+
+class Rig:
+    def __init__(self, own: World | None, account: World, *, canaries: Any = None, slots: int = 9) -> None:
+        self.now = NOW
+        self.account, self.own = account, own
+        self.slots = Slots(slots)
+        self.changes = 0
+        self.unreadable: list[str] = []
+        readers = Readers(
+            own=own,  # type: ignore[arg-type]
+            account=account,  # type: ignore[arg-type]
+            scaling=NoScaling(canaries),  # type: ignore[arg-type]
+            sleep=self.sleep,
+            dice=lambda: 0.5,
+        )
+        self.following = Following(
+            readers,
+            labels="owner=apps",
+            slots=self.slots,
+            clock=lambda: self.now,
+            changed=self._changed,
+            unreadable=lambda what, error: self.unreadable.append(what),
+        )
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds > 1:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0)
+
+    def follow(self, *refs: Ref, memory: Memory | None = None, **fields: Any) -> None:
+        wanted = Wanted(images=IMAGES, own=frozenset({"web"}), memory=memory or Memory(began=self.now), **fields)
+        self.following.follow(dict.fromkeys(refs or (DEPLOYMENT,), wanted))
+
+    async def go(self, to: datetime | None = None) -> None:
+        """Time passes, and everything that can happen has."""
+        if to is not None:
+            self.now = to
+        for subject in self.following._subjects.values():
+            if subject.due is not None and subject.due <= self.now:
+                self.following._touch(subject)
+        for _ in range(60):
+            await asyncio.sleep(0)
+
+    def state(self) -> RolloutState:
+        found: RolloutState = self.found.state
+        return found
+
+    @property
+    def found(self) -> Any:
+        return self.following.rollouts[DEPLOYMENT]
+
+
+@asynccontextmanager
+async def rigged(
+    *bodies: tuple[Resource, Body], refuses: tuple[str, ...] = (), theirs: tuple[str, ...] = (), **fields: Any
+) -> AsyncIterator[Rig]:
+    """`refuses`: what we may not read; `theirs`: what the account may not."""
+    account = World(refuses=theirs)
+    own = World(account.objects, refuses=refuses)
+    own._listeners = account._listeners
+    for resource, body in bodies:
+        account.put(resource, body)
+    rig = Rig(own, account, **fields)
+    try:
+        yield rig
+    finally:
+        await rig.following.close()
+        await asyncio.sleep(0)
+        assert not +own.watching, own.watching
+        assert not +account.watching, account.watching
+
+
+SETS = tuple((REPLICA_SETS, each) for each in REVISIONS)
+
+
+async def test_what_is_done_at_once_costs_one_list_and_nothing_stays_open() -> None:
+    async with rigged((DEPLOYMENTS, DONE)) as rig:
+        assert rig.own is not None
+        rig.follow()
+        assert rig.state() is RolloutState.PENDING
+        await rig.go()
+        assert rig.state() is RolloutState.HEALTHY
+        assert (rig.following.open, +rig.own.watching, +rig.account.asked) == (frozenset(), Counter(), Counter())
+        assert +rig.own.asked == Counter({"list deployments": 1, "watch deployments fields=metadata.name=web": 1})
+
+
+async def test_pods_are_looked_at_when_it_takes_longer_and_let_go_when_it_is_over() -> None:
+    async with rigged((DEPLOYMENTS, deployment()), (PODS, pod(running())), (PODS, good()), *SETS) as rig:
+        assert rig.own is not None
+        rig.follow()
+        await rig.go()
+        assert (rig.found.state, rig.own.watching["pods"]) == (RolloutState.PROGRESSING, 0)
+        await rig.go(NOW + LOOK)
+        assert rig.own.asked["watch pods labels=app=web"] == 1
+        assert rig.found.reason == "container web runs and is not ready"
+        assert rig.slots.free == 8
+        rig.account.put(DEPLOYMENTS, DONE)
+        await rig.go()
+        assert (rig.found.state, +rig.own.watching, rig.slots.free) == (RolloutState.HEALTHY, Counter(), 9)
+        asked = rig.own.asked.copy()
+        await rig.go(at(86_400))
+        assert rig.own.asked == asked
+
+
+async def test_a_crash_loop_is_seen_in_seconds() -> None:
+    async with rigged((DEPLOYMENTS, deployment()), (PODS, pod(running())), (PODS, good()), *SETS) as rig:
+        rig.follow()
+        await rig.go()
+        await rig.go(NOW + LOOK)
+        rig.account.put(PODS, pod(crashing(2)))
+        await rig.go(at(3))
+        assert rig.state() is RolloutState.PROGRESSING
+        await rig.go(at(33))
+        assert (rig.found.state, rig.found.culprit, rig.found.since) == (RolloutState.FAILED, Culprit.TAG, at(33))
+
+
+async def test_what_an_older_list_shows_is_not_believed_of_a_newer_template() -> None:
+    """The watch that is open may still show the revision before as whole."""
+    async with rigged((DEPLOYMENTS, deployment())) as rig:
+        rig.follow()
+        await rig.go()
+        rig.account.put(DEPLOYMENTS, DONE)  # of the first template; the second is applied now
+        rig.account.objects["deployments"]["web"] = deployment(generation=3) | {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+        }
+        rig.account.objects["deployments"]["web"]["metadata"]["resourceVersion"] = "9"
+        rig.follow()
+        await rig.go()
+        assert rig.state() is RolloutState.PENDING
+        rig.account.put(
+            DEPLOYMENTS, deployment(generation=3, observed=3, status=whole(), progressing="NewReplicaSetAvailable")
+        )
+        await rig.go()
+        assert rig.state() is RolloutState.HEALTHY
+
+
+async def test_what_we_may_not_read_is_read_as_the_account() -> None:
+    refuses = ("deployments", "pods", "replicasets")
+    async with rigged((DEPLOYMENTS, OVERDUE), (PODS, pod(running())), (PODS, good()), *SETS, refuses=refuses) as rig:
+        rig.follow()
+        await rig.go()
+        assert (rig.found.culprit, rig.unreadable) == (Culprit.TAG, [])
+        assert rig.account.watching["pods"] == 1
+
+
+async def test_without_anybody_s_rights_the_workload_speaks_for_itself() -> None:
+    blind = ("pods", "replicasets")
+    async with rigged((DEPLOYMENTS, OVERDUE), (PODS, pod(running())), refuses=blind, theirs=blind) as rig:
+        rig.follow()
+        await rig.go()
+        assert (rig.found.state, rig.found.culprit) == (RolloutState.FAILED, Culprit.UNKNOWN)
+        assert set(rig.unreadable) == {"pods"}
+
+
+async def test_a_workload_that_nobody_may_read_is_said_to_be_so() -> None:
+    async with rigged(refuses=("deployments",), theirs=("deployments",)) as rig:
+        rig.follow()
+        await rig.go()
+        assert (rig.found.state, rig.found.reason) == (RolloutState.PENDING, "it cannot be read: no deployments")
+
+
+async def test_a_failure_is_published_with_its_culprit_not_before() -> None:
+    async with rigged((DEPLOYMENTS, OVERDUE), (PODS, pod(running())), (PODS, good()), *SETS) as rig:
+        rig.follow()
+        seen = []
+        for _ in range(60):
+            await asyncio.sleep(0)
+            seen.append((rig.found.state, rig.found.culprit))
+        assert set(seen) == {(RolloutState.PENDING, Culprit.UNKNOWN), (RolloutState.FAILED, Culprit.TAG)}
+
+
+async def test_its_neighbours_are_asked_once_before_it_is_the_tag_s() -> None:
+    others = [sick(f"other-{n}", f"owner-{n}", labels={"app": "other"}, made=-3_600) for n in range(2)]
+    for other in others:
+        other["status"]["conditions"][2]["lastTransitionTime"] = "2026-11-26T12:00:01Z"
+    bodies = [(PODS, each) for each in (pod(crashing(3)), good(), *others)]
+    async with rigged((DEPLOYMENTS, deployment()), *bodies, *SETS) as rig:
+        assert rig.own is not None
+        rig.follow()
+        await rig.go()
+        await rig.go(NOW + LOOK)
+        assert (rig.found.state, rig.found.culprit) == (RolloutState.FAILED, Culprit.ENVIRONMENT)
+        lists = rig.own.asked["list pods"]
+        rig.account.put(PODS, pod(crashing(4)))
+        await rig.go(at(5))
+        assert rig.own.asked["list pods"] == lists
+
+
+async def test_pods_of_others_whose_labels_match_do_not_count() -> None:
+    strange = pod(crashing(5), name="strange", owner="somebody")
+    async with rigged(
+        (DEPLOYMENTS, deployment()), (PODS, pod(running())), (PODS, strange), (PODS, good()), *SETS
+    ) as rig:
+        assert rig.own is not None
+        rig.follow()
+        await rig.go()
+        await rig.go(NOW + LOOK)
+        assert rig.found.reason == "container web runs and is not ready"
+        lists = rig.own.asked["list replicasets"]
+        rig.account.put(PODS, strange)
+        await rig.go(at(5))
+        assert rig.own.asked["list replicasets"] == lists
+
+
+async def test_only_so_many_have_their_pods_watched() -> None:
+    refs = [Ref("apps", "Deployment", "prod", f"web{n}") for n in range(3)]
+    bodies = []
+    for ref in refs:
+        body = deployment()
+        body["metadata"] |= {"name": ref.name, "uid": ref.name}
+        bodies.append((DEPLOYMENTS, body))
+    async with rigged(*bodies, slots=1) as rig:
+        assert rig.own is not None
+        rig.follow(*refs)
+        await rig.go()
+        await rig.go(NOW + LOOK)
+        assert (rig.own.watching["pods"], rig.slots.free) == (1, 0)
+        assert rig.own.asked["watch deployments labels=owner=apps"] == 1
+        rig.following.forget(refs)
+        await rig.go()
+        assert (rig.slots.free, +rig.own.watching, rig.following.rollouts) == (1, Counter(), {})
+
+
+async def test_the_pods_of_a_failed_one_are_let_go_and_its_verdict_stays() -> None:
+    async with rigged((DEPLOYMENTS, OVERDUE), (PODS, pod(running())), (PODS, good()), *SETS) as rig:
+        assert rig.own is not None
+        rig.follow()
+        await rig.go()
+        failed = rig.found
+        assert rig.own.watching["pods"] == 1
+        await rig.go(NOW + KEEP)
+        assert (rig.own.watching["pods"], rig.found) == (0, failed)
+        rig.account.put(DEPLOYMENTS, OVERDUE)
+        await rig.go(at(5_000))
+        assert rig.found == failed
+        rig.account.put(DEPLOYMENTS, DONE)
+        await rig.go(at(6_000))
+        assert rig.state() is RolloutState.HEALTHY
+
+
+async def test_a_canary_is_found_and_believed_when_it_has_moved() -> None:
+    known = {DEPLOYMENT: CANARY}
+    async with rigged((DEPLOYMENTS, DONE), (CANARIES, canary("Succeeded", "A", "A")), canaries=known) as rig:
+        rig.follow()
+        await rig.go()
+        assert (rig.found.state, rig.found.canary, rig.found.busy) == (RolloutState.PENDING, CANARY, True)
+        rig.account.put(CANARIES, canary("Progressing", "B", "A"))
+        await rig.go(at(5))
+        assert rig.state() is RolloutState.PROGRESSING
+        rig.account.put(CANARIES, canary("Succeeded", "B", "B"))
+        await rig.go(at(80))
+        assert (rig.found.state, rig.following.open) == (RolloutState.HEALTHY, frozenset())
+
+
+async def test_after_a_restart_a_canary_that_had_failed_is_still_failed() -> None:
+    known = {DEPLOYMENT: CANARY}
+    async with rigged((DEPLOYMENTS, DONE), (CANARIES, canary("Failed", "B", "A")), canaries=known) as rig:
+        rig.follow()
+        await rig.go()
+        assert rig.state() is RolloutState.PENDING, "just applied: Flagger has not looked"
+    async with rigged((DEPLOYMENTS, DONE), (CANARIES, canary("Failed", "B", "A")), canaries=known) as rig:
+        told = Rollout(ref=DEPLOYMENT, state=RolloutState.FAILED, culprit=Culprit.TAG, images=IMAGES, since=at(-600))
+        rig.follow(memory=Memory(began=at(-600), told=told))
+        await rig.go()
+        assert (rig.found.state, rig.found.culprit, rig.found.since) == (RolloutState.FAILED, Culprit.TAG, at(-600))
