@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -153,6 +154,7 @@ def test_every_setting_of_the_schema_arrives_as_the_setting_that_it_names() -> N
     settings = Settings.load(variables(workload))
     for name, value in given.items():
         arrived = getattr(settings, re.sub(r"[A-Z]", lambda each: "_" + each.group().lower(), name))
+        arrived = str(arrived) if isinstance(arrived, Path) else arrived
         assert arrived == (tuple(value) if isinstance(value, list) else value), name
 
 
