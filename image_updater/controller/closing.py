@@ -256,11 +256,11 @@ class Closing:
     def _settled(
         self, kustomization: Kustomization, status: Mapping[str, Any], members: Sequence[tuple[Placement, object]]
     ) -> bool:
-        """Of what was healthy before this process began nobody publishes anything: status says that it is."""
-        settled = status.get("rolloutsSettled")
+        """Of what was healthy before this process began nobody publishes anything: status says that all has settled
+        which it does not list.
+        """
         return (
-            settled is not None
-            and settled == status.get("lastAppliedContent")
+            status.get("rolloutsSettled") is not None
             and any(each.object.kind in _WORKLOADS for each, _ in members)
             and self._placing.is_tip(kustomization, str(status.get("lastAppliedRevision") or ""))
         )

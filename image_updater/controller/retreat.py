@@ -12,6 +12,7 @@ from image_updater.controller import loopstatus
 from image_updater.controller.loopstatus import Rollback
 from image_updater.controller.status import Happening
 from image_updater.controller.storms import said
+from image_updater.errors import ImageUpdaterError
 from image_updater.images import parse_name
 from image_updater.pipeline import evidence
 from image_updater.pipeline.placements import Value, of_kustomization, of_object
@@ -257,10 +258,16 @@ class Retreat:
         """The bytes of a tag, as they were when it was chosen; else as they are known now."""
         if value.digest is not None or value.tag is None:
             return value.digest
-        noted = self._proving.digest_of(name, value)
-        outcome = self._selector.answers.get(name)
-        facts = outcome.facts.get(value.tag) if outcome is not None else None
-        return noted or (str(facts.digest) if facts is not None and facts.digest is not None else None)
+        spec = self._spec(name)
+        return self._proving.digest_of(name, value) or (self._seen_digest(spec, value.tag) if spec else None)
+
+    def _seen_digest(self, spec: ImagePolicy, tag: str) -> str | None:
+        """What the registry was seen to hold under it last."""
+        try:
+            source = self._selector.source(spec)
+        except ImageUpdaterError:
+            return None  # its Secret is gone: nobody can be asked
+        return self._selector.store.tag_digests(source.repository, source.identity, [tag]).get(tag)
 
     def _with_digest(self, name: str, value: Value | None) -> Value | None:
         spec = self._spec(name)
@@ -341,9 +348,8 @@ class Retreat:
         digest = self._digest(name, value)
         spec = self._spec(name)
         if digest is None and spec is not None and value.tag is not None:
-            asked = await self._selector.hint(parse_name(spec.image), value.tag, [spec])
-            facts = asked[name].facts.get(value.tag) if name in asked else None
-            digest = str(facts.digest) if facts is not None and facts.digest is not None else None
+            await self._selector.hint(parse_name(spec.image), value.tag, [spec])
+            digest = self._seen_digest(spec, value.tag)
         return Quarantines(image=suspect.placement.image, value=Value(value.tag, digest))
 
 
