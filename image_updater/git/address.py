@@ -9,9 +9,9 @@ elsewhere.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from image_updater.documents import Mapping, Scalar, Sequence, decode, get, parse, resolve, string
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from image_updater.documents import Document, Node, Path
 
 Identity = tuple[str, str, str]
+Span = tuple[int, int]
+"""Characters of a text, from and to."""
 
+_WORD = r"[A-Za-z0-9](?:[\w.+@:/=-]*[\w/=-])?"
+_SIMPLE = re.compile(rf"({_WORD})|'({_WORD})'|\"({_WORD})\"")
+"""A scalar that means what it says, wherever it stands."""
 _REF = re.compile(r"[?&](?:ref|version)=([^&]*)")
 
 
@@ -87,9 +92,12 @@ class Reading:
 
     value: Value | None
     place: Place
-    span: tuple[int, int] | None = None
+    span: Span | None = None
     exact: bool = True
     """Everything was found by its name, nothing by its position alone."""
+    texts: tuple[str | None, ...] = ()
+    scalars: tuple[Span | None, ...] = ()
+    """Of each field what its scalar says, and where it stands, as far as it stands in the file itself."""
 
 
 class Version:
@@ -169,10 +177,15 @@ def _opened(node: Node | None, at: str | int) -> Node | None:
 def _step(node: Node | None, at: str | int) -> Step:
     if isinstance(at, str) or not isinstance(node, Sequence) or not 0 <= at < len(node.items):
         return Step(at)
-    key = element_key(node.items[at])
-    if key is None:
-        return Step(at)
-    return Step(at, key, sum(element_key(item) == key for item in node.items[:at]))
+    keys = element_keys(node)
+    key = keys[at]
+    return Step(at) if key is None else Step(at, key, keys[:at].count(key))
+
+
+@lru_cache(maxsize=16)
+def element_keys(node: Sequence) -> tuple[str | None, ...]:
+    """What the elements of a list are called. Nodes never change, and one list is asked for many of its elements."""
+    return tuple(element_key(item) for item in node.items)
 
 
 def element_key(node: Node) -> str | None:
@@ -194,20 +207,24 @@ def read(version: Version, place: Place) -> Reading | None:
     documents = version.documents
     if documents is None:
         return None
-    texts: list[tuple[Role, str | None]] = []
+    texts: list[str | None] = []
+    scalars: list[Span | None] = []
     fields: list[Field] = []
-    spans: list[tuple[int, int] | None] = []
+    spans: list[Span | None] = []
     exact = True
     for field in place.fields:
         root, number, sure = _document(documents, field)
-        text, steps, span, named = _follow(root, field.steps)
+        node, steps, span, named, outside = _follow(root, field.steps)
         exact = exact and sure and named
-        texts.append((field.role, text))
+        texts.append(string(node))
+        scalars.append((node.start, node.end) if isinstance(node, Scalar) and outside else None)
         spans.append(span)
         fields.append(Field(field.role, number, identity(root) if root is not None else field.identity, steps))
     known = [span for span in spans if span is not None]
     span = (min(s for s, _ in known), max(e for _, e in known)) if len(known) == len(spans) and known else None
-    return Reading(_value(texts), Place(tuple(fields)), span, exact)
+    return Reading(
+        _value(zip(place.fields, texts, strict=True)), Place(tuple(fields)), span, exact, tuple(texts), tuple(scalars)
+    )
 
 
 def _document(documents: Items[Document], field: Field) -> tuple[Node | None, int, bool]:
@@ -220,21 +237,21 @@ def _document(documents: Items[Document], field: Field) -> tuple[Node | None, in
     return (there.root if there is not None else None), field.document, False
 
 
-_Followed = tuple[str | None, tuple[Step, ...], tuple[int, int] | None, bool]
+_Followed = tuple["Node | None", tuple[Step, ...], "Span | None", bool, bool]
 
 
 def _follow(root: Node | None, steps: Items[Step]) -> _Followed:
-    """The text at the end of the steps, the steps as they are named here, the span around it, and whether every
-    element was found by its name.
+    """The node at the end of the steps, the steps as they are named here, the span around it, whether every element
+    was found by its name, and whether the node stands in the file itself.
     """
     node: Node | None = root
     taken: list[Step] = []
-    span: tuple[int, int] | None = None
+    span: Span | None = None
     inside = False
     named = True
     for number, step in enumerate(steps):
         if node is None:
-            return None, (*taken, *steps[number:]), span, named
+            return None, (*taken, *steps[number:]), span, named, False
         plain = resolve(node)
         if isinstance(plain, Scalar):
             # An inline text: its own offsets are of no use outside.
@@ -247,7 +264,7 @@ def _follow(root: Node | None, steps: Items[Step]) -> _Followed:
             index, sure = _element(plain, step)
             named = named and sure
             if index is None:
-                return None, (*taken, *steps[number:]), (span if not inside else None), named
+                return None, (*taken, *steps[number:]), (span if not inside else None), named, False
             taken.append(_step(plain, index))
             node = plain.items[index]
         else:
@@ -262,7 +279,7 @@ def _follow(root: Node | None, steps: Items[Step]) -> _Followed:
             if found is not node:
                 span = None
                 inside = True
-    return string(node), tuple(taken), span, named
+    return node, tuple(taken), span, named, not inside
 
 
 def _element(node: Sequence, step: Step) -> tuple[int | None, bool]:
@@ -271,7 +288,7 @@ def _element(node: Sequence, step: Step) -> tuple[int | None, bool]:
         return None, False
     if step.key is None:
         return (step.at if 0 <= step.at < len(node.items) else None), True
-    same = [index for index, item in enumerate(node.items) if element_key(item) == step.key]
+    same = [index for index, key in enumerate(element_keys(node)) if key == step.key]
     if same:
         return same[min(step.nth, len(same) - 1)], True
     return None, False
@@ -305,8 +322,8 @@ def _by_position(now: Node | None, then: Node | None, steps: Iterable[Step]) -> 
         if isinstance(then, Sequence) and isinstance(index, int):
             found, _ = _element(then, step)
             if found is None:
-                theirs = {element_key(item) for item in now.items} if isinstance(now, Sequence) else set()
-                if not 0 <= index < len(then.items) or element_key(then.items[index]) in theirs:
+                theirs = set(element_keys(now)) if isinstance(now, Sequence) else set()
+                if not 0 <= index < len(then.items) or element_keys(then)[index] in theirs:
                     return None
                 found = index
             taken.append(_step(then, found))
@@ -317,10 +334,11 @@ def _by_position(now: Node | None, then: Node | None, steps: Iterable[Step]) -> 
     return tuple(taken)
 
 
-def _value(texts: Iterable[tuple[Role, str | None]]) -> Value | None:
+def _value(texts: Iterable[tuple[Field, str | None]]) -> Value | None:
     tag = digest = name = None
     found = False
-    for role, text in texts:
+    for field, text in texts:
+        role = field.role
         if text is None:
             continue
         found = True
@@ -359,19 +377,54 @@ def lacks(version: Version, place: Place) -> bool:
     )
 
 
-def carried(newer: str, older: str, span: tuple[int, int]) -> tuple[int, int] | None:
-    """The span in the older text, where the two differ only before it or only after it; None where they differ in it
-    or beside it.
+def alike(newer: str, older: str) -> tuple[int, int]:
+    """How many characters two texts begin, and then end, alike."""
+    head = _common(newer, older)
+    return head, _common(newer[head:][::-1], older[head:][::-1])
+
+
+def carried(span: Span, common: tuple[int, int], newer: int, older: int) -> Span | None:
+    """The span in the older text, where the two (of these lengths, and `alike` so far) differ only before it or only
+    after it; None where they differ in it or beside it.
     """
     start, end = span
-    head = _common(newer, older)
+    head, tail = common
     if end < head:
         return span
-    tail = _common(newer[head:][::-1], older[head:][::-1])
-    if start > len(newer) - tail:
-        shift = len(older) - len(newer)
-        return start + shift, end + shift
+    if start > newer - tail:
+        return start + older - newer, end + older - newer
     return None
+
+
+def moved(reading: Reading, span: Span) -> Reading:
+    """The same, where everything stands at `span` now."""
+    assert reading.span is not None
+    by = span[0] - reading.span[0]
+    if not by:
+        return reading
+    scalars = tuple(each and (each[0] + by, each[1] + by) for each in reading.scalars)
+    return replace(reading, span=span, scalars=scalars)
+
+
+def substituted(reading: Reading, newer: str, older: str, common: tuple[int, int]) -> Reading | None:
+    """The reading of the older text, where nothing but the text of one simple scalar differs; None elsewhere."""
+    head, tail = common
+    by = len(older) - len(newer)
+    at = next(
+        (n for n, each in enumerate(reading.scalars) if each and each[0] <= head and len(newer) - tail <= each[1]), -1
+    )
+    if at < 0 or reading.span is None:
+        return None
+    start, end = reading.scalars[at] or (0, 0)
+    text = _SIMPLE.fullmatch(older[start : end + by])
+    if text is None or _SIMPLE.fullmatch(newer[start:end]) is None:
+        return None
+    texts = tuple(text.group(text.lastindex or 0) if n == at else each for n, each in enumerate(reading.texts))
+    scalars = tuple(
+        each and (each[0] + by * (each[0] > start), each[1] + by * (each[1] >= end)) for each in reading.scalars
+    )
+    value = _value(zip(reading.place.fields, texts, strict=True))
+    return Reading(value, reading.place, (reading.span[0], reading.span[1] + by), reading.exact, texts, scalars)
 
 
 def _common(one: str, other: str) -> int:

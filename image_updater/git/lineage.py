@@ -16,17 +16,16 @@ from enum import StrEnum
 from typing import cast
 
 import pygit2
-from pygit2.enums import DeltaStatus
 
-from image_updater.git.address import Place, Reading, Value, Version, carried, lacks, read, renamed
+from image_updater.git import address
+from image_updater.git.address import Place, Reading, Value, Version, alike, carried, lacks, read, renamed, substituted
 from image_updater.git.commits import CommitInfo, get, info, shallow
+from image_updater.git.comparing import Compared, Folder
 from image_updater.git.errors import MirrorDamaged
 
 MAX_COMMITS = 1000
 _MOVES = 50
 """Files of one commit that are looked into for what one of them lost to another."""
-_FEW = 8
-"""Up to so many paths are looked up one by one; more are found by comparing the trees."""
 _KEEP = 500
 
 
@@ -81,7 +80,6 @@ class _Trail:
     reading: Reading
     now: Value | None
     changes: tuple[Changed, ...] = ()
-    length: int = 0
     doubt: str | None = None
     """The newest of the commits in which the file could not be read."""
 
@@ -93,11 +91,12 @@ def trace(
     *,
     enough: Enough,
     limit: int = MAX_COMMITS,
+    versions: Mapping[str, Version] | None = None,
 ) -> dict[str, Chain]:
-    """The chains of these places from `tip` back, at most `limit` commits each. Raises MirrorDamaged,
-    RevisionNotFound.
+    """The chains of these places from `tip` back, at most `limit` commits each. `versions`: files that were read
+    already, by blob id. Raises MirrorDamaged, RevisionNotFound.
     """
-    return _Walk(repository, enough, limit).run(tip, wanted)
+    return _Walk(repository, enough, limit, versions or {}).run(tip, wanted)
 
 
 def version_of(repository: pygit2.Repository, commit: str, path: str) -> Version | None:
@@ -115,30 +114,42 @@ def files_of(repository: pygit2.Repository, commit: str) -> frozenset[str] | Non
     return frozenset(path for delta in diff.deltas for path in (delta.old_file.path, delta.new_file.path))
 
 
+_Trails = dict[str, list[_Trail]]
+"""By file."""
+
+
 class _Walk:
-    def __init__(self, repository: pygit2.Repository, enough: Enough, limit: int) -> None:
+    def __init__(
+        self, repository: pygit2.Repository, enough: Enough, limit: int, versions: Mapping[str, Version]
+    ) -> None:
         self.repository = repository
         self.enough = enough
         self.limit = limit
         self.boundaries = shallow(repository)
         self.chains: dict[str, Chain] = {}
-        self.versions: OrderedDict[str, Version] = OrderedDict()
-        self.waiting: dict[str, list[_Trail]] = {}
+        self.versions: OrderedDict[str, Version] = OrderedDict(versions)
+        self.keep = max(_KEEP, len(self.versions))
+        self.common: dict[tuple[str, str], tuple[int, int]] = {}
+        """By two blobs how many characters they begin, and end, alike."""
+        self.waiting: dict[str, _Trails] = {}
         self.order: list[tuple[int, str]] = []
+        self.depth: dict[str, int] = {}
+        self.folders: dict[frozenset[str], Folder] = {}
 
     def run(self, tip: str, wanted: Mapping[str, Wanted]) -> dict[str, Chain]:
         start = self.commit(tip)
+        self.depth[tip] = 0
+        trails: _Trails = {}
         for name, each in wanted.items():
             entry = _entry(start, each.file)
             found = self.reading(entry, each.place) if entry is not None else None
             if found is None:
                 found = Reading(None, each.place)
-            self.queue(start, _Trail(name, each.file, found, found.value))
+            trails.setdefault(each.file, []).append(_Trail(name, each.file, found, found.value))
+        self.put(start, trails, 0)
         while self.order:
             _, identity = heapq.heappop(self.order)
-            trails = self.waiting.pop(identity, None)
-            if trails:
-                self.visit(self.commit(identity), trails)
+            self.visit(self.commit(identity), self.waiting.pop(identity))
         return self.chains
 
     # -- the way back
@@ -146,49 +157,100 @@ class _Walk:
     def commit(self, identity: str) -> pygit2.Commit:
         return get(self.repository, identity)
 
-    def queue(self, commit: pygit2.Commit, trail: _Trail) -> None:
+    def put(self, commit: pygit2.Commit, trails: _Trails, depth: int) -> None:
+        """Look at these places in that commit, later. Whole groups go from commit to commit as they are."""
+        if not trails:
+            return
         identity = str(commit.id)
-        if identity not in self.waiting:
-            self.waiting[identity] = []
+        known = self.waiting.get(identity)
+        self.depth[identity] = min(depth, self.depth.get(identity, depth))
+        if known is None:
+            self.waiting[identity] = trails
             # Children before parents, as far as the clocks of those who made them were right.
             heapq.heappush(self.order, (-commit.commit_time, identity))
-        self.waiting[identity].append(trail)
+            return
+        for file, each in trails.items():
+            known.setdefault(file, []).extend(each)
+
+    def queue(self, child: pygit2.Commit, commit: pygit2.Commit, trail: _Trail) -> None:
+        self.put(commit, {trail.file: [trail]}, self.depth[str(child.id)] + 1)
 
     def end(self, trail: _Trail, why: End, commit: pygit2.Commit) -> None:
         self.chains[trail.name] = Chain(now=trail.now, changes=trail.changes, end=why, last=str(commit.id))
 
-    def visit(self, commit: pygit2.Commit, trails: Sequence[_Trail]) -> None:
-        if str(commit.id) in self.boundaries:
-            for trail in trails:
-                self.end(trail, End.BOUNDARY, commit)
+    def visit(self, commit: pygit2.Commit, trails: _Trails) -> None:
+        identity = str(commit.id)
+        depth = self.depth[identity]
+        if identity in self.boundaries or depth >= self.limit:
+            for trail in _all(trails):
+                self.end(trail, End.BOUNDARY if identity in self.boundaries else End.LIMIT, commit)
             return
         parents = [self.commit(str(each)) for each in commit.parent_ids]
         if not parents:
-            for trail in trails:
+            for trail in _all(trails):
                 self.change(trail, commit, None, None, End.START)
             return
-        changed = [_Compared(self.repository, commit, each, {trail.file for trail in trails}) for each in parents]
+        folder = self.folder(trails)
+        compared = [Compared(commit, each, folder) for each in parents]
+        if len(parents) == 1:
+            rest = {file: each for file, each in trails.items() if file not in compared[0].files}
+            for file, (newer, older) in compared[0].files.items():
+                kept, looked = self.sort(trails[file], newer, older)
+                if kept:
+                    rest[file] = kept
+                for trail in looked:
+                    self.back(trail, commit, parents[0], self.before(trail, compared[0]))
+            self.put(parents[0], rest, depth + 1)
+            return
+        rest = {file: each for file, each in trails.items() if all(file not in one.files for one in compared)}
+        self.put(parents[0], rest, depth + 1)
+        for trail in _all({file: each for file, each in trails.items() if file not in rest}):
+            self.merge(trail, commit, parents, compared)
+
+    def sort(
+        self, trails: Sequence[_Trail], newer: str | None, older: str | None
+    ) -> tuple[list[_Trail], Sequence[_Trail]]:
+        """Those that the difference of two blobs leaves alone, as they are in the older one, and the others."""
+        if newer is None or older is None or (lengths := self.lengths(newer, older)) is None:
+            return [], trails
+        common = self.alike(newer, older)
+        kept, looked = [], []
         for trail in trails:
-            if trail.length >= self.limit:
-                self.end(trail, End.LIMIT, commit)
-                continue
-            step = replace(trail, length=trail.length + 1)
-            same = next((p for p, c in zip(parents, changed, strict=True) if trail.file not in c.files), None)
-            if len(parents) == 1 and same is not None:
-                self.queue(same, step)
-            elif len(parents) == 1:
-                self.back(step, commit, parents[0], self.before(step, changed[0]))
+            span = trail.reading.span
+            there = carried(span, common, *lengths) if span is not None and trail.doubt is None else None
+            if there is None:
+                looked.append(trail)
+            elif there == span:
+                kept.append(trail)
             else:
-                self.merge(step, commit, parents, changed)
+                kept.append(replace(trail, reading=address.moved(trail.reading, there)))
+        return kept, looked
+
+    def lengths(self, newer: str, older: str) -> tuple[int, int] | None:
+        new, old = self.version(newer).text, self.version(older).text
+        return (len(new), len(old)) if new is not None and old is not None else None
+
+    def alike(self, newer: str, older: str) -> tuple[int, int]:
+        found = self.common.get((newer, older))
+        if found is None:
+            found = self.common[newer, older] = alike(self.version(newer).text or "", self.version(older).text or "")
+        return found
+
+    def folder(self, trails: _Trails) -> Folder:
+        files = frozenset(trails)
+        found = self.folders.get(files)
+        if found is None:
+            found = self.folders[files] = Folder.of(files)
+        return found
 
     def back(self, trail: _Trail, commit: pygit2.Commit, parent: pygit2.Commit, before: _Before) -> None:
         """On to the parent, with the change of this commit if it is one."""
         if before.unreadable:
             doubt = trail.doubt or str(commit.id)
-            self.queue(parent, replace(trail, file=before.file, reading=before.reading, doubt=doubt))
+            self.queue(commit, parent, replace(trail, file=before.file, reading=before.reading, doubt=doubt))
             return
         if before.reading.value == trail.reading.value and not before.gone:
-            self.queue(parent, replace(trail, file=before.file, reading=before.reading, doubt=None))
+            self.queue(commit, parent, replace(trail, file=before.file, reading=before.reading, doubt=None))
             return
         self.change(trail, self.commit(trail.doubt) if trail.doubt else commit, before, parent, End.START)
 
@@ -212,28 +274,28 @@ class _Walk:
         elif before is None or parent is None or before.gone:
             self.end(trail, otherwise, commit)
         else:
-            self.queue(parent, replace(trail, file=before.file, reading=before.reading))
+            self.queue(commit, parent, replace(trail, file=before.file, reading=before.reading))
 
     def merge(
-        self, trail: _Trail, commit: pygit2.Commit, parents: Sequence[pygit2.Commit], changed: Sequence[_Compared]
+        self, trail: _Trail, commit: pygit2.Commit, parents: Sequence[pygit2.Commit], changed: Sequence[Compared]
     ) -> None:
         befores = [
             _Before(trail.file, trail.reading) if trail.file not in each.files else self.before(trail, each)
             for each in changed
         ]
         value = trail.reading.value
-        alike = [n for n, each in enumerate(befores) if not each.unreadable and each.reading.value == value]
+        same = [n for n, each in enumerate(befores) if not each.unreadable and each.reading.value == value]
         other = [n for n, each in enumerate(befores) if not each.unreadable and each.reading.value != value]
-        if not alike:
+        if not same:
             first = other[0] if other else 0
             self.back(trail, commit, parents[first], befores[first])
             return
         for number in other:
-            if self.taken_back(trail, parents[alike[0]], parents[number], befores[number]):
+            if self.taken_back(trail, parents[same[0]], parents[number], befores[number]):
                 self.change(trail, commit, befores[number], parents[number], End.START)
                 return
-        chosen = befores[alike[0]]
-        self.queue(parents[alike[0]], replace(trail, file=chosen.file, reading=chosen.reading, doubt=None))
+        chosen = befores[same[0]]
+        self.queue(commit, parents[same[0]], replace(trail, file=chosen.file, reading=chosen.reading, doubt=None))
 
     def taken_back(self, trail: _Trail, kept: pygit2.Commit, lost: pygit2.Commit, before: _Before) -> bool:
         """Had the side that lost changed the value, since the two went apart?"""
@@ -250,7 +312,7 @@ class _Walk:
 
     # -- what was there
 
-    def before(self, trail: _Trail, compared: _Compared) -> _Before:
+    def before(self, trail: _Trail, compared: Compared) -> _Before:
         """The place in the parent."""
         newer, older = compared.files[trail.file]
         if older is None:
@@ -260,12 +322,16 @@ class _Walk:
     def older(self, trail: _Trail, newer: str | None, older: str, file: str) -> _Before:
         reading, old = trail.reading, self.version(older)
         new = self.version(newer) if newer is not None else None
-        if lacks(old, reading.place):
+        if reading.value is None and lacks(old, reading.place):
             return _Before(file, Reading(None, reading.place))
-        if new is not None and reading.span is not None and new.text is not None and old.text is not None:
-            span = carried(new.text, old.text, reading.span)
+        if new is not None and newer is not None and reading.span is not None and new.text and old.text:
+            common = self.alike(newer, older)
+            span = carried(reading.span, common, len(new.text), len(old.text))
             if span is not None:
-                return _Before(file, replace(reading, span=span))
+                return _Before(file, address.moved(reading, span))
+            simple = substituted(reading, new.text, old.text, common)
+            if simple is not None:
+                return _Before(file, simple)
         # What the newer version calls things now may have been carried past changes of names elsewhere.
         named = read(new, reading.place) if new is not None else None
         place = named.place if named is not None and named.value == reading.value else reading.place
@@ -277,7 +343,7 @@ class _Walk:
             found = (read(old, other) if other is not None else None) or Reading(None, place)
         return _Before(file, found)
 
-    def moved(self, trail: _Trail, compared: _Compared) -> _Before | None:
+    def moved(self, trail: _Trail, compared: Compared) -> _Before | None:
         """Where the place was before this commit made its file: a file with the same bytes, or one that had it by name
         and has it no more.
         """
@@ -311,7 +377,7 @@ class _Walk:
         found = self.versions.get(oid)
         if found is None:
             found = self.versions[oid] = _read_blob(self.repository, oid)
-            while len(self.versions) > _KEEP:
+            while len(self.versions) > self.keep:
                 self.versions.popitem(last=False)
         return found
 
@@ -327,35 +393,8 @@ class _Before:
     unreadable: bool = False
 
 
-class _Compared:
-    """A commit and one parent: path → blob in the commit, blob in the parent, for the wanted paths that differ."""
-
-    def __init__(
-        self, repository: pygit2.Repository, commit: pygit2.Commit, parent: pygit2.Commit, paths: Iterable[str]
-    ) -> None:
-        self._commit, self._parent = commit, parent
-        self._all: dict[str, tuple[str | None, str | None]] | None = None
-        self.files: dict[str, tuple[str | None, str | None]] = {}
-        if commit.tree_id == parent.tree_id:
-            return
-        wanted = list(paths)
-        if len(wanted) <= _FEW:
-            for path in wanted:
-                new, old = _entry(commit, path), _entry(parent, path)
-                if new != old:
-                    self.files[path] = new, old
-        else:
-            everything = self.everything()
-            self.files = {path: everything[path] for path in wanted if path in everything}
-
-    def everything(self) -> dict[str, tuple[str | None, str | None]]:
-        if self._all is None:
-            self._all = {}
-            for delta in self._parent.tree.diff_to_tree(self._commit.tree).deltas:
-                new = str(delta.new_file.id) if delta.status != DeltaStatus.DELETED else None
-                old = str(delta.old_file.id) if delta.status != DeltaStatus.ADDED else None
-                self._all[delta.new_file.path] = new, old
-        return self._all
+def _all(trails: _Trails) -> Iterable[_Trail]:
+    return (trail for each in trails.values() for trail in each)
 
 
 def _nameless(place: Place) -> bool:

@@ -39,9 +39,16 @@ class History:
         """A file as the tip has it."""
         return lineage.version_of(self.repository, self.tip, path)
 
-    def trace(self, wanted: Mapping[str, Wanted], *, enough: Enough, limit: int = MAX_COMMITS) -> dict[str, Chain]:
-        """Who changed these places; see `lineage`."""
-        return lineage.trace(self.repository, self.tip, wanted, enough=enough, limit=limit)
+    def trace(
+        self,
+        wanted: Mapping[str, Wanted],
+        *,
+        enough: Enough,
+        limit: int = MAX_COMMITS,
+        versions: Mapping[str, Version] | None = None,
+    ) -> dict[str, Chain]:
+        """Who changed these places; see `lineage`. `versions`: files that were read already, by blob id."""
+        return lineage.trace(self.repository, self.tip, wanted, enough=enough, limit=limit, versions=versions)
 
     def reaches(self, depth: int) -> bool:
         """Are that many commits here, or all that there are?"""

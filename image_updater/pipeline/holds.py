@@ -68,7 +68,14 @@ def judge(
     `proposed`: moves of ours that wait to be merged. `resumed`: holds that began until then are over.
     """
     changes = chain.changes
-    last = next((number for number, change in enumerate(changes) if is_from_us(change)), None)
+    last = next(
+        (
+            number
+            for number, change in enumerate(changes)
+            if is_from_us(change) or _proposed(change.after, selection, proposed)
+        ),
+        None,
+    )
     if last is None:
         return None
     ours = changes[last]
@@ -76,7 +83,7 @@ def judge(
     if resumed is not None and newest.commit.when <= resumed:
         return None
     displaced: list[tuple[Value, Changed]] = []
-    if last > 0 and newest.after != ours.after and not _proposed(newest.after, selection, proposed):
+    if last > 0 and newest.after != ours.after:
         displaced.append((ours.after or Value(), newest))
     if rollback_of(ours) is not None and ours.before is not None and newest.after != ours.before:
         displaced.append((ours.before, ours))
@@ -198,7 +205,7 @@ async def find(
         asked += [(site, policy, wanted) for site, wanted in places(decision, versions)]
     if not asked:
         return found
-    chains = await past.chains(wanted for _, _, wanted in asked)
+    chains = await past.chains((wanted for _, _, wanted in asked), versions.known)
     proposed = steps(past.proposed())
     for site, policy, wanted in asked:
         choice, chain = choices[policy], chains[wanted]
@@ -215,20 +222,21 @@ def _judged(chain: Chain, choice: Choice, proposed: Sequence[Step], resumed: Res
 
 
 class _Versions:
-    """Files of the tree, parsed once."""
+    """Files of the tree, parsed once. `known`: those by blob id."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._known: dict[str, Version] = {}
+        self._files: dict[str, Version] = {}
+        self.known: dict[str, Version] = {}
 
     def __getitem__(self, file: str) -> Version:
-        if file not in self._known:
-            try:
-                data = self._tree.read(file)
-            except KeyError:
-                data = b""
-            self._known[file] = Version(data)
-        return self._known[file]
+        found = self._files.get(file)
+        if found is None:
+            entry = self._tree.files().get(file)
+            found = self._files[file] = Version(self._tree.read(file) if entry is not None else b"")
+            if entry is not None:
+                self.known[entry.oid] = found
+        return found
 
 
 def places_of(decision: Decision, tree: Tree) -> Iterable[Wanted]:

@@ -17,7 +17,7 @@ from image_updater.pipeline.memory import Memory
 from image_updater.pipeline.record import OURS, Record
 
 if TYPE_CHECKING:
-    from image_updater.git import Chain, CommitInfo, History, Wanted
+    from image_updater.git import Chain, CommitInfo, History, Version, Wanted
     from image_updater.git.lineage import Changed
 
 REACH: Final = 50
@@ -75,12 +75,16 @@ class Past:
         self.memory.deep.add(self._place)
         return await asyncio.to_thread(self.record) != before
 
-    async def chains(self, wanted: Iterable[Wanted]) -> Mapping[Wanted, Chain]:
-        """Who changed these places, each back to the newest commit of ours that did."""
+    async def chains(
+        self, wanted: Iterable[Wanted], versions: Mapping[str, Version] | None = None
+    ) -> Mapping[Wanted, Chain]:
+        """Who changed these places, each back to the newest commit of ours that did. `versions`: files that were read
+        already, by blob id.
+        """
         known = self.memory.chains(self.history.repository.path, self.history.tip)
         missing = {str(number): each for number, each in enumerate(dict.fromkeys(wanted)) if each not in known}
         if missing:
-            found = await asyncio.to_thread(self.history.trace, missing, enough=_decided)
+            found = await asyncio.to_thread(self.history.trace, missing, enough=_decided, versions=versions)
             known |= {missing[name]: chain for name, chain in found.items()}
         return known
 

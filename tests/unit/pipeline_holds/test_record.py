@@ -1,0 +1,139 @@
+"""What the commits of a branch record: images that are bad, people's word to stop, and what cannot be read of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from image_updater.api.model import Author
+from image_updater.git import CommitInfo
+from image_updater.pipeline.record import Record
+
+START = datetime(2026, 11, 1, tzinfo=UTC)
+DIGEST = f"sha256:{'a' * 64}"
+OURS = "Automation: apps/fleet"
+
+
+def commits(*trailers: str) -> list[CommitInfo]:
+    """Newest first, one of each block of trailers, the oldest given first."""
+    made = [
+        CommitInfo(
+            id=f"{number:040x}",
+            tree="t",
+            parents=(),
+            message=f"Something\n\n{text}\n",
+            author=Author(name="Ada", email="ada@acme.example"),
+            when=START + timedelta(days=number),
+        )
+        for number, text in enumerate(trailers)
+    ]
+    return made[::-1]
+
+
+def read(*trailers: str, files: dict[int, frozenset[str] | None] | None = None) -> Record:
+    return Record().on(commits(*trailers), lambda commit: (files or {}).get(int(commit, 16), frozenset()))
+
+
+def bad(record: Record) -> list[tuple[str, str | None, str | None]]:
+    return [(each.image, each.tag, each.digest) for each in record.quarantined]
+
+
+def test_a_quarantine_has_its_image_its_reason_and_its_commit() -> None:
+    record = read(f"Rollback: it crashed\nQuarantine: acme/web:1.2@{DIGEST}\nQuarantine-Reason: 3 pods crash\n{OURS}")
+    (found,) = record.quarantined
+    assert (found.image, found.tag, found.digest) == ("acme/web", "1.2", DIGEST)
+    assert (found.reason, found.source, found.since) == ("3 pods crash", "commit 000000000000", START)
+    assert record.problems == ()
+
+
+def test_a_reason_belongs_to_the_quarantine_above_it() -> None:
+    record = read(f"Quarantine: acme/a:1\nQuarantine: acme/b:2\nQuarantine-Reason: b's\n{OURS}")
+    assert [each.reason for each in record.quarantined] == ["", "b's"]
+
+
+@pytest.mark.parametrize(
+    ("release", "left"),
+    [
+        ("acme/web:1.2", 0),
+        ("docker.io/acme/web:1.2", 0),
+        (f"acme/web@{DIGEST}", 0),
+        ("acme/web:1.3", 1),
+        ("acme/api:1.2", 1),
+        (f"acme/web:1.2@sha256:{'b' * 64}", 1),
+    ],
+)
+def test_a_person_releases_what_they_name(release: str, left: int) -> None:
+    record = read(f"Quarantine: acme/web:1.2@{DIGEST}\n{OURS}", f"Release: {release}")
+    assert len(bad(record)) == left
+
+
+def test_a_release_counts_from_people_and_from_commands_of_people() -> None:
+    quarantine = f"Quarantine: acme/web:1.2\n{OURS}"
+    alone = read(quarantine, f"Release: acme/web:1.2\n{OURS}")
+    assert len(alone.quarantined) == 1
+    assert "no person made this commit" in alone.problems[0].reason
+    assert read(quarantine, f"Release: acme/web:1.2\nAsked-By: ada\n{OURS}").quarantined == ()
+
+
+def test_what_is_bad_again_after_a_release_is_bad() -> None:
+    assert len(read("Quarantine: acme/web:1", "Release: acme/web:1", "Quarantine: acme/web:1").quarantined) == 1
+    assert len(read("Quarantine: acme/web:1", "Quarantine: acme/web:1").quarantined) == 1
+
+
+@pytest.mark.parametrize(
+    ("trailer", "words"),
+    [
+        ("Quarantine: acme/web", "neither tag nor digest"),
+        ("Quarantine: acme/web:1.2@sha256:short", "is not a digest"),
+        ("Quarantine: acme/WEB:1.2", "is no image:tag"),
+        ("Release: acme/web:", "is no image:tag"),
+        ("Image-Updater: halt", "neither hold nor resume"),
+    ],
+)
+def test_what_cannot_be_read_is_said(trailer: str, words: str) -> None:
+    record = read(trailer)
+    assert record.quarantined == ()
+    assert record.directives == ()
+    (problem,) = record.problems
+    assert problem.file == "commit 000000000000"
+    assert words in problem.reason
+
+
+def test_holds_are_about_the_files_of_their_commit() -> None:
+    record = read(
+        "Image-Updater: hold",
+        "Image-Updater: hold",
+        "Image-Updater: resume",
+        files={0: frozenset({"a.yaml", "b.yaml"}), 1: frozenset({"c.yaml"}), 2: frozenset({"b.yaml"})},
+    )
+    held = {file: record.directive([file]) is not None for file in ("a.yaml", "b.yaml", "c.yaml", "d.yaml")}
+    assert held == {"a.yaml": True, "b.yaml": False, "c.yaml": True, "d.yaml": False}
+    assert record.directive(["d.yaml", "a.yaml"]) is not None, "a site in two files"
+
+
+def test_an_empty_commit_is_about_the_whole_branch() -> None:
+    everything = read("Image-Updater: hold")
+    assert everything.directive(["any.yaml"]) is not None
+    but_one = read("Image-Updater: hold", "Image-Updater: resume", files={1: frozenset({"a.yaml"})})
+    assert but_one.directive(["a.yaml"]) is None
+    assert but_one.directive(["b.yaml"]) is not None
+    ended = read("Image-Updater: hold", "Image-Updater: resume", files={0: frozenset({"a.yaml"})})
+    assert ended.directive(["a.yaml"]) is None
+
+
+def test_our_own_commits_give_no_word() -> None:
+    assert read(f"Image-Updater: hold\n{OURS}").directives == ()
+
+
+def test_a_word_whose_files_are_not_known_is_said() -> None:
+    (problem,) = read("Image-Updater: hold", files={0: None}).problems
+    assert "its parent was not fetched" in problem.reason
+
+
+def test_a_record_goes_on_where_it_ended() -> None:
+    every = commits("Quarantine: acme/a:1", "Image-Updater: hold", "Release: acme/a:1\nQuarantine: acme/b:1", "x: y")
+    whole = Record().on(every, lambda _: frozenset())
+    for cut in range(len(every) + 1):
+        older = Record().on(every[cut:], lambda _: frozenset())
+        assert older.on(every[:cut], lambda _: frozenset()) == whole
