@@ -478,6 +478,17 @@ def test_a_word_that_nobody_knows_is_a_problem(desk: Desk) -> None:
     assert "neither hold nor resume" in problem["reason"]
 
 
+def test_what_the_branch_records_as_bad_is_not_written(desk: Desk) -> None:
+    bad = "Quarantine: acme/web:1.2.0\nQuarantine-Reason: it eats the disk"
+    desk.by_hand("A fleet", "The fleet", f"Bad\n\n{bad}", path="README.md")
+    answer = desk.update("1.0.0", "1.1.0", "1.2.0", fresh=True)
+    assert [edit["new"] for edit in answer["edits"]] == ["acme/web:1.1.0"]
+    assert not desk.update("1.0.0", "1.1.0", "1.2.0")["changed"]
+    desk.by_hand("The fleet", "A fleet", "It does not\n\nRelease: acme/web:1.2.0", path="README.md")
+    assert desk.update("1.0.0", "1.1.0", "1.2.0")["changed"]
+    assert desk.tag() == "1.2.0"
+
+
 # ------------------------------------------------------------------------------------------------- other strategies
 
 FIRST, SECOND, THIRD = (f"sha256:{digit * 64}" for digit in "abc")

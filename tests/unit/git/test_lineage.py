@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from image_updater.git import Chain, End, History, Place, Role, Value, Wanted, entry_field, field_at
-from image_updater.git import lineage as module
+from image_updater.git import Chain, End, History, Place, Role, Value, Wanted, comparing, entry_field, field_at
 from image_updater.git.address import Version, read
 from tests.parts import gitservers
 from tests.parts.gitservers import git
@@ -62,9 +61,10 @@ def entry(past: History, name: str, file: str = FILE) -> Wanted:
 
 
 def said(chain: Chain) -> list[tuple[str, str | None, str | None]]:
-    return [
-        (each.commit.subject, each.before and each.before.tag, each.after and each.after.tag) for each in chain.changes
-    ]
+    def tag(value: Value | None) -> str | None:
+        return value.tag if value is not None else None
+
+    return [(each.commit.subject, tag(each.before), tag(each.after)) for each in chain.changes]
 
 
 def test_many_places_are_followed_in_one_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,13 +74,13 @@ def test_many_places_are_followed_in_one_walk(tmp_path: Path, monkeypatch: pytes
     commit = imported(tmp_path / "r.git", states)
     past = history(tmp_path / "r.git", commit)
     compared: list[str] = []
-    made = module.Compared.__init__
+    made = comparing.Compared.__init__
 
-    def counted(self: module.Compared, commit: pygit2.Commit, *rest: object) -> None:
+    def counted(self: comparing.Compared, commit: pygit2.Commit, *rest: object) -> None:
         compared.append(str(commit.id))
         made(self, commit, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module.Compared, "__init__", counted)
+    monkeypatch.setattr(comparing.Compared, "__init__", counted)
     chains = past.trace({name: entry(past, "web", f"{name}.yaml") for name in names}, enough=lambda *_: True)
     assert [said(chains[name]) for name in names] == [[(f"Commit {n + 1}", "1.0", "1.1")] for n in range(40)]
     assert len(compared) == 40, "each commit is compared with its parent once"
