@@ -32,7 +32,7 @@ from image_updater.sync.rollout.evidence import Evidence, Judged, Memory
 from image_updater.sync.rollout.kinds import Stage, progress
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 from image_updater.sync.rollout.pods import generations, owner_of
-from image_updater.sync.rollout.signs import ended, pulls_of, signs_of
+from image_updater.sync.rollout.signs import ended, is_going, pulls_of, signs_of
 from image_updater.sync.rollout.templates import images_of
 from image_updater.sync.rollout.whose import whose
 
@@ -93,8 +93,8 @@ def _canary(evidence: Evidence, memory: Memory, now: datetime) -> Judged:
     if body is not None and memory.seen is not None and moved(body, memory.seen):
         memory = replace(memory, seen=None)
     found = judge_canary(body, seen=memory.seen, analysis=memory.analysis, events=evidence.events, now=now)
-    if found.state is RolloutState.PROGRESSING and evidence.pods:
-        new = generations(evidence).new
+    new = [pod for pod in generations(evidence).new if not is_going(pod)]
+    if found.state is RolloutState.PROGRESSING and new:
         memory = replace(memory, pulls=pulls_of(new, memory.pulls))
         memory = replace(memory, analysis=_signs(new, evidence, memory))
     elif found.state not in (RolloutState.PROGRESSING, RolloutState.FAILED):

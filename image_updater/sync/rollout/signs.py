@@ -45,7 +45,7 @@ def signs_of(pod: Body, own: Set[str], pulls: Mapping[str, Sign] | None = None) 
     """Of a pod that is to be ready. `own` are the containers of the template: what was injected is not the tag's.
     `pulls` are what was said of each container's image before: `ImagePullBackOff` may not repeat the error.
     """
-    if _gone(pod):
+    if is_going(pod):
         return ()
     node = _of_node(pod)
     if node is not None:
@@ -63,7 +63,7 @@ def pulls_of(pods: Iterable[Body], before: Mapping[str, Sign]) -> dict[str, Sign
     """What was said last of why each container's image is not pulled; of those that are pulled, nothing."""
     found: dict[str, Sign] = {}
     for pod in pods:
-        for container in () if _gone(pod) else _containers(pod):
+        for container in () if is_going(pod) else _containers(pod):
             waiting, name = mapping(container, "state", "waiting"), text(container, "name")
             if text(waiting, "reason") in _PULLS:
                 sign = pull(name, text(waiting, "message"))
@@ -74,15 +74,16 @@ def pulls_of(pods: Iterable[Body], before: Mapping[str, Sign]) -> dict[str, Sign
 
 def is_ready(pod: Body) -> bool:
     ready = conditions(pod).get("Ready")
-    return ready is not None and ready.true and not _gone(pod)
+    return ready is not None and ready.true and not is_going(pod)
 
 
 def is_over(pod: Body) -> bool:
     """It counts no more: another one takes its place."""
-    return _gone(pod) or text(mapping(pod, "status"), "phase") in ("Succeeded", "Failed")
+    return is_going(pod) or text(mapping(pod, "status"), "phase") in ("Succeeded", "Failed")
 
 
-def _gone(pod: Body) -> bool:
+def is_going(pod: Body) -> bool:
+    """It is being deleted: what it shows now is no sign of anything."""
     return bool(mapping(pod, "metadata").get("deletionTimestamp"))
 
 

@@ -179,6 +179,16 @@ def test_what_its_pods_showed_tells_whose_failure_it_was(pods: tuple[Any, ...], 
     assert words in rollout.reason
 
 
+def test_pods_that_go_when_it_fails_take_no_sign_with_them() -> None:
+    analysed = canary("Progressing", "B", "A")
+    memory = judged(of(analysed, pod(crashing(4))), 5, Memory(began=NOW)).memory
+    memory = judged(of(analysed, pod(crashing(4), gone=True)), 19, memory).memory
+    memory = judged(of(analysed), 20, memory).memory
+    assert judged(of(canary("Failed", "B", "A")), 21, memory).rollout.failing == ("web",)
+    memory = judged(of(analysed, pod(running(ready=True), ready=True)), 20, memory).memory
+    assert judged(of(canary("Failed", "B", "A")), 21, memory).rollout.failing == ()
+
+
 ROLLING = ("Rolling back web.prod failed checks threshold reached 2", "Canary failed! Scaling down web.prod")
 
 
