@@ -1,4 +1,4 @@
-"""From a rollout back to Git, on real parts: a bad tag goes back by a planned commit and stays away; good ones go on."""
+"""From a rollout back to Git, on real parts: a bad tag goes back by a planned commit, good ones go on."""
 
 from __future__ import annotations
 

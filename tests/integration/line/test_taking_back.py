@@ -1,0 +1,216 @@
+"""Planned rollbacks through a running daemon, on a real Git server: what moves, what stays, what is recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from image_updater.api.wishes import RollbackWish, Wishes
+from image_updater.pipeline import evidence
+from image_updater.pipeline.placements import Placement, Value
+from image_updater.pipeline.rollback import Author, Back, Quarantines, RollbackPlan
+from tests.integration.line.test_checkout import deployment
+from tests.integration.line.test_people_daemon import FLEET, WEB, House, house, server  # noqa: F401  the fixture
+from tests.parts import gitservers
+from tests.parts.gitservers import git
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from image_updater.pipeline.evidence import Ground
+    from image_updater.pipeline.report import AutomationReport
+
+OLD, BAD = Value("1.0.0"), Value("1.1.0")
+
+
+def overlays(image: str) -> dict[str, str | None]:
+    """One line that staging and prod render both, in which two workloads stand."""
+    base = deployment("web", "1.1.0").replace("acme/web", image)
+    return {
+        WEB: None,
+        "base/web.yaml": base,
+        "base/worker.yaml": base.replace("name: web", "name: worker"),
+        "base/kustomization.yaml": "resources: [web.yaml, worker.yaml]\n",
+        "staging/kustomization.yaml": "resources: [../base]\n",
+        "prod/kustomization.yaml": "resources: [../base]\n",
+    }
+
+
+def entries(image: str) -> dict[str, str | None]:
+    """An `images:` entry that says it of two workloads."""
+    return overlays(image) | {
+        "prod/kustomization.yaml": f"resources: [../base]\nimages:\n  - name: {image}\n    newTag: 1.1.0\n"
+    }
+
+
+async def take(at: House, meant: Callable[[Placement], bool], to: Value = OLD) -> AutomationReport:
+    """Back with these places, as a failed rollout asks for it."""
+
+    async def taking(ground: Ground) -> RollbackPlan | None:
+        found = [each for each in await ground.found() if meant(each)]
+        if not found:
+            return None
+        backs = tuple(
+            Back(policy=each.policy, image=each.image, to=to, bad=BAD, places=frozenset({each.key})) for each in found
+        )
+        return RollbackPlan(
+            automation=FLEET,
+            backs=backs,
+            reason="it crashes",
+            place="shop/prod",
+            quarantines=(Quarantines(image=at.image, value=Value("1.1.0", "sha256:" + "a" * 64)),),
+        )
+
+    return await at.daemon.take_back(FLEET, taking)
+
+
+def in_(root: str, name: str) -> Callable[[Placement], bool]:
+    return lambda each: (each.root, each.object.name) == (root, name)
+
+
+def before(make: Callable[[str], Mapping[str, str | None]]) -> Callable[[Path, str], None]:
+    return lambda bare, image: _commit(bare, make(image), image)
+
+
+def _commit(bare: Path, files: Mapping[str, str | None], image: str) -> None:
+    text = f"Update\n\nImage-Policy: default/web\nImage: {image}\nOld: 1.0.0\nNew: 1.1.0\nAutomation: default/fleet\n"
+    gitservers.commit(bare, files, message=text)
+
+
+async def test_a_shared_line_stays_and_the_root_gets_an_entry(server: gitservers.HttpServer, tmp_path: Path) -> None:  # noqa: F811
+    async with house(server, tmp_path, before=before(overlays)) as at:
+        report = await take(at, lambda each: each.root == "prod")
+        assert report.commit is not None, report
+        assert git("show", "--format=", "--name-only", "main", cwd=at.bare) == "prod/kustomization.yaml"
+        text = git("show", "main:prod/kustomization.yaml", cwd=at.bare)
+        assert f"name: {at.image}\n  newTag: 1.0.0" in text.replace("  - ", "- ").replace("    ", "  ")
+        message = git("log", "-1", "--format=%B", "main", cwd=at.bare)
+        assert message.startswith(f"Roll back {at.image} from 1.1.0 to 1.0.0 in shop/prod\n")
+        trailers = message.strip().rpartition("\n\n")[2].splitlines()
+        assert trailers[:4] == ["Image-Policy: default/web", f"Image: {at.image}", "Old: 1.1.0", "New: 1.0.0"]
+        assert trailers[-3:] == [
+            "Rollback: it crashes",
+            f"Quarantine: {at.image}:1.1.0@sha256:{'a' * 64}",
+            "Quarantine-Reason: it crashes",
+        ]
+
+
+async def test_one_workload_alone_where_an_entry_would_reach_two_takes_both(
+    server: gitservers.HttpServer,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    async with house(server, tmp_path, before=before(overlays)) as at:
+        report = await take(at, in_("prod", "web"))
+        assert report.commit is not None, report
+        assert "newTag: 1.0.0" in git("show", "main:prod/kustomization.yaml", cwd=at.bare)
+
+
+async def test_an_entry_that_two_workloads_share_moves_for_both(server: gitservers.HttpServer, tmp_path: Path) -> None:  # noqa: F811
+    async with house(server, tmp_path, before=before(entries)) as at:
+        report = await take(at, in_("prod", "worker"))
+        assert report.commit is not None, report
+        assert git("show", "--format=", "--name-only", "main", cwd=at.bare) == "prod/kustomization.yaml"
+        assert "newTag: 1.0.0" in git("show", "main:prod/kustomization.yaml", cwd=at.bare)
+
+
+async def test_what_moved_meanwhile_is_left(server: gitservers.HttpServer, tmp_path: Path) -> None:  # noqa: F811
+    async with house(server, tmp_path) as at:
+        await at.push("1.1.0")
+        asked = []
+
+        async def taking(ground: Ground) -> RollbackPlan | None:
+            """A person is faster: the first plan is made on a tip that is not the tip any more."""
+            asked.append(ground.commit)
+            if len(asked) == 1:
+                at.person("1.2.0-rc1")
+            backs = tuple(
+                Back(policy=each.policy, image=each.image, to=OLD, bad=BAD, places=frozenset({each.key}))
+                for each in await ground.found()
+            )
+            return RollbackPlan(automation=FLEET, backs=backs, reason="it crashes")
+
+        report = await at.daemon.take_back(FLEET, taking)
+        assert report.commit is None
+        assert report.error is None
+        assert len(asked) == 2
+        assert at.tag == "1.2.0-rc1"
+
+
+async def test_who_wrote_it_and_what_stood_there(server: gitservers.HttpServer, tmp_path: Path) -> None:  # noqa: F811
+    found: list[tuple[Author, str | None, str]] = []
+
+    async def taking(ground: Ground) -> RollbackPlan | None:
+        (place,) = await ground.found()
+        known = (await evidence.written(ground, [place]))[place.key]
+        found.append((known.author, str(known.old) if known.old else None, str(place.value)))
+        return None
+
+    async with house(server, tmp_path) as at:
+        await at.daemon.take_back(FLEET, taking)
+        await at.push("1.1.0")
+        await at.daemon.take_back(FLEET, taking)
+        await take(at, lambda _: True)
+        await at.daemon.take_back(FLEET, taking)
+        at.person("1.0.5")
+        await at.daemon.take_back(FLEET, taking)
+    assert found == [
+        (Author.PERSON, None, "1.0.0"),
+        (Author.OURS, "1.0.0", "1.1.0"),
+        (Author.ROLLBACK, "1.1.0", "1.0.0"),
+        (Author.PERSON, "1.0.0", "1.0.5"),
+    ]
+
+
+async def test_a_wish_is_granted_once_and_holds_until_something_newer(
+    server: gitservers.HttpServer,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    async with house(server, tmp_path) as at:
+        await at.push("1.1.0")
+        wish = RollbackWish(at=datetime.now(UTC) + timedelta(seconds=1), by="jo", reason="it is slow")
+        await asyncio.sleep(1)  # Git's times are whole seconds
+        situations = at.daemon._selector.situations
+        situations.wished("default/web", Wishes(rollback=wish))
+        await at.daemon.look(FLEET)
+        await until(lambda: at.tag == "1.0.0")
+        body = git("log", "-1", "--format=%B", "main", cwd=at.bare)
+        assert "Rollback: asked for by jo: it is slow\nRollback-Asked: " in body
+        tip = at.tip
+        for _ in range(3):
+            await at.daemon.look(FLEET)
+        assert at.tip == tip
+        assert at.hold is not None
+        await at.push("1.2.0")
+        assert at.tag == "1.2.0"
+        for _ in range(3):
+            await at.daemon.look(FLEET)
+        assert at.tag == "1.2.0", "that wish was about what stood there then"
+        situations.wished("default/web", Wishes(rollback=replace(wish, at=datetime.now(UTC), to="1.1.0")))
+        await asyncio.sleep(1.1)
+        situations.wished("default/web", Wishes(rollback=replace(wish, at=datetime.now(UTC), to="1.1.0")))
+        await at.daemon.look(FLEET)
+        await until(lambda: at.tag == "1.1.0")
+
+
+@pytest.mark.parametrize("to", ["9.9.9"])
+async def test_a_tag_that_nobody_has_is_refused(server: gitservers.HttpServer, tmp_path: Path, to: str) -> None:  # noqa: F811
+    async with house(server, tmp_path) as at:
+        await at.push("1.1.0")
+        tip = at.tip
+        wish = RollbackWish(at=datetime.now(UTC) + timedelta(seconds=5), by="jo", to=to)
+        at.daemon._selector.situations.wished("default/web", Wishes(rollback=wish))
+        await at.daemon.look(FLEET)
+        await asyncio.sleep(0.2)
+        await at.daemon.look(FLEET)
+        assert at.tip == tip
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.05)
