@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,6 +17,10 @@ from image_updater.api.model import API_VERSION
 from image_updater.api.schema import crds
 from image_updater.api.status import status_fields
 from image_updater.cli.app import run
+from image_updater.settings import Role
+from tests.parts.controllers import controller
+from tests.parts.controlplane import until
+from tests.parts.loops import Place, Workshop, deployment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -288,3 +293,58 @@ def test_the_namespace_is_that_of_the_context(
     served.kubectl("config", "set-context", "--current", "--namespace", web, kubeconfig=config)
     assert say("hold", "web", kubeconfig=config)[0] == 0
     assert "hold" in annotations(served, web)
+
+
+# ------------------------------------------------------------------------------------------- a controller that listens
+
+
+def test_the_controller_heeds_what_people_ask(
+    plane: ControlPlane, here: Place, say: Callable[..., tuple[int, str, str]], tmp_path: Path, shop: Workshop
+) -> None:
+    here.push("web", "1.0.0", "1.1.0")
+    here.commit({"apps/web.yaml": deployment("web", here.image("web", "1.0.0"))})
+    image = here.image("web")
+
+    def moved(*tags: str) -> None:
+        wanted = [(image, old, new) for old, new in itertools.pairwise(("1.0.0", *tags))]
+        until(lambda: here.moves() == wanted, 60, f"commits up to {tags[-1]}")
+
+    def said(*words: str) -> None:
+        def all_of_it() -> bool:
+            return all(word in here.condition("ImagePolicy", "web")["message"] for word in words)
+
+        until(all_of_it, 30, f"a reason with {words}")
+
+    with controller(plane, tmp_path / "controller", roles=[Role.UPDATE], environment=shop.environment) as replica:
+        replica.await_leading()
+        here.apply(here.source(), here.automation(), here.policy())
+        moved("1.1.0")
+        assert say("hold", "web", "-n", here.namespace, "--reason", "the queue is full", "--by", "ada")[0] == 0
+        here.push("web", "1.2.0")
+        said("1.2.0", "the queue is full")
+        until(lambda: here.status("ImagePolicy", "web").get("hold"), 30, "the hold in status")
+        hold = here.status("ImagePolicy", "web")["hold"]
+        assert (hold["reason"], hold["by"]) == ("the queue is full", "ada")
+        moved("1.1.0")
+        say("resume", "web", "-n", here.namespace)
+        moved("1.1.0", "1.2.0")
+        until(lambda: "hold" not in here.status("ImagePolicy", "web"), 30, "the end of the hold")
+
+        say("deny", "web", "1.3.0", "-n", here.namespace)
+        here.push("web", "1.3.0", "1.2.1")
+        moved("1.1.0", "1.2.0", "1.2.1")
+        say("deny", "web", "1.3.0", "-n", here.namespace, "--undo")
+        moved("1.1.0", "1.2.0", "1.2.1", "1.3.0")
+
+        here.apply(here.policy(approvals=1))
+        here.push("web", "1.4.0")
+        said("1.4.0", "approval")
+        say("approve", "web", "1.4.0", "-n", here.namespace)
+        moved("1.1.0", "1.2.0", "1.2.1", "1.3.0", "1.4.0")
+
+        answer = say("rollback", "web", "-n", here.namespace, "--to", "1.3.0", "--reason", "errors")[1]
+        assert "from 1.4.0 to 1.3.0" in answer
+        moved("1.1.0", "1.2.0", "1.2.1", "1.3.0", "1.4.0", "1.3.0")
+        until(lambda: (here.status("ImagePolicy", "web").get("rollback") or {}).get("commit"), 30, "the rollback")
+        assert here.subjects()[0] != here.subjects()[1]
+    here.sound()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -138,3 +139,56 @@ async def test_what_somebody_asks_for_waits_for_nothing_else() -> None:
     cache.observe("ImagePolicy", body(metadata={"annotations": {"image-updater.dev/x": "1"}}))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(seen.next(debounce=3600), 0.05)
+
+
+# ------------------------------------------------------------------------------------------- freezes, quarantines
+
+
+def stop(kind: str, spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "a", "uid": "u", "generation": 1, **metadata}, "spec": spec}
+
+
+def test_kinds_of_the_cluster_have_no_namespace_and_come_before_those_of_a_namespace() -> None:
+    cache = Cache()
+    cache.observe("Freeze", stop("Freeze", {"reason": "x"}, namespace="apps"))
+    entry = cache.observe("ClusterFreeze", stop("ClusterFreeze", {"reason": "y"}))
+    assert entry is not None
+    assert entry.key == ObjectKey("", "a")
+    assert [each.reason for each in cache.objects().freezes] == ["y", "x"]
+    cache.forget("ClusterFreeze", ObjectKey("", "a"), "u")
+    assert [each.reason for each in cache.objects().freezes] == ["x"]
+
+
+def test_a_quarantine_counts_from_when_it_was_made() -> None:
+    cache = Cache()
+    made = {"namespace": "apps", "creationTimestamp": "2026-03-01T12:00:00Z"}
+    cache.observe("Quarantine", stop("Quarantine", {"image": "web", "tag": "1"}, **made))
+    (found,) = cache.objects().quarantines
+    assert found.since == datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("kind", "namespace"), [("Freeze", "apps"), ("ClusterFreeze", "")])
+def test_a_freeze_that_cannot_be_read_stops_everything_it_could_have_meant(kind: str, namespace: str) -> None:
+    """Somebody wanted a halt: a mistyped field must not let everything go on."""
+    cache = Cache()
+    cache.observe(
+        kind,
+        stop(
+            kind,
+            {"reason": "x", "expires": "tomorrow", "policies": {"matchLabels": {"a": "b"}}},
+            **({"namespace": namespace} if namespace else {}),
+        ),
+    )
+    (found,) = cache.objects().freezes
+    assert (found.key, found.expires, found.exceptions) == (ObjectKey(namespace, "a"), None, None)
+    assert found.policies.matches({})
+    assert "cannot be read" in found.reason
+    assert "spec.expires" in found.reason
+
+
+def test_what_is_being_deleted_stops_nothing_any_more() -> None:
+    cache = Cache()
+    gone = {"namespace": "apps", "deletionTimestamp": "2026-03-01T12:00:00Z"}
+    cache.observe("Freeze", stop("Freeze", {"reason": ""}, **gone))
+    cache.observe("Quarantine", stop("Quarantine", {"image": "web", "tag": "1"}, **gone))
+    assert (cache.objects().freezes, cache.objects().quarantines) == ((), ())
