@@ -234,7 +234,8 @@ KUSTOMIZATION_STATUS: Final = Record(
         At(
             "rolloutsSettled",
             Words(),
-            "digest of the pod templates whose rollouts are settled: healthy once, they are looked at again when they change",
+            "digest of the pod templates whose rollouts are settled: healthy once, they are looked at again when they "
+            "change",
         ),
         At(
             "failed",

@@ -284,7 +284,7 @@ VERIFY: Final = Struct(
         Field(
             name="keyless",
             type=KEYLESS,
-            doc="who must have signed, as the certificate says: needs the extra `sigstore`",
+            doc="who must have signed, as the certificate says: needs the extra `keyless`",
         ),
         Field(
             name="trustRootSecretRef",
