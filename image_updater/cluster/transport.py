@@ -22,6 +22,7 @@ from image_updater.cluster import tls
 from image_updater.cluster.credentials import Login
 from image_updater.cluster.errors import ClusterError, ClusterUnavailable
 from image_updater.cluster.refusals import is_written_wrong, parse_status, refusal
+from image_updater.cluster.sockets import Sockets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -74,6 +75,7 @@ class Transport:
         self,
         config: ClusterConfig,
         session: aiohttp.ClientSession,
+        sockets: Sockets,
         *,
         concurrency: int,
         clock: Callable[[], datetime],
@@ -88,12 +90,15 @@ class Transport:
         self.sleep = sleep
         self.dice = dice
         self._session = session
+        self._sockets = sockets
         self._limit = asyncio.Semaphore(concurrency)
         self._base = URL(config.server)
         self._tls: tuple[tuple[bytes | None, bytes | None], ssl.SSLContext] | None = None
 
     async def close(self) -> None:
+        """The connections of `session` too, whose sessions were closed before."""
         await self._session.close()
+        await self._sockets.close()
 
     def session(self, traces: Sequence[aiohttp.TraceConfig] = ()) -> aiohttp.ClientSession:
         """A session for a library that brings its own requests: our trust, proxy and login, also one that renews."""
@@ -106,7 +111,8 @@ class Transport:
         trace = aiohttp.TraceConfig()
         trace.on_request_start.append(log_in)
         made = tls.context(self.config, self._login_now) if self._base.scheme == "https" else True
-        return _session(self.config, made, self._session.headers.get("User-Agent", ""), [trace, *traces])
+        agent = self._session.headers.get("User-Agent", "")
+        return _session(self.config, made, self._sockets, agent, [trace, *traces])
 
     async def send(self, call: Call, *, queued: bool = True, fence: Callable[[], None] | None = None) -> Answer:
         """The answer, also one that is an error and that no further try can mend.
@@ -293,9 +299,11 @@ async def open_transport(
 ) -> Transport:
     """Raises SpecError for bad certificates and AccessDenied without a login; asks the server nothing."""
     login = await config.credentials.login()
+    sockets = Sockets()
     transport = Transport(
         config,
-        _session(config, True, user_agent, []),
+        _session(config, True, sockets, user_agent, []),
+        sockets,
         concurrency=concurrency,
         clock=clock,
         monotonic=monotonic,
@@ -312,11 +320,15 @@ async def open_transport(
 
 
 def _session(
-    config: ClusterConfig, context: ssl.SSLContext | bool, user_agent: str, traces: list[aiohttp.TraceConfig]
+    config: ClusterConfig,
+    context: ssl.SSLContext | bool,
+    sockets: Sockets,
+    user_agent: str,
+    traces: list[aiohttp.TraceConfig],
 ) -> aiohttp.ClientSession:
     # No limit on connections: watches hold theirs, and the transport limits requests itself.
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=_KEEPALIVE),
+        connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=_KEEPALIVE, socket_factory=sockets.make),
         cookie_jar=aiohttp.DummyCookieJar(),
         # Compressed answers cost more CPU than they save inside a cluster.
         headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},

@@ -42,7 +42,6 @@ LOOK_AGAIN = 0.1
 LOOKS_A_LIST = 20
 KOPF_GRACE = 10.0
 """Seconds that kopf gets to end; its thread is a daemon and holds nobody up."""
-TLS_GRACE = 0.25
 CRD_PAUSE = 2.0
 """Seconds between looks for our kinds while they are not installed."""
 ANEW = 5.0
@@ -153,8 +152,6 @@ class Operator:
             )
         finally:
             await cluster.close()
-            # Connections over TLS that kopf's session closed need a moment; the loop ends with this coroutine.
-            await asyncio.sleep(TLS_GRACE)
 
     async def _await_kinds(self) -> None:
         """Until the server serves all of our kinds."""
