@@ -1,0 +1,64 @@
+"""`explain` with gates: each held tag with its reason and time, and the policy's own line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from click.testing import CliRunner
+
+from image_updater.cli.app import cli
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+POLICY = """\
+apiVersion: image-updater.dev/v1alpha1
+kind: ImagePolicy
+metadata: {name: web}
+spec:
+  image: acme/web
+  policy: {semver: {range: ^1}}
+  minAge: 72h
+"""
+BAD = """\
+---
+apiVersion: image-updater.dev/v1alpha1
+kind: Quarantine
+metadata: {name: web}
+spec: {image: acme/web, tag: 1.2.0, reason: crash loop}
+"""
+
+
+def explain(folder: Path, tags: object, now: str) -> dict[str, Any]:
+    (folder / "objects.yaml").write_text(POLICY + BAD)
+    (folder / "tags.json").write_text(json.dumps(tags))
+    arguments = ["explain", "-f", str(folder / "objects.yaml"), "--tags", str(folder / "tags.json"), "--now", now]
+    arguments += ["--state", str(folder / "state.sqlite"), "-o", "json"]
+    result = CliRunner().invoke(cli, arguments, standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    report: dict[str, Any] = json.loads(result.stdout)[0]
+    assert report.keys() == {"policy", "image", "chosen", "reason", "tags"}
+    return report
+
+
+def tag(name: str, content: int) -> dict[str, str]:
+    return {"tag": name, "digest": f"sha256:{content:064x}"}
+
+
+def test_the_clock_that_is_given_decides_and_every_tag_says_what_it_waits_for(tmp_path: Path) -> None:
+    first = explain(tmp_path, [tag("1.0.0", 1)], "2024-05-01T12:03:00Z")
+    assert first["chosen"] is None
+    assert "eligible at 2024-05-04T12:03Z" in first["reason"]
+    tags = [tag("1.0.0", 1), tag("1.1.0", 2), tag("1.2.0", 3)]
+    report = explain(tmp_path, tags, "2024-05-04T12:03:00Z")
+    assert report["chosen"] == {"tag": "1.0.0", "digest": None}
+    said = {each["tag"]: (each["verdict"], each["reason"]) for each in report["tags"]}
+    assert said["1.0.0"][0] == "chosen"
+    assert said["1.1.0"] == ("held", "eligible at 2024-05-07T12:03Z (minAge 72h)")
+    assert said["1.2.0"][0] == "rejected"
+    assert "crash loop" in said["1.2.0"][1]
+    assert "1.1.0 is eligible at 2024-05-07T12:03Z" in report["reason"]
+    again = explain(tmp_path, tags, "2024-05-07T12:03:00Z")
+    assert again["chosen"] == {"tag": "1.1.0", "digest": None}
