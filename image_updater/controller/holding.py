@@ -1,7 +1,7 @@
 """`status.hold` of ImagePolicies, and the Events of its begin and end.
 
-What people say, and what Git says, is known again after the first runs of a process; what a failed rollout left (its
-`by` names the Kustomization) is read back from here by the closed loop.
+What people say, and what Git says, is known again after the first runs of a process. What a failed rollout leaves (its
+`by` names the Kustomization) the closed loop writes, ends, and reads back from here: that is left alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from image_updater.api.status import status_fields
 from image_updater.controller.inputs import POLICY
+from image_updater.controller.loopstatus import KUSTOMIZATION
 from image_updater.controller.status import Happening
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Holds:
         if self.known is None:
             return
         before, now = self._saying.fields(entry).get("hold"), field_of(self.known.of(str(entry.key)))
-        if before == now:
+        if before == now or any(str((each or {}).get("by", "")).startswith(KUSTOMIZATION) for each in (before, now)):
             return
         if now is None and not all(map(self.known.has_run, self._writers(entry.key))):
             return

@@ -92,6 +92,17 @@ async def test_after_a_start_a_hold_stays_until_its_automation_has_looked(tmp_pa
     assert events(half, "HoldEnded") == []
 
 
+async def test_what_a_failed_rollout_left_is_the_loops_to_end(tmp_path: Path) -> None:
+    half = Half(tmp_path, FakeRegistry("1.0.0", "1.1.0"), Line())
+    left = {**FIELD, "by": "Kustomization apps/shop"}
+    half.put({**policy(), "status": {"hold": left}}, repository(), automation())
+    async with half.running():
+        await half.until(lambda: half.ready("ImageUpdateAutomation", "fleet")[0] == "True")
+        await half.calm()
+        assert half.written("ImagePolicy", "web").get("hold") == left
+    assert events(half, "HoldEnded") == []
+
+
 def test_what_status_has_of_a_hold() -> None:
     assert field_of(None) is None
     assert field_of(HOLD) == FIELD
