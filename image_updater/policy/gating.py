@@ -163,7 +163,7 @@ def _walk(judged: Judged, facts: Facts, gates: Gates) -> _Walk:
         walk.blocked[tag] = blocks
         if index < _AHEAD and sure[0].fate is Fate.HELD and any(Need.DIGEST in blocked.needs for blocked in blocks):
             walk.needs[tag] = frozenset({Need.DIGEST})
-        by_facts += any(blocked.gate in _BY_FACTS for blocked in blocks)
+        by_facts += _by_facts(blocks)
         if gates.floor is not None and gates.floor(tag) and any(one.gate is GateName.HOLD for one in blocks):
             walk.until = earliest((walk.until, *(blocked.until for blocked in blocks)))
             return walk
@@ -205,8 +205,9 @@ def _changes(blocks: Sequence[Blocked], *, told: bool) -> Iterator[datetime | No
 
 
 def _ask(walk: _Walk, outcome: Outcome, tag: str, blocks: Sequence[Blocked]) -> None:
-    if needs := frozenset[Need]().union(*(blocked.needs for blocked in blocks if blocked.gate is not GateName.DIGEST)):
-        walk.needs[tag] = needs
+    """What the gates need; what the judgement itself does alone is in `asked` only."""
+    if any(blocked.needs for blocked in blocks if blocked.gate is not GateName.DIGEST):
+        walk.needs[tag] = frozenset[Need]().union(*(blocked.needs for blocked in blocks))
     walk.asked += outcome.needs
 
 
@@ -216,6 +217,11 @@ def _ask_ahead(walk: _Walk, outcome: Outcome, facts: Facts, gates: Gates) -> Non
     blocks = () if tag is None else _blocks(gates, outcome, tag, facts)
     if tag is not None and blocks and all(blocked.undecided for blocked in blocks):
         _ask(walk, outcome, tag, blocks)
+
+
+def _by_facts(blocks: Sequence[Blocked]) -> bool:
+    """Did facts of the tag decide, that somebody had to ask for?"""
+    return any(blocked.gate in _BY_FACTS and not blocked.undecided for blocked in blocks)
 
 
 def _tag(outcome: Outcome) -> str | None:
@@ -346,7 +352,8 @@ def takes(
     if gates.wide:
         return Takes(until=gates.later, reason=said(gates.wide))
     reason = judgement.reason
-    for outcome in _candidates(judgement, gates):
+    candidates = _candidates(judgement, gates)
+    for outcome in candidates:
         tag = _tag(outcome)
         if tag is None:
             reason = outcome.reason
@@ -361,10 +368,13 @@ def takes(
             continue
         reason = f"{tag} is {said(blocks)}"
         walk.until = earliest((walk.until, *_changes(blocks, told=False)))
-        by_facts += any(blocked.gate in _BY_FACTS for blocked in blocks)
         if all(blocked.undecided for blocked in blocks):
             _ask(walk, outcome, tag, blocks)
+            for following in itertools.islice(candidates, min(len(found) + by_facts, limit - len(found) - 1)):
+                if among is None or _tag(following) in among:
+                    _ask_ahead(walk, following, facts, gates)
             break
+        by_facts += _by_facts(blocks)
     needs = {**walk.needs, **{tag: walk.needs.get(tag, frozenset()) | {Need.DIGEST} for tag in walk.asked}}
     until = earliest((gates.later, walk.until))
     return Takes(tags=tuple(found), until=until, needs=needs, reason="" if found else reason)

@@ -281,10 +281,43 @@ def test_a_member_says_what_it_must_know_and_until_when() -> None:
     judged = policy.judge(aged, ("1.3.0", "1.4.0", "1.5.0", "1.6.0"), facts, now=NOW)
     found = takes(judged, aged, facts, Situation(), now=NOW)
     assert (found.tags, found.until) == (("1.5.0",), NOW + 71 * HOUR)
-    assert dict(found.needs) == {"1.4.0": {Need.DIGEST}}
+    assert dict(found.needs) == {tag: {Need.DIGEST} for tag in ("1.4.0", "1.3.0")}
     assert takes(judged, aged, facts, Situation(), now=NOW, among={"1.5.0", "1.9.0"}).needs == {}
     none = takes(judged, aged, facts, Situation(), now=NOW, among={"1.6.0"})
     assert (none.tags, none.reason) == ((), "1.6.0 is eligible at 2026-11-28T11:00Z (minAge 72h)")
+
+
+def test_a_member_asks_for_growing_numbers_too() -> None:
+    aged = made(group="checkout", min_age=72 * HOUR)
+    facts: dict[str, TagFacts] = {}
+    rounds = []
+    while (found := takes(policy.judge(aged, MANY, facts, now=NOW), aged, facts, Situation(), now=NOW)).needs:
+        rounds.append(len(found.needs))
+        facts |= dict.fromkeys(found.needs, seen("a", 80 * HOUR))
+    assert rounds == [1, 2, 4, 8, 16, 19]
+    assert found.tags == BEST[:50]
+
+
+def test_a_member_is_asked_for_nothing_that_its_other_gates_hold() -> None:
+    staged = made(group="checkout", min_age=72 * HOUR, after=After(name="staging"))
+    judged = policy.judge(staged, MANY, {}, now=NOW)
+    situation = Situation(upstream=(proven(BEST[80], DAY), proven(BEST[90], DAY)))
+    everything = takes(judged, staged, {}, situation, now=NOW)
+    assert dict(everything.needs) == {BEST[80]: {Need.DIGEST}}
+    few = takes(judged, staged, {}, situation, now=NOW, among={BEST[70], BEST[90]})
+    assert dict(few.needs) == {BEST[90]: {Need.DIGEST}}
+
+
+def test_what_a_gate_and_the_judgement_both_need_is_asked_in_one() -> None:
+    both = made(platforms=("linux/amd64",), reflection=DigestReflection.ALWAYS)
+    answer = gated(both)
+    assert dict(answer.needs) == {"1.6.0": {Need.DIGEST, Need.PLATFORMS}}
+    assert tuple(answer.needs_facts) == ("1.6.0",)
+
+
+def test_of_many_that_are_held_otherwise_only_the_best_are_asked_for_their_digest() -> None:
+    answer = gated(made(min_age=72 * HOUR, approvals=1), tags=MANY)
+    assert list(answer.needs) == list(BEST[:10])
 
 
 def test_far_down_a_member_takes_what_the_others_list() -> None:
