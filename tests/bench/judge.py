@@ -1,4 +1,5 @@
-"""Judge 100,000 tags: the first time, and after one new tag (design section 12). CPU time, best of five runs.
+"""Judge 100,000 tags and gate what was judged: the first time, and after one new tag (design section 12). CPU time, best
+of five runs.
 
 Lists are built anew for each run, as an answer of a registry is: no string is shared, no hash is known.
 """
@@ -9,7 +10,7 @@ import gc
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from image_updater import policy
 from image_updater.api.model import (
@@ -24,9 +25,12 @@ from image_updater.api.model import (
     SemverPolicy,
     Strategy,
 )
+from image_updater.images import Digest
+from image_updater.policy.situation import Situation
 from tests.bench.rows import Row, number
 
 COUNT = 100_000
+_PLAIN = Situation()
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 _MILLISECONDS = 1000.0
 
@@ -117,10 +121,12 @@ def bench(repeats: int = 5) -> list[Row]:
             gc.collect()
             start = time.process_time()
             judged = policy.judge(compiled, before, {}, now=NOW)
+            policy.gate(judged, compiled, {}, _PLAIN, now=NOW)
             middle = time.process_time()
             gc.collect()
             resumed = time.process_time()
             moved = policy.judge(compiled, after, {}, now=NOW, previous=judged)
+            policy.gate(moved, compiled, {}, _PLAIN, now=NOW)
             end = time.process_time()
             if judged.chosen is None or moved.chosen is None or moved.chosen.tag != new:
                 raise AssertionError(f"{name}: {judged.reason} / {moved.reason}")
@@ -130,8 +136,44 @@ def bench(repeats: int = 5) -> list[Row]:
         flux = "~210 ms" if name.startswith("semver") else "–"
         rows.append(_row(f"{work}: first", first, budget / _MILLISECONDS, flux))
         rows.append(_row(f"{work}: one new", again, 0.010))
-    rows.append(_newest(repeats))
+    rows += (_newest(repeats), *_gated(repeats))
     return rows
+
+
+def _gated(repeats: int) -> list[Row]:
+    """The three best tags, and the new one, are too young: the fourth is chosen."""
+    compiled = policy.compile(
+        ImagePolicy(
+            meta=Meta(key=ObjectKey("bench", "web")),
+            image="web",
+            strategy=SemverPolicy(range="*"),
+            min_age=timedelta(hours=72),
+        )
+    )
+    tags, new = _mixed(), "20.0.0"
+    best = [verdict.tag for verdict in policy.judge(compiled, tags, {}, now=NOW).best(4)]
+    digest = Digest("sha256:" + "a" * 64)
+    facts = {tag: policy.TagFacts(digest=digest, bytes_seen=NOW) for tag in (new, *best)}
+    facts[best[3]] = policy.TagFacts(digest=digest, bytes_seen=NOW - timedelta(days=4))
+    first, again = [], []
+    for _ in range(repeats):
+        before, after = _fresh(tags), _fresh(sorted([*tags, new]))
+        gc.collect()
+        start = time.process_time()
+        judged = policy.judge(compiled, before, facts, now=NOW)
+        policy.gate(judged, compiled, facts, _PLAIN, now=NOW)
+        middle = time.process_time()
+        gc.collect()
+        resumed = time.process_time()
+        moved = policy.judge(compiled, after, facts, now=NOW, previous=judged)
+        gated = policy.gate(moved, compiled, facts, _PLAIN, now=NOW)
+        end = time.process_time()
+        if gated.chosen is None or gated.chosen.tag != best[3]:
+            raise AssertionError(gated.reason)
+        first.append(middle - start)
+        again.append(end - resumed)
+    work = f"judge {COUNT:,} tags, semver *, the best are too young"
+    return [_row(f"{work}: first", first, None), _row(f"{work}: one new", again, 0.010)]
 
 
 def _newest(repeats: int) -> Row:
