@@ -1,6 +1,7 @@
 """Judge 100,000 tags and gate what was judged: the first time, and after one new tag (design section 12).
 
-CPU time, the best of five runs. Lists are built anew for each run, as an answer of a registry is: no string is shared, no hash is known.
+CPU time, the best of five runs. Lists are built anew for each run, as an answer of a registry is: no string is shared,
+no hash is known.
 """
 
 from __future__ import annotations
