@@ -100,7 +100,7 @@ def test_a_good_rollout_settles_and_then_costs_nothing(here: Place, replica: Rep
     second = settled(here)
     assert second != first
     writes = [each for each in plane.audit(mark) if each.subresource == "status" and each.resource == "kustomizations"]
-    assert len(writes) <= 4, writes  # inventory, applied, settled, and a step between on a slow machine
+    assert len(writes) <= 4, writes  # inventory, applied, settled; one to spare
     put(here, web=web("web", "2", replicas=3), settings=config("settings", x="2"))
     here.annotate("GitRepository", "fleet", requestedAt="3")
     assert settled(here) == second, "replicas and ConfigMaps are no part of a template"
