@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import Kustomization
 from image_updater.controller import loopstatus
-from image_updater.controller.inputs import KUSTOMIZATION
+from image_updater.controller.inputs import KUSTOMIZATION, POLICY
 from image_updater.controller.placing import Placing, of_ref
 from image_updater.controller.pursuing import Failure, Pursuing
 from image_updater.controller.retreat import Retreat
@@ -143,9 +143,15 @@ class Closing:
 
     def ran(self, branch: Branch, report: UpdateReport) -> None:
         """The line ran over a branch."""
+        self._resume()
         if self._placing.ran(branch, report):
             self._dirty.update(self._context.cache.entries(KUSTOMIZATION))
             self._wake.set()
+
+    def remember(self) -> None:
+        """At the start, before anything is judged or written: what statuses say of policies from before."""
+        for key in self._context.cache.entries(POLICY):
+            self._restore(str(key))
 
     def busy(self, automation: ImageUpdateAutomation, policy: str, site: Site) -> str | None:
         """Why a site should not be moved now: a canary of what it renders is at work."""
@@ -184,6 +190,7 @@ class Closing:
             return
         for name in {each.name for each in placed}:
             self._restore(name)
+            self._proving.applies(name)
         status = self._context.status.current(entry)
         rollouts = (self._rollouts.of(key) if self._rollouts is not None else ()) or from_status(status)
         for rollout in rollouts:

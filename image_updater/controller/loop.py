@@ -75,6 +75,10 @@ class Loop:
         assert daemon is not None
         return daemon
 
+    def remember(self) -> None:
+        """At the start, before anything is judged or written."""
+        self._closing.remember()
+
     async def run(self) -> None:
         """Until it is cancelled."""
         await asyncio.gather(self._for_ever(self._closing.run), self._for_ever(self._quarantines.run))

@@ -80,12 +80,15 @@ class Proving:
         return self._situations.proven_by(policy)
 
     def restore(self, policy: str) -> None:
-        """A policy that is applied here: what its status says, else the store."""
-        if self._situations.proven_by(policy):
-            return
+        """What the policy's status says from before, else the store."""
         entry = self._entry(policy)
         known = loopstatus.proven_of(self._context.status.current(entry)) if entry is not None else ()
-        self._situations.proven(policy, known or self._store.proven(policy))
+        if known := known or self._store.proven(policy):
+            self._situations.proven(policy, known)
+
+    def applies(self, policy: str) -> None:
+        """Something here applies it: that it has proven nothing is an answer, too."""
+        self._situations.proven(policy, self._situations.proven_by(policy))
 
     # ------------------------------------------------------------------------------------------- what is seen
 

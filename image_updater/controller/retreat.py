@@ -235,14 +235,15 @@ class Retreat:
         return fits
 
     def _bad(self, name: str, since: datetime | None) -> tuple[Value, ...]:
-        """What failed since something was proven last."""
+        """What failed since something was proven last. Git's times are whole seconds."""
         spec = self._spec(name)
         if spec is None:
             return ()
+        since = since.replace(microsecond=0) if since is not None else None
         return tuple(
             Value(each.tag, each.digest)
             for each in self._situations.of(spec).quarantined
-            if each.origin is not Origin.PERSON and (since is None or each.since is None or each.since > since)
+            if each.origin is not Origin.PERSON and (since is None or each.since is None or each.since >= since)
         )
 
     def _spec(self, name: str) -> ImagePolicy | None:

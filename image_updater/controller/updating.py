@@ -137,6 +137,7 @@ class Updating:
         try:
             objects = await self._inputs.first()
             gates.remember()
+            loop.remember()
             self._daemon = daemon = Daemon(
                 source=self._inputs,
                 objects=objects,
