@@ -129,8 +129,7 @@ class Version:
 def field_at(version: Version, role: Role, document: int, path: Path, *, offset: int | None = None) -> Field:
     """The field at a path of this version, with the names that are on the way. What is not there keeps its path.
 
-    `offset`: a character of it, or of what holds it. It tells the document better than a number: who has looked only
-    for images may have left out the documents without any.
+    `offset`: a character of it, or of what holds it, where that is known: it tells the document.
     """
     documents = version.documents or ()
     there = next((each for each in documents if offset is not None and each.start <= offset < each.end), None)

@@ -24,7 +24,7 @@ from image_updater.kustomize.values import pack
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-VERSION = b"iu4:%d.%d:" % sys.version_info[:2]
+VERSION = b"iu5:%d.%d:" % sys.version_info[:2]
 """Facts of another version are made anew; marshal's format belongs to the interpreter's version."""
 
 _BEARS = re.compile(rb"image|ontainers|Kustomization|kind:\s*[\"']?Application|image-updater\.dev")
@@ -34,6 +34,9 @@ _TEMPLATE = re.compile(rb"\{\{|\{%|<%")
 """What engines fill in: not YAML yet, and no mistake."""
 _BOUNDARY = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _BEARS_TEXT = re.compile(_BEARS.pattern.decode())
+_CONTENT = re.compile(r"^\ufeff?[ \t]*[^ \t\r\n#\ufeff][^\r\n]*", re.MULTILINE)
+"""A line that is neither blank nor a comment."""
+_END = re.compile(r"^\.\.\.(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _CRD = re.compile(r"^kind:\s*[\"']?CustomResourceDefinition[\"']?\s*$", re.MULTILINE)
 _NOT_BREAK = re.compile(r"[^\r\n]")
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -135,7 +138,7 @@ def _mentions(data: bytes) -> bool:
 
 
 def _blanked(text: str) -> str:
-    """The text in which documents without interest are spaces."""
+    """The text in which documents without interest are spaces. Each of them stays a document: their numbers count."""
     bounds = [match.start() for match in _BOUNDARY.finditer(text)]
     if not bounds:
         return text
@@ -143,13 +146,27 @@ def _blanked(text: str) -> str:
     out = []
     for start, end in itertools.pairwise(edges):
         chunk = text[start:end]
-        if _BEARS_TEXT.search(chunk) and not (len(chunk) > _BIG and _CRD.search(chunk)):
+        bears = _BEARS_TEXT.search(chunk) and not (len(chunk) > _BIG and _CRD.search(chunk))
+        if bears or _END.search(chunk):
             out.append(chunk)
         elif chunk.startswith("---"):
             out.append("---" + _NOT_BREAK.sub(" ", chunk[3:]))
         else:
-            out.append(chunk if chunk.lstrip("\ufeff").startswith("%") else _NOT_BREAK.sub(" ", chunk))
+            out.append(_begun(chunk))
     return "".join(out)
+
+
+def _begun(chunk: str) -> str:
+    """What stands before the first `---`, as spaces: directives, comments, or a document without a beginning, which
+    gets one in place of its first characters.
+    """
+    content = _CONTENT.search(chunk)
+    if content is None:
+        return _NOT_BREAK.sub(" ", chunk)
+    begin, end = content.span()
+    if "%" in content[0][:2] or "\ufeff" in content[0] or end - begin < 3:
+        return chunk
+    return _NOT_BREAK.sub(" ", chunk[:begin]) + "---" + _NOT_BREAK.sub(" ", chunk[begin + 3 :])
 
 
 def load(data: bytes) -> Facts | None:
