@@ -93,7 +93,8 @@ class Examiner:
         found = dict(base)
         if policy.min_age and not self.remembers(listing):
             # Asking for a digest would not tell since when it is there.
-            found |= {tag: replace(found.get(tag, TagFacts()), unknowable=_AGE) for tag in answer.tags}
+            now = self._clock()
+            found |= {tag: replace(found.get(tag, TagFacts()), unknowable=_AGE, first_seen=now) for tag in answer.tags}
         for tag in {*digests, *answer.pushed, *(answer.tags if seen else ())}:
             digest = digests.get(tag)
             one = found.get(tag, TagFacts())
@@ -102,7 +103,8 @@ class Examiner:
             found[tag] = replace(
                 one,
                 digest=one.digest if one.digest is not None or always else digest,
-                pushed=answer.pushed.get(tag),
+                # A push time is of the bytes that the list names; those that came since are younger.
+                pushed=answer.pushed.get(tag) if answer.digests.get(tag) == digest else None,
                 first_seen=one.first_seen or seen.get(tag),
                 bytes_seen=seen.get(f"{tag}@{digest}") if digest is not None else None,
                 platforms=tuple(map(str, platforms)) if isinstance(platforms, list) else None,

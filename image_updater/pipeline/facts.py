@@ -68,7 +68,7 @@ class FactBook:
                 digests={tag: Digest(digest) for tag, digest in digests.items()},
                 facts={Digest(digest): dict(known) for digest, known in facts.items()},
             )
-        if found.serial != listing.serial:
+        if found.serial < listing.serial:  # who still judges an older list may know what came since
             found.fresh.clear()
             found.gone.clear()
             found.serial = listing.serial

@@ -26,7 +26,7 @@ def settle(situations: Situations, members: Mapping[str, ImagePolicy], answers: 
         answer = answers.get(name)
         if policy.suspend:
             problem = problem or f"{name} of its group is suspended"
-        elif answer is None:
+        elif answer is None or answer.spec != policy:
             problem = problem or f"{name} of its group was not looked at yet"
         elif answer.error is not None or answer.taken is None:
             problem = problem or f"{name} of its group has no answer: {answer.reason}"

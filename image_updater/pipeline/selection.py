@@ -271,7 +271,7 @@ class Selector:
                     outcome = await self._asked(policy, ask)
                 except ImageUpdaterError as error:
                     outcome = await self._failed(policy, noted(policy, error, self.source))
-                self._answers[name] = outcome
+                self._answers[name] = outcome = self._newer(outcome)
                 return name, outcome
 
         answers = dict(await asyncio.gather(*(one(name, policy) for name, policy in unique.items())))
@@ -404,13 +404,23 @@ class Selector:
             self.judging.discard(name)
 
     async def _again(self, known: Outcome) -> Outcome:
-        """An answer whose time has come, or whose situation is another one: judged on the list that is known."""
+        """An answer that is not good any more, judged anew on its list; or another one that came meanwhile."""
         if not self._judging.stale(known):
             return known
         if self._tags is not None:
             return self._judging.from_file(known.spec, self._tags)
         assert known.listing is not None
-        return await self._judge(known.spec, self.source(known.spec), known.listing)
+        before = self._answers.get(known.policy)
+        found = await self._judge(known.spec, self.source(known.spec), known.listing)
+        now = self._answers.get(known.policy, before)
+        return now if now is not None and now is not before and now.spec == known.spec else found
+
+    def _newer(self, outcome: Outcome) -> Outcome:
+        """Of an answer and the one that was given while it was made, the one by the newer list."""
+        now = self._answers.get(outcome.policy)
+        if now is None or now.listing is None or outcome.listing is None or now.spec != outcome.spec:
+            return outcome
+        return now if now.listing.serial > outcome.listing.serial else outcome
 
     async def _failed(self, policy: ImagePolicy, error: ImageUpdaterError) -> Outcome:
         """No answer: what was known before, in this process or in the store, stays to be read, and selects nothing."""

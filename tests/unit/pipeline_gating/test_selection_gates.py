@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -80,6 +81,24 @@ async def test_new_bytes_under_the_tag_begin_anew_and_the_one_before_stays_chose
     assert chosen(outcome) == "1.0.0"
     assert "1.1.0 is eligible at" in outcome.reason
     assert outcome.until == clock() + 3 * DAY
+
+
+async def test_a_push_time_counts_for_the_bytes_that_the_list_names_alone(store: Store) -> None:
+    class Dated(FakeRegistry):
+        """Says push times and digests with the list, as Google's registries do."""
+
+        async def tags(self, image, access, **how):  # type: ignore[no-untyped-def, override]
+            plain = await super().tags(image, access, **how)
+            pushed = dict.fromkeys(plain.tags, START - 30 * DAY)
+            return replace(plain, fingerprint=repr(self.digests), pushed=pushed, digests=dict(self.digests))
+
+    registry, clock = Dated("1.0.0", "1.1.0"), Clock()
+    chooser = selector(registry, clock=clock, store=store)
+    assert chosen((await chooser.select([OLD]))[NAME]) == "1.1.0"
+    registry.push("1.1.0", content="other bytes")
+    outcome = (await chooser.hint(parse_name(IMAGE), "1.1.0", [OLD]))[NAME]
+    assert chosen(outcome) == "1.0.0"
+    assert outcome.until == START + 3 * DAY
 
 
 async def test_an_age_survives_a_restart_and_the_loss_of_the_state_file(tmp_path: Path) -> None:
@@ -202,6 +221,40 @@ async def test_a_failure_to_look_at_bytes_decides_nothing(store: Store) -> None:
     outcome = (await chooser.select([OLD]))[NAME]
     assert isinstance(outcome.error, RegistryUnavailable)
     assert chosen(outcome) is None
+
+
+class Slow(FakeRegistry):
+    """`asked` is set when the digest of 1.0.0 is asked for, and the answer waits for `go`."""
+
+    def __init__(self, *tags: str) -> None:
+        super().__init__(*tags)
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
+
+    async def head(self, image, reference, access):  # type: ignore[no-untyped-def, override]
+        found = await super().head(image, reference, access)
+        if reference == "1.0.0":
+            self.asked.set()
+            await self.go.wait()
+        return found
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["another list", "no answer"])
+async def test_who_still_judges_the_list_before_does_not_undo_what_the_registry_says_now(fails: bool) -> None:
+    registry = Slow("1.0.0")
+    chooser = selector(registry)
+    plain = policy()
+    assert chosen((await chooser.select([plain]))[NAME]) == "1.0.0"
+    # Bytes are bad now: that must be looked at, and meanwhile the list is asked.
+    chooser.situations.recorded("default/fleet", [Quarantined(image=IMAGE, tag="0.9", digest=str(digest("0.9")))])
+    again = asyncio.create_task(chooser.regate([plain]))
+    await registry.asked.wait()
+    registry.push("1.1.0")
+    if fails:
+        registry.fail["tags"] = RegistryUnavailable("no route")
+    await chooser.refresh([plain])
+    registry.go.set()
+    await again
+    assert chosen(chooser.answers[NAME]) == (None if fails else "1.1.0")
 
 
 # ------------------------------------------------------------------------------------------------- signatures
