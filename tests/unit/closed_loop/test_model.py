@@ -1,0 +1,454 @@
+"""The closed loop against anything that people, registries, clusters and clocks may do, in any order.
+
+`make test` runs a fixed small set of examples. Many more, to look for faults (prints the story of the shortest one):
+
+    CLOSED_LOOP_EXAMPLES=2000 HYPOTHESIS_PROFILE=explore pytest tests/unit/closed_loop/test_model.py
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from image_updater.api.wishes import ApprovalWish, DenyWish, HoldWish, ResumeWish, RollbackWish, UndenyWish
+from image_updater.embedded import EmbeddedRegistry
+from image_updater.pipeline.opening import open_client
+from image_updater.render import Renderer
+from image_updater.settings import Settings
+from tests.unit.closed_loop.homes import Killed, object_
+from tests.unit.closed_loop.world import APPS, Options, World, order
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from tests.unit.closed_loop.homes import Home
+
+EXAMPLES = int(os.environ.get("CLOSED_LOOP_EXAMPLES", "25"))
+STEPS = int(os.environ.get("CLOSED_LOOP_STEPS", "25"))
+IDLE = 10
+
+app = st.sampled_from(APPS)
+number = st.integers(0, 5)
+which = st.integers(0, 1)
+
+
+class Faults(logging.Handler):
+    """Faults that a task has logged, and nobody awaits."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.found: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info:
+            self.found.append(logging.Formatter().format(record))
+
+
+class Loop(RuleBasedStateMachine):
+    """Its world is made by `options`, and every rule ends with all homes at rest."""
+
+    room: ClassVar[Room]
+    worlds: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: World
+        self.faults = Faults()
+        logging.getLogger("image_updater").addHandler(self.faults)
+
+    def teardown(self) -> None:
+        logging.getLogger("image_updater").removeHandler(self.faults)
+        if hasattr(self, "world"):
+            self.room.do(self.world.close())
+            for each in self.room.folder.glob(f"{self.world.name}[-.]*"):
+                shutil.rmtree(each)
+
+    # ---------------------------------------------------------------------------------------------- helpers
+
+    @initialize(
+        reflection=st.sampled_from(["Never", "Always", "IfNotPresent"]),
+        on_failure=st.sampled_from(["rollback", "rollback", "rollback", "hold"]),
+        window=st.sampled_from([False, False, True]),
+        approvals=st.booleans(),
+        homes=st.sampled_from([1, 2]),
+        proven=st.booleans(),
+    )
+    def options(self, proven: bool, **drawn: Any) -> None:
+        Loop.worlds += 1
+        room = self.room
+        self.world = World(
+            room.registry, room.client, room.renderer, room.folder, f"w{Loop.worlds}", Options(**drawn)
+        )
+        self.world.tell(f"{drawn}")
+        room.do(self._begin(proven))
+
+    async def _begin(self, proven: bool) -> None:
+        self.world.begin()
+        for home in self.world.homes:
+            self.world.acting = home
+            await home.poll()
+            if proven:
+                home.sync()
+                home.judge()
+                home.publish()
+                await home.calm()
+        # A digest may have been written beside the tag.
+        self.world.observe()
+
+    def home(self, number: int) -> Home:
+        return self.world.homes[number % len(self.world.homes)]
+
+    def tag(self, app: str, number: int) -> str:
+        """The highest for 0."""
+        tags = self.world.tags(app)
+        return tags[-1 - number % len(tags)]
+
+    def tell(self, text: str) -> None:
+        self.world.tell(text)
+
+    def at(self, home: Home, work: Callable[[], Awaitable[object]], text: str) -> list[str]:
+        """Let one home work, and judge what it has written."""
+        self.tell(f"{home.name}: {text}")
+        self.world.acting = home
+        self.world.note_breakers()
+        try:
+            self.room.do(work())
+            return self.check()
+        finally:
+            self.world.acting = None
+
+    def check(self) -> list[str]:
+        try:
+            ours = self.world.observe()
+            assert not self.faults.found, self.faults.found[0]
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.world.log()}") from None
+        return ours
+
+    def pass_time(self, seconds: float) -> None:
+        self.world.now += timedelta(seconds=seconds)
+
+    # ---------------------------------------------------------------------------------------------- the registry
+
+    @rule(app=app, good=st.booleans(), under=st.booleans())
+    def new_tag(self, app: str, good: bool, under: bool) -> None:
+        world = self.world
+        self.pass_time(7)
+        world.minor += 1
+        top = order(world.tags(app)[-1])
+        tag = f"1.{world.minor}.0" if not under else f"1.{max(top[1] - 1, 0)}.{world.minor}"
+        self.tell(f"{app} {tag} is pushed, {'good' if good else 'bad'}")
+        world.push(app, tag, good=good)
+
+    @rule(app=app, number=number)
+    def same_bytes(self, app: str, number: int) -> None:
+        world = self.world
+        self.pass_time(7)
+        old = self.tag(app, number)
+        digest = world.bytes_of(app, old)
+        assert digest is not None
+        world.minor += 1
+        self.tell(f"{app} 1.{world.minor}.0 has the bytes of {old}")
+        world.push(app, f"1.{world.minor}.0", good=True, content=world.texts[digest])
+
+    @rule(app=app, number=number, good=st.booleans())
+    def pushed_again(self, app: str, number: int, good: bool) -> None:
+        self.pass_time(7)
+        tag = self.tag(app, number)
+        self.tell(f"{app} {tag} is pushed again with other bytes, {'good' if good else 'bad'}")
+        self.world.push(app, tag, good=good)
+
+    # ---------------------------------------------------------------------------------------------- people in Git
+
+    @rule(app=app, number=number)
+    def by_hand(self, app: str, number: int) -> None:
+        self.pass_time(7)
+        tag = self.tag(app, number)
+        digest = self.world.bytes_of(app, tag) if self.world.value(app)[1] else None
+        self.tell(f"a person sets {app} to {tag}")
+        if (tag, digest) != self.world.value(app):
+            self.world.by_hand(app, (tag, digest))
+        self.check()
+
+    @rule(app=app)
+    def reverts(self, app: str) -> None:
+        chain = self.world.chains[app]
+        if len(chain) < 2:
+            return
+        self.pass_time(7)
+        self.tell(f"a person reverts {app} {chain[-1].value} to {chain[-2].value}")
+        if chain[-2].value != self.world.value(app):
+            self.world.by_hand(app, chain[-2].value, f"Revert\n\nThis reverts commit {chain[-1].commit}.")
+        self.check()
+
+    @rule(app=app, number=number)
+    def squash(self, app: str, number: int) -> None:
+        """A pull request of ours, merged under a person's name."""
+        world = self.world
+        (now, _), tag = world.value(app), self.tag(app, number)
+        if order(tag) <= order(now):
+            return
+        self.pass_time(7)
+        digest = world.bytes_of(app, tag) if world.value(app)[1] else None
+        text = f"Image-Policy: shop/{app}\nImage: {world.images[app]}\nOld: {now}\nNew: {tag}\nAutomation: shop/all"
+        self.tell(f"a person squashes a proposal: {app} {tag}")
+        world.by_hand(app, (tag, digest), f"Merge (#1)\n\n* Update\n\n  {text.replace(chr(10), chr(10) + '  ')}\n\nFine")
+        self.check()
+
+    @rule(app=st.sampled_from([None, *APPS]), word=st.sampled_from(["hold", "resume", "resume"]))
+    def word(self, app: str | None, word: str) -> None:
+        self.pass_time(7)
+        self.tell(f"a commit says {word} of {app}")
+        self.world.say(f"Image-Updater: {word}", app)
+        self.check()
+
+    @precondition(lambda self: self.world.record)
+    @rule(number=number)
+    def release(self, number: int) -> None:
+        self.pass_time(7)
+        bad = self.world.record[number % len(self.world.record)]
+        self.tell(f"a commit releases {bad}")
+        self.world.say(f"Release: {bad.image}:{bad.tag}")
+        self.check()
+
+    # ---------------------------------------------------------------------------------------------- people elsewhere
+
+    @rule(
+        home=which,
+        app=app,
+        number=number,
+        what=st.sampled_from(["hold", "resume", "resume", "deny", "undeny", "approve", "approve", "rollback", "to"]),
+    )
+    def wish(self, home: int, app: str, number: int, what: str) -> None:
+        self.pass_time(7)
+        at, tag = self.world.now, self.tag(app, number)
+        self.tell(f"{self.home(home).name}: {what} {app} {tag}")
+        made: Any = {
+            "hold": HoldWish(reason="a person", at=at, until=at + timedelta(hours=1) if number % 2 else None),
+            "resume": ResumeWish(at=at),
+            "deny": DenyWish(what=tag, at=at),
+            "undeny": UndenyWish(what=tag),
+            "approve": ApprovalWish(tag=tag, by="ann", at=at),
+            "rollback": RollbackWish(at=at),
+            "to": RollbackWish(at=at, to=tag),
+        }[what]
+        if what == "to" and self.world.is_barred(self.home(home), app, (tag, None)):
+            return
+        self.world.wish(self.home(home), app, made)
+
+    @rule(home=which, allow=st.booleans(), hours=st.sampled_from([None, 1, 5]))
+    def freeze(self, home: int, allow: bool, hours: int | None) -> None:
+        self.pass_time(7)
+        spec: dict[str, Any] = {"reason": "a freeze", "allowRollback": allow}
+        if hours is not None:
+            spec["expires"] = (self.world.now + timedelta(hours=hours)).isoformat()
+        self.tell(f"{self.home(home).name}: {spec}")
+        self.home(home).cluster.put(object_("Freeze", "xmas", spec))
+
+    @rule(home=which)
+    def thaw(self, home: int) -> None:
+        self.tell(f"{self.home(home).name}: no freeze")
+        self.home(home).cluster.remove("Freeze", "xmas")
+
+    @rule(home=which, app=app, number=number, by_digest=st.booleans(), hours=st.sampled_from([None, 2]))
+    def quarantine(self, home: int, app: str, number: int, by_digest: bool, hours: int | None) -> None:
+        self.pass_time(7)
+        tag = self.tag(app, number)
+        spec: dict[str, Any] = {"image": self.world.images[app], "tag": tag, "reason": "a person says so"}
+        if by_digest:
+            spec["digest"] = self.world.bytes_of(app, tag)
+        if hours is not None:
+            spec["expires"] = (self.world.now + timedelta(hours=hours)).isoformat()
+        self.tell(f"{self.home(home).name}: Quarantine {spec}")
+        self.home(home).cluster.remove("Quarantine", f"q-{app}")
+        self.home(home).cluster.put(object_("Quarantine", f"q-{app}", spec))
+
+    @rule(home=which, app=app)
+    def unquarantine(self, home: int, app: str) -> None:
+        self.tell(f"{self.home(home).name}: no Quarantine of {app}")
+        self.home(home).cluster.remove("Quarantine", f"q-{app}")
+
+    # ---------------------------------------------------------------------------------------------- what goes on
+
+    @rule(home=which)
+    def poll(self, home: int) -> None:
+        self.pass_time(7)
+        self.at(self.home(home), self.home(home).poll, "poll")
+
+    @rule(home=which)
+    def applied(self, home: int) -> None:
+        at = self.home(home)
+        self.pass_time(7)
+        if at.sync():
+            at.publish()
+        self.at(at, at.calm, "applied")
+
+    @rule(home=which)
+    def verdict(self, home: int) -> None:
+        """It may come late: what is judged was applied before."""
+        at = self.home(home)
+        self.pass_time(60)
+        at.judge()
+        at.publish()
+        self.at(at, at.calm, "verdict " + " ".join(f"{app}={pods.state}" for app, pods in at.pods.items()))
+
+    @rule(home=which, out=st.booleans())
+    def outage(self, home: int, out: bool) -> None:
+        self.tell(f"{self.home(home).name}: outage {out}")
+        self.home(home).outage = out
+
+    @rule(minutes=st.sampled_from([1, 15, 60, 60, 300, -30]))
+    def time(self, minutes: int) -> None:
+        self.pass_time(minutes * 60)
+        for home in self.world.homes:
+            self.at(home, home.wake, f"{minutes} minutes later")
+
+    @rule(home=which, keep=st.booleans())
+    def restart(self, home: int, keep: bool) -> None:
+        at = self.home(home)
+        self.pass_time(7)
+        self.at(at, lambda: self._again(at, keep), f"a new process, store {'kept' if keep else 'lost'}")
+
+    async def _again(self, home: Home, keep: bool) -> None:
+        await home.end()
+        home.begin(keep=keep)
+        await home.poll()
+        if home.applied:
+            home.publish()
+            await home.calm()
+
+    @rule(home=which, app=app, landed=st.booleans(), keep=st.booleans(), with_verdict=st.booleans())
+    def killed(self, home: int, app: str, landed: bool, keep: bool, with_verdict: bool) -> None:
+        """In the middle of its next push."""
+        at = self.home(home)
+        self.pass_time(60)
+
+        def kill() -> None:
+            raise Killed
+
+        async def work() -> None:
+            if with_verdict:
+                at.sync()
+                at.judge()
+                at.publish()
+            at.hooked.before, at.hooked.after = (None, kill) if landed else (kill, None)
+            if await at.killed_while(at.poll):
+                self.tell("…and killed")
+                self.check()
+            await self._again(at, keep)
+
+        self.at(at, work, f"killed {'after' if landed else 'before'} its push, store {'kept' if keep else 'lost'}")
+
+    @rule(home=which, app=app, number=number, word=st.booleans())
+    def race(self, home: int, app: str, number: int, word: bool) -> None:
+        """A person is faster than our push."""
+        at, world = self.home(home), self.world
+        self.pass_time(7)
+
+        def first() -> None:
+            tag = self.tag(app, number)
+            if word:
+                world.say("Image-Updater: hold", app)
+                self.tell(f"a person is faster: hold {app}")
+            elif world.value(app)[0] != tag:
+                digest = world.bytes_of(app, tag) if world.value(app)[1] else None
+                world.by_hand(app, (tag, digest))
+                self.tell(f"a person is faster: {app} {tag}")
+
+        async def work() -> None:
+            at.hooked.before = first
+            await at.poll()
+            at.hooked.before = None
+
+        self.at(at, work, "poll, with a race")
+
+    @rule()
+    def settle(self) -> None:
+        """Everybody works until nothing moves; then the best is there that may be, and nothing is written any more."""
+        world = self.world
+        for home in world.homes:
+            home.outage = False
+        for _ in range(20):
+            before = (world.tip, [dict(home.pods) for home in world.homes])
+            for home in world.homes:
+                self.pass_time(60)
+                self.at(home, lambda home=home: self._whole(home), "all of it")  # type: ignore[misc]
+            if before == (world.tip, [dict(home.pods) for home in world.homes]):
+                break
+        else:
+            raise AssertionError(f"it never comes to rest\n{world.log()}")
+        for _ in range(IDLE):
+            for home in world.homes:
+                self.pass_time(7)
+                assert not self.at(home, home.poll, "idle poll"), world.log()
+        for app in APPS:
+            best = [world.best(home, app) for home in world.homes]
+            said = [(home.selector.answers[f"shop/{app}"].reason, home.errors) for home in world.homes]
+            assert world.waits(app), f"{app} holds {world.value(app)}, and not {best}: {said}\n{world.log()}"
+
+    async def _whole(self, home: Home) -> None:
+        await home.poll()
+        await home.wake()
+        home.sync()
+        home.judge()
+        home.publish()
+        await home.calm()
+
+
+class Room:
+    """What all worlds share: the event loop, the registry, the renderer."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._runner = asyncio.Runner()
+        self.registry = EmbeddedRegistry()
+        self._runner.run(self.registry.__aenter__())
+        self._opened = open_client(Settings(registry_rate=1e6), lambda: Loop_now())
+        self.client = self._runner.run(self._opened.__aenter__())
+        self._renderer = Renderer.open({})
+        self.renderer = self._renderer.__enter__()
+
+    def do(self, work: Any) -> Any:
+        return self._runner.run(work)
+
+    def close(self) -> None:
+        self._renderer.__exit__(None, None, None)
+        self._runner.run(self._opened.__aexit__(None, None, None))
+        self._runner.run(self.registry.__aexit__(None, None, None))
+        self._runner.close()
+
+
+def Loop_now() -> Any:
+    from tests.unit.closed_loop.world import START
+
+    return START
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room() -> Iterator[None]:
+    with tempfile.TemporaryDirectory() as folder:
+        Loop.room = Room(Path(folder))
+        yield
+        Loop.room.close()
+
+
+Loop.TestCase.settings = settings(
+    max_examples=EXAMPLES,
+    stateful_step_count=STEPS,
+    deadline=None,
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+TestLoop = Loop.TestCase
