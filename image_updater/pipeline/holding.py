@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from image_updater.pipeline.outcome import policy_name
+from image_updater.policy.gates.holds import standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -82,7 +83,9 @@ class Holding:
 def _told(answer: Outcome) -> Hold | None:
     """The word about the whole policy, while it stops something."""
     hold = answer.situation.hold
-    if hold is None or (hold.until is not None and answer.judged_at is not None and hold.until <= answer.judged_at):
+    if answer.judged_at is not None:
+        hold = standing(hold, answer.judged_at)
+    if hold is None:
         return None
     # A hold up to some tag is over when something newer is chosen.
     return hold if hold.tag is None or hold.until_resume or answer.selection is None else None

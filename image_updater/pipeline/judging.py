@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from image_updater.policy import CompiledPolicy, Judged
     from image_updater.policy.gating import Gated, Takes
     from image_updater.policy.model import Judgement, TagFacts
-    from image_updater.policy.situation import Situation
+    from image_updater.policy.situation import Hold, Situation
     from image_updater.store import Store
 
 LOOKED_BACK: Final = 8
@@ -73,8 +73,12 @@ def looks_at_bytes(policy: ImagePolicy, situation: Situation) -> bool:
         or any(each.digest for each in situation.quarantined)
         or any(each.digest for each in situation.approvals)
         or any(":" in each for each in situation.denied)
-        or (situation.hold is not None and situation.hold.digest)
+        or _held_bytes(situation.hold)
     )
+
+
+def _held_bytes(hold: Hold | None) -> bool:
+    return hold is not None and (hold.digest is not None or _held_bytes(hold.then))
 
 
 class Judging:
@@ -228,6 +232,10 @@ class Judging:
                 )
                 for tag, known in facts.items()
             }
+        elif policy.min_age:
+            # Nobody remembers an earlier time.
+            now = self._clock()
+            facts = {tag: replace(known, bytes_seen=now if known.digest else None) for tag, known in facts.items()}
         judged = policies_room.judge(compiled, answer.tags, facts, now=self._clock())
         gated = is_gated(policy, situation)
         return self._outcome(policy, compiled, judged, facts, situation, {}, ages=self._durable, gated=gated)

@@ -293,16 +293,17 @@ class Situations:
 
     def _hold(self, name: str, policy: ImagePolicy, wishes: Wishes) -> Hold | None:
         """A person's word comes first, then what a rollback left, then what is not known."""
-        wish = wishes.hold
-        if wish is not None and not (wishes.resumed and wish.at and wish.at <= wishes.resumed):
-            return Hold(reason=wish.reason, by=wish.by, since=wish.at, until=wish.until)
-        held = self._held.get(name)
-        if held is not None and not (wishes.resumed and held.since and held.since <= wishes.resumed):
-            return held
+        found: Hold | None = None
         start = self._starts.get(name)
         if policy.start is Start.PROVEN and not self._proven.get(name) and start is not None and start[1]:
-            return Hold(reason=f"start: proven, but what was proven is not known: {start[1]}")
-        return None
+            found = Hold(reason=f"start: proven, but what was proven is not known: {start[1]}")
+        held = self._held.get(name)
+        if held is not None and not (wishes.resumed and held.since and held.since <= wishes.resumed):
+            found = replace(held, then=found)
+        wish = wishes.hold
+        if wish is not None and not (wishes.resumed and wish.at and wish.at <= wishes.resumed):
+            found = Hold(reason=wish.reason, by=wish.by, since=wish.at, until=wish.until, then=found)
+        return found
 
     def _upstream(self, name: str, policy: ImagePolicy) -> tuple[tuple[Proven, ...] | None, str]:
         """What the policy of `after` has proven, and where that was read, or why there is no answer."""

@@ -36,6 +36,8 @@ class Hold:
     tag: str | None = None
     digest: str | None = None
     until_resume: bool = False
+    then: Hold | None = None
+    """What holds once this one's `until` has come."""
 
 
 class Origin(StrEnum):

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 
 def standing(hold: Hold | None, now: datetime) -> Hold | None:
-    """The hold, while it lasts."""
-    return hold if hold is not None and (hold.until is None or utc(hold.until) > now) else None
+    """The hold, while it lasts; then the one behind it."""
+    while hold is not None and hold.until is not None and utc(hold.until) <= now:
+        hold = hold.then
+    return hold
 
 
 def everything(hold: Hold) -> bool:

@@ -21,11 +21,12 @@ from image_updater.api.model import (
     Verify,
     Window,
 )
+from image_updater.api.wishes import HoldWish, Wishes
 from image_updater.images import parse_name
 from image_updater.pipeline.selection import Selector
 from image_updater.pipeline.tagsfile import TagsFile
 from image_updater.policy.model import Fate, Verified
-from image_updater.policy.situation import Origin, Quarantined
+from image_updater.policy.situation import Hold, Origin, Quarantined
 from image_updater.registry import ImageFacts
 from image_updater.registry.errors import RegistryUnavailable
 from image_updater.store import Store
@@ -196,6 +197,23 @@ async def test_a_digest_that_is_written_is_asked_for_the_tag_that_passes() -> No
     outcome = (await chooser.select([policy(reflection=DigestReflection.ALWAYS)]))[NAME]
     assert outcome.selection is not None
     assert (outcome.selection.tag, outcome.selection.digest) == ("1.0.0", digest("1.0.0"))
+
+
+async def test_a_hold_that_ends_gives_way_to_the_one_behind_it() -> None:
+    registry, clock = FakeRegistry("1.0.0", "1.1.0", "1.2.0"), Clock()
+    chooser = selector(registry, clock=clock)
+    chooser.situations.held(NAME, Hold(reason="rolled back", tag="1.2.0", since=START))
+    for_an_hour = HoldWish(reason="a sale is on", at=START, until=START + timedelta(hours=1))
+    chooser.situations.wished(NAME, Wishes(hold=for_an_hour))
+    outcome = (await chooser.select([policy()]))[NAME]
+    assert "a sale is on" in outcome.reason
+    assert outcome.until == START + timedelta(hours=1)
+    clock.forward(hours=1)
+    outcome = (await chooser.regate([policy()]))[NAME]
+    assert chosen(outcome) is None
+    assert "held up to 1.2.0: rolled back" in outcome.reason
+    registry.push("1.3.0")
+    assert chosen((await chooser.refresh([policy()]))[NAME]) == "1.3.0"
 
 
 async def test_a_window_opens_and_closes_by_itself() -> None:

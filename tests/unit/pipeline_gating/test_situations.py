@@ -21,6 +21,7 @@ from image_updater.api.model import (
 from image_updater.api.wishes import ApprovalWish, DenyWish, HoldWish, Wishes
 from image_updater.pipeline.situations import NOTHING, Situations
 from image_updater.pipeline.wishing import merged
+from image_updater.policy.gates import holds
 from image_updater.policy.situation import Hold, Origin, Proven, Quarantined
 from tests.unit.pipeline_selection.fakes import IMAGE, START, policy
 
@@ -108,6 +109,19 @@ def test_a_persons_hold_comes_before_that_of_a_rollback() -> None:
     hold = known.of(WEB).hold
     assert hold is not None
     assert (hold.reason, hold.by, hold.tag) == ("a sale is on", "ada", None)
+
+
+def test_the_hold_of_a_rollback_stands_when_a_persons_has_come_to_its_end() -> None:
+    known = Situations()
+    known.held(NAME, Hold(reason="rolled back", tag="1.1.0", since=START))
+    known.wished(NAME, Wishes(hold=HoldWish(reason="a sale is on", at=START, until=START + timedelta(hours=1))))
+    hold = known.of(WEB).hold
+    now = holds.standing(hold, START)
+    assert now is not None
+    assert now.reason == "a sale is on"
+    later = holds.standing(hold, START + timedelta(hours=1))
+    assert later is not None
+    assert (later.reason, later.tag) == ("rolled back", "1.1.0")
 
 
 def test_of_two_holds_the_later_word_wins_and_approvals_add_up() -> None:
