@@ -20,6 +20,7 @@ from image_updater.patch.decisions import State
 from image_updater.patch.model import EditKind
 from image_updater.pipeline.contested import steps
 from image_updater.pipeline.past import is_from_us, is_ours
+from image_updater.pipeline.record import Record
 from image_updater.policy.model import MoveKind
 from image_updater.policy.situation import Hold
 
@@ -88,7 +89,7 @@ def judge(
     if rollback_of(ours) is not None and ours.before is not None and newest.after != ours.before:
         displaced.append((ours.before, ours))
     for value, change in displaced:
-        if not _newer(selection, choice, value):
+        if not _newer(selection, choice, value) and not _other_bytes(value, change, selection):
             return _hold(value, change, selection, choice)
     return None
 
@@ -109,6 +110,20 @@ def _newer(selection: Selection, choice: Choice, displaced: Value) -> bool:
     if displaced.tag == selection.tag:
         return False
     return choice.move(displaced.tag, displaced.digest).kind is MoveKind.UP
+
+
+def _other_bytes(displaced: Value, change: Changed, selection: Selection) -> bool:
+    """Is it what a rollback took back, pushed again with bytes that its record does not call bad? That is a new
+    candidate (design section 9); what a person took back stays back.
+    """
+    known = selection.facts.get(selection.tag)
+    digest = selection.digest or (known.digest if known is not None else None)
+    if rollback_of(change) is None or displaced.tag != selection.tag or digest is None:
+        return False
+    bad = Record().on([change.commit], lambda _: None).quarantined
+    name = parse_name(selection.name)
+    digests = {each.digest for each in bad if each.tag == selection.tag and same_image(each.image, name)}
+    return bool(digests) and None not in digests and digest not in digests
 
 
 def _proposed(value: Value | None, selection: Selection, known: Iterable[Step]) -> bool:

@@ -4,7 +4,7 @@
     Quarantine-Reason: <text>                  of the Quarantine above it
     Release: <image>:<tag>[@<digest>]          lifts it; only from a person, or from a command that a person ran
     Image-Updater: hold | resume               of a person: the sites in the files that the commit touches; of a commit
-                                               that touches none: the whole branch
+                                               that touches none, or a hold whose files are not known: the whole branch
 
 The record is read from the oldest commit to the newest, and goes on from an older record when commits are added. How
 deep: what was fetched; and before the first move that a process plans on a branch, 1,000 commits (`past.py`). What is
@@ -107,10 +107,10 @@ class Record:
                 else:
                     problems.append(_problem(commit, f"{key}: {value!r} does not count: no person made this commit"))
             elif key == WORD and person:
-                made = _directive(commit, value, files)
-                if isinstance(made, Problem):
-                    problems.append(made)
-                else:
+                made, problem = _directive(commit, value, files)
+                if problem is not None:
+                    problems.append(problem)
+                if made is not None:
                     directives = (made,) if made.files is None else (made, *directives)
         return Record(
             quarantined=tuple(quarantined),
@@ -120,16 +120,20 @@ class Record:
         )
 
 
-def _directive(commit: CommitInfo, value: str, files: Files) -> Directive | Problem:
+def _directive(commit: CommitInfo, value: str, files: Files) -> tuple[Directive | None, Problem | None]:
     word = value.strip().lower()
     if word not in ("hold", "resume"):
-        return _problem(commit, f"{WORD}: {value!r} is neither hold nor resume")
-    touched = files(commit.id)
+        return None, _problem(commit, f"{WORD}: {value!r} is neither hold nor resume")
+    touched, problem = files(commit.id), None
     if touched is None:
-        return _problem(commit, f"{WORD}: {word}: what the commit touches is not known, its parent was not fetched")
-    return Directive(
+        text = "what the commit touches is not known, its parent was not fetched"
+        if word == "resume":
+            return None, _problem(commit, f"{WORD}: {word}: {text}")
+        problem = _problem(commit, f"{WORD}: {word}: {text}: it holds the whole branch")
+    made = Directive(
         holds=word == "hold", files=touched or None, commit=commit.id, author=commit.author.name, when=commit.when
     )
+    return made, problem
 
 
 def _image(commit: CommitInfo, key: str, value: str) -> Quarantined | Problem:

@@ -209,6 +209,18 @@ def test_other_bytes_under_the_displaced_tag_stay_held() -> None:
     assert hold(past, f"1.2@{B}") is not None
 
 
+@pytest.mark.parametrize(
+    ("wanted", "is_held"),
+    [(f"1.2@{B}", False), (f"1.2@{A}", True), ("1.2", True), (f"1.1.5@{B}", True)],
+    ids=["other bytes", "the bad bytes", "unknown bytes", "an older tag"],
+)
+def test_other_bytes_of_what_a_rollback_found_bad_are_new(wanted: str, is_held: bool) -> None:
+    record = By("1.1", f"{rolled_back('1.1').message}Quarantine: docker.io/acme/web:1.2@{A}\n")
+    assert (hold(chain(ours("1.2"), record), wanted) is not None) is is_held
+    without = By("1.1", f"{rolled_back('1.1').message}Quarantine: acme/web:1.2\n")
+    assert hold(chain(ours("1.2"), without), wanted) is not None, "whatever bytes the tag has"
+
+
 def test_the_reason_has_all_that_a_person_asks_for() -> None:
     found = hold(chain(ours("1.2"), By("1.1")), "1.2")
     assert found is not None

@@ -126,9 +126,14 @@ def test_our_own_commits_give_no_word() -> None:
     assert read(f"Image-Updater: hold\n{OURS}").directives == ()
 
 
-def test_a_word_whose_files_are_not_known_is_said() -> None:
-    (problem,) = read("Image-Updater: hold", files={0: None}).problems
+def test_a_word_whose_files_are_not_known_is_said_and_a_hold_then_holds_everything() -> None:
+    record = read("Image-Updater: hold", files={0: None})
+    (problem,) = record.problems
     assert "its parent was not fetched" in problem.reason
+    assert record.directive(["any.yaml"]) is not None
+    record = read("Image-Updater: hold", "Image-Updater: resume", files={1: None})
+    assert len(record.problems) == 1
+    assert record.directive(["any.yaml"]) is not None
 
 
 def test_a_record_goes_on_where_it_ended() -> None:
