@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, Objects
     from image_updater.pipeline.outcome import Outcome
     from image_updater.pipeline.situations import Situations
+    from image_updater.policy.situation import Situation
 
 
 def settle(situations: Situations, members: Mapping[str, ImagePolicy], answers: Mapping[str, Outcome]) -> None:
@@ -69,17 +70,29 @@ def _homes(policy: ImagePolicy, automations: Sequence[ImageUpdateAutomation]) ->
     )
 
 
+def alone(policy: ImagePolicy, situation: Situation) -> tuple[str, ...]:
+    """What must be said of a group of one: that may be the name of another group, mistyped."""
+    if policy.group is None or situation.group is None or situation.group or situation.group_problem:
+        return ()
+    return (f"it is the only policy of group {policy.group!r}: nothing else moves with it",)
+
+
 def check_groups(objects: Objects) -> tuple[SpecError, ...]:
     """What is wrong with the groups of these objects."""
     found: list[SpecError] = []
     separate = apart(objects)
     for members in groups(objects.policies).values():
-        problem = separate.get(policy_name(members[0])) or disagreement(members)
+        problem = separate.get(policy_name(members[0]))
+        remedy = "let one automation select all of them, or use another group"
+        if problem is None:
+            problem = disagreement(members)
+            remedy = (
+                "give all of them the same spec.policy, and the same filterTags.pattern and extract where extract is"
+                " set, or use another group"
+            )
         if problem:
             place = members[0].meta.source.where
             field = "spec.group"
             where = place(field) if place is not None else Where(object=f"ImagePolicy {members[0].key}", field=field)
-            found.append(
-                SpecError(problem, where=where, remedy="let one automation select all of them, or use another group")
-            )
+            found.append(SpecError(problem, where=where, remedy=remedy))
     return tuple(found)

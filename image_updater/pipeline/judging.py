@@ -14,6 +14,7 @@ from image_updater import policy as policies_room
 from image_updater.api.model import DigestReflection, NewestBy, NewestPolicy, Start
 from image_updater.errors import ImageUpdaterError
 from image_updater.images import parse_name
+from image_updater.pipeline.grouping import alone
 from image_updater.pipeline.outcome import Amended, Outcome, policy_name
 from image_updater.pipeline.situations import NOTHING
 from image_updater.policy.situation import Need
@@ -174,7 +175,7 @@ class Judging:
             for tag, needs in wanted.items():
                 examined[tag] = examined.get(tag, frozenset()) | needs
             failure = await _try(self._examiner.fetch(policy, source, listing, wanted))
-        outcome = replace(outcome, listing=listing, notes=listing.notes)
+        outcome = replace(outcome, listing=listing, notes=(*listing.notes, *outcome.notes))
         if failure is not None:
             return replace(outcome, selection=None, error=failure, reason=f"{failure.message}; {outcome.reason}")
         if self._durable:
@@ -285,6 +286,7 @@ class Judging:
             base=judged,
             gated=answer,
             until=min(moments, default=None),
+            notes=alone(policy, situation),
             judged_at=now,
             situation=situation,
             taken=taken,

@@ -366,8 +366,21 @@ async def test_a_group_of_two_strategies_stands_still_and_is_invalid_in_files() 
     answers = await chooser.select(members)
     assert [chosen(answer) for answer in answers.values()] == [None, None]
     assert all("choose differently" in answer.reason for answer in answers.values())
-    with pytest.raises(SpecErrors, match="choose differently"):
+    with pytest.raises(SpecErrors, match=r"choose differently .*the same spec\.policy"):
         chooser.check(Objects(policies=members))
+
+
+async def test_a_group_of_one_moves_and_says_that_it_is_alone() -> None:
+    mistyped = policy(name="api", image="registry.test/acme/api", group="shpo")
+    members = [policy(group="shop"), mistyped]
+    chooser = selector(FakeRegistry("1.0.0"))
+    chooser.situations.adopt(Objects(policies=tuple(members)))
+    answers = await chooser.select(members)
+    assert [chosen(answer) for answer in answers.values()] == ["1.0.0", "1.0.0"]
+    assert answers["default/api"].notes == ("it is the only policy of group 'shpo': nothing else moves with it",)
+    together = [members[0], replace(mistyped, group="shop")]
+    chooser.situations.adopt(Objects(policies=tuple(together)))
+    assert all(answer.notes == () for answer in (await chooser.select(together)).values())
 
 
 async def test_policies_without_gates_cost_nothing_more() -> None:
