@@ -28,7 +28,7 @@ from image_updater.policy.gates.blocked import GateName, earliest
 from image_updater.policy.gates.groups import disagreement
 from image_updater.policy.gates.windows import opening
 from image_updater.policy.gating import Gated, gate, takes
-from image_updater.policy.model import MoveKind, TagFacts
+from image_updater.policy.model import MoveKind, Selection, TagFacts
 from image_updater.policy.movement import may_replace
 from image_updater.policy.situation import Proven
 
@@ -223,13 +223,32 @@ class _Player:
         found = [opening(automation.windows, now) for automation in self.automations]
         return any(each.open for each in found), earliest(each.until for each in found)
 
-    def result(self, notes: Sequence[str]) -> Replayed:
+    def _waiting(self, now: datetime) -> Waiting | None:
+        """The tag that would be written next, and all that it waits for; `until` where time alone brings it."""
+        gated = self.gated
+        if gated is None or self.policy.suspend:
+            return None
+        tag = gated.wanted or (gated.chosen.tag if gated.chosen is not None else None)
+        if tag is None or tag == self.tag:
+            return None
+        next_one = Selection(policy=self.name, name=self.policy.image, tag=tag, facts=self.facts)
+        if self.tag and may_replace(self.compiled, next_one, self.tag, None, self.facts).kind is MoveKind.REFUSED:
+            return None
+        found = [(each.reason, each.until) for each in gated.because if each.tag in (None, tag)]
+        is_open, opens = self.opening(now)
+        if not is_open:
+            found.append((opening(self.automations[0].windows, now).reason, opens))
+        reasons = "; ".join(dict.fromkeys(reason for reason, _ in found))
+        moments = [until for _, until in found if until is not None]
+        until = max(moments, default=None) if len(moments) == len(found) else None
+        return Waiting(tag=tag, reason=f"{tag} waits: {reasons}" if reasons else gated.reason, until=until)
+
+    def result(self, notes: Sequence[str], now: datetime) -> Replayed:
         written = {self.start, *(commit.tag for commit in self.commits)}
         passed = [tag for tag in self.best if tag not in written]
-        gated, waiting = self.gated, None
-        if gated is not None and gated.wanted is not None and gated.wanted != self.tag:
-            waiting = Waiting(tag=gated.wanted, reason=gated.reason, until=gated.until)
-            passed = [tag for tag in passed if tag != gated.wanted]
+        waiting = self._waiting(now)
+        if waiting is not None:
+            passed = [tag for tag in passed if tag != waiting.tag]
         return Replayed(
             policy=self.name,
             image=self.policy.image,
@@ -324,7 +343,7 @@ class _Replay:
                 later = self._later(player, now)
                 if later is not None and later <= self._until:
                     heapq.heappush(due, (later, name))
-        return tuple(player.result(self._notes[name]) for name, player in self._players.items())
+        return tuple(player.result(self._notes[name], self._until) for name, player in self._players.items())
 
     def _settle(self, names: set[str], now: datetime) -> set[str]:
         """Everything that follows from this moment: a commit may let another policy move, or a group."""

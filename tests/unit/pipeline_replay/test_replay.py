@@ -122,6 +122,38 @@ def test_what_never_came_in_is_passed_over_and_what_waits_is_said() -> None:
     assert quick.passed_over == ("1.1.0",)
 
 
+def test_what_waits_is_never_what_git_holds() -> None:
+    # At the end the window is closed, 1.1.0 is written, and 1.2.0 is too young.
+    spec = objects(policy(more=f"minAge: 24h\n{MORNINGS}"))
+    (found,) = play(spec, {"1.0.0": -50, "1.1.0": 1, "1.2.0": 40}, days=2)
+    assert found.end == "1.1.0"
+    assert found.waiting is not None
+    assert found.waiting.tag == "1.2.0"
+    assert found.waiting.reason.startswith("1.2.0 waits: the windows are closed")
+    assert "eligible at" in found.waiting.reason
+    assert "1.1.0" not in found.waiting.reason
+    assert found.waiting.until == START + 64 * HOUR
+    (settled,) = play(spec, {"1.0.0": -50, "1.1.0": 1}, days=2)
+    assert settled.waiting is None
+    (agreed,) = play(objects(policy(more="minAge: 24h\napprovals: 1")), {"1.0.0": -50, "1.1.0": 40}, days=2)
+    assert agreed.waiting is not None
+    assert agreed.waiting.until is None, "time alone does not bring an approval"
+
+
+def test_the_windows_of_the_automation_are_what_is_waited_for_as_well() -> None:
+    automation = (
+        "---\napiVersion: image-updater.dev/v1alpha1\nkind: ImageUpdateAutomation\n"
+        "metadata: {name: fleet, namespace: apps}\nspec:\n"
+        f"  sourceRef: {{name: fleet}}\n  git: {{push: {{branch: main}}}}\n  {MORNINGS}\n"
+        "---\napiVersion: image-updater.dev/v1alpha1\nkind: GitRepository\n"
+        "metadata: {name: fleet, namespace: apps}\nspec: {url: 'https://git.example/fleet', ref: {branch: main}}\n"
+    )
+    (found,) = play(objects(policy(), automation), {"1.0.0": -50, "1.1.0": 12}, days=1)
+    assert found.waiting is not None
+    assert found.waiting.reason == "1.1.0 waits: the windows are closed, and open at 09:00"
+    assert found.waiting.until == START + 33 * HOUR
+
+
 def test_what_comes_after_another_policy_follows_its_commits() -> None:
     spec = objects(
         policy("staging", "minAge: 2h"),
