@@ -16,7 +16,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from image_updater.api.model import Kustomization
+from image_updater.api.model import Kustomization, OnFailure
 from image_updater.controller import loopstatus
 from image_updater.controller.inputs import KUSTOMIZATION, POLICY
 from image_updater.controller.placing import Placing, of_ref
@@ -74,9 +74,10 @@ class Closing:
         metrics: LoopMetrics,
         entry: Callable[[str], Entry | None],
         take_back: Callable[[ObjectKey, Taking], Awaitable[AutomationReport]],
+        released: Callable[[ObjectKey], None] = lambda _: None,
     ) -> None:
-        """`entry`: the object of a policy that is ours to write. `take_back` makes a rollback's commit. `rollouts`:
-        None where another process judges them.
+        """`entry`: the object of a policy that is ours to write. `take_back` makes a rollback's commit. `released` is
+        told of automations that waited for a canary. `rollouts`: None where another process judges them.
         """
         self._context = context
         self._rollouts = rollouts
@@ -86,6 +87,7 @@ class Closing:
         self._proving = proving
         self._metrics = metrics
         self._entry = entry
+        self._released = released
         self._placing = Placing(context)
         self._storms = Storms()
         self._breakers = Breakers(saying=saying, selector=selector, metrics=metrics, clock=context.clock, entry=entry)
@@ -108,9 +110,12 @@ class Closing:
             metrics=metrics,
             entry=entry,
             take_back=take_back,
+            released=released,
         )
         self._failures: dict[tuple[ObjectKey, Ref], Failure] = {}
         self._healthy: dict[tuple[ObjectKey, Ref], Rollout] = {}
+        self._busy: dict[ObjectKey, frozenset[Ref]] = {}
+        """By Kustomization the workloads whose canary is at work."""
         self._restored: set[str] = set()
         self._dirty: set[ObjectKey] = set()
         self._wake = asyncio.Event()
@@ -154,21 +159,47 @@ class Closing:
             self._restore(str(key))
 
     def busy(self, automation: ImageUpdateAutomation, policy: str, site: Site) -> str | None:
-        """Why a site should not be moved now: a canary of what it renders is at work."""
-        if self._rollouts is None:
-            return None
+        """Why a site should not be moved now: a canary of what it renders is at work, or what failed is to be recorded
+        first.
+        """
         for key, entry in self._context.cache.entries(KUSTOMIZATION).items():
-            busy = [each.ref for each in self._rollouts.of(key) if each.busy]
-            if not busy or not isinstance(entry.value, Kustomization):
+            spec = entry.value
+            known = self._rollouts.of(key) if self._rollouts is not None else ()
+            found = [(each, why) for each in known if (why := self._keeps(key, each, spec)) is not None]
+            if not found or not isinstance(spec, Kustomization):
                 continue
             mine = [
                 each
-                for each in self._placing.of(entry.value)
+                for each in self._placing.of(spec)
                 if (each.automation, each.policy, each.site) == (automation.key, policy, site.id)
             ]
-            for ref in busy:
-                if of_ref(mine, ref):
-                    return self._rollouts.busy(key, ref)
+            for rollout, why in found:
+                held = of_ref(mine, rollout.ref)
+                if held and (rollout.busy or any(is_applied(each, dict(rollout.images)) for each in held)):
+                    return why
+        return None
+
+    def _keeps(self, key: ObjectKey, rollout: Rollout, spec: object) -> str | None:
+        """Why nothing newer is written for this workload now."""
+        if rollout.busy and self._rollouts is not None:
+            return self._rollouts.busy(key, rollout.ref)
+        if rollout.state is not RolloutState.FAILED or rollout.culprit is not Culprit.TAG:
+            return None
+        if not isinstance(spec, Kustomization) or spec.on_failure is OnFailure.NONE:
+            return None
+        failure = self._failures.get((key, rollout.ref))
+        if failure is None or failure.rollout.images != rollout.images or failure.pending:
+            return f"{rollout.ref} has failed, which is dealt with first"
+        return None
+
+    def promoting(self, placed: Sequence[Placement]) -> str | None:
+        """Why these may not be touched now by anybody."""
+        if self._rollouts is None:
+            return None
+        for key in self._context.cache.entries(KUSTOMIZATION):
+            for each in self._rollouts.of(key):
+                if each.promoting and of_ref(placed, each.ref):
+                    return f"{each.canary}: {each.reason}"
         return None
 
     # ------------------------------------------------------------------------------------------- looking
@@ -201,9 +232,16 @@ class Closing:
                 self._fail((key, rollout.ref), rollout, mine, entry.value)
             else:
                 self._end((key, rollout.ref))
-                if rollout.state in _GOOD:
-                    self._settle(key, rollout, mine)
+            self._settle(key, rollout, mine)
+        self._free(key, placed, rollouts)
         self._prove(entry.value, status, placed, rollouts)
+
+    def _free(self, key: ObjectKey, placed: Sequence[Placement], rollouts: Sequence[Rollout]) -> None:
+        """What waited for a canary that has come to its end may be written now: the newest of it."""
+        before, now = self._busy.get(key, frozenset()), frozenset(each.ref for each in rollouts if each.busy)
+        self._busy[key] = now
+        for automation in sorted({each.automation for ref in before - now for each in of_ref(placed, ref)}):
+            self._released(automation)
 
     def _restore(self, policy: str) -> None:
         """What status says of a policy from before: its proven tags, its hold, its breaker."""
@@ -273,7 +311,7 @@ class Closing:
         )
 
     def _settle(self, kustomization: ObjectKey, rollout: Rollout, mine: Sequence[Placement]) -> None:
-        """A rollback is done when its workload is healthy with what it went back to."""
+        """A rollback is done when its workload is healthy with what it went back to; it has ended when Git went on."""
         for policy in {each.name for each in mine}:
             entry = self._entry(policy)
             known = loopstatus.rollback_of(self._context.status.current(entry)) if entry is not None else None
@@ -281,10 +319,16 @@ class Closing:
                 continue
             if (known.kustomization, known.object) != (str(kustomization), str(rollout.ref)):
                 continue
-            if any(each.value.is_of(known.to) and is_applied(each, dict(rollout.images)) for each in mine):
-                done = replace(known, state=IntentState.DONE, message=f"{rollout.ref} is healthy with {known.to}")
-                self._saying.amend(entry, loopstatus.rollback_fields(done))
-                self._metrics.rollbacks.labels("done").inc()
+            held = [each for each in mine if each.name == policy]
+            back = any(each.value.is_of(known.to) for each in held)
+            if back and rollout.state in _GOOD and any(is_applied(each, dict(rollout.images)) for each in held):
+                state, text = IntentState.DONE, f"{rollout.ref} is healthy with {known.to}"
+            elif known.state is IntentState.PUSHED and not back and not _holds(held, known.bad):
+                state, text = IntentState.ENDED, f"Git holds {', '.join(str(each.value) for each in held)} by now"
+            else:
+                continue
+            self._saying.amend(entry, loopstatus.rollback_fields(replace(known, state=state, message=text)))
+            self._metrics.rollbacks.labels(str(state).lower()).inc()
 
     # ------------------------------------------------------------------------------------------- what is bad
 
@@ -323,3 +367,7 @@ class Closing:
             resumed = self._situations.wishes(outcome.spec).resumed if outcome is not None else None
             if resumed is not None and (hold.since is None or hold.since <= resumed):
                 self._pursuing.release(policy)
+
+
+def _holds(placed: Sequence[Placement], value: Value | None) -> bool:
+    return value is not None and any(each.value.is_of(value) for each in placed)

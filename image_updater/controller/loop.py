@@ -13,7 +13,7 @@ from image_updater.controller.proving import Proving, policy_entry
 from image_updater.controller.quarantines import Quarantines
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from image_updater.api.model import ImageUpdateAutomation
     from image_updater.controller.context import Context
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from image_updater.kustomize.model import Site
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.daemon import Daemon
+    from image_updater.pipeline.placements import Placement
     from image_updater.pipeline.report import UpdateReport
     from image_updater.pipeline.selection import Selector
 
@@ -66,6 +67,7 @@ class Loop:
             metrics=metrics,
             entry=entry,
             take_back=lambda automation, taking: self._writer.take_back(automation, taking),
+            released=lambda automation: self._writer.released(automation),
         )
         self._quarantines = Quarantines(context, saying, selector.situations, metrics)
 
@@ -104,6 +106,10 @@ class Loop:
     def busy(self, automation: ImageUpdateAutomation, policy: str, site: Site) -> str | None:
         """Why a site should not be moved now."""
         return self._closing.busy(automation, policy, site)
+
+    def promoting(self, placed: Sequence[Placement]) -> str | None:
+        """Why nobody may touch these now."""
+        return self._closing.promoting(placed)
 
     def _keeping(self, policy: str) -> Iterable[ImageUpdateAutomation]:
         """The automations that keep a file of what a policy has proven."""

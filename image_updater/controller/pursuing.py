@@ -14,7 +14,7 @@ from image_updater.controller.retreat import Case
 from image_updater.controller.status import Happening
 from image_updater.errors import ImageUpdaterError, Terminal
 from image_updater.pipeline.reverting import PAUSES, nothing_of
-from image_updater.pipeline.rollback import Action, Author, Image, IntentState, Kind, Written
+from image_updater.pipeline.rollback import SETTLED, Action, Author, Image, IntentState, Kind, Written
 from image_updater.pipeline.tasks import pause
 from image_updater.policy.situation import Hold, Origin, Quarantined
 
@@ -51,6 +51,10 @@ class Failure:
     placed: tuple[Placement, ...]
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     over: bool = False
+    pending: bool = True
+    """What is done about it is not known yet, or not done: nothing newer is written meanwhile, so that it is recorded
+    first.
+    """
     tries: int = 0
     told: str = ""
 
@@ -73,8 +77,10 @@ class Pursuing:
         metrics: LoopMetrics,
         entry: Callable[[str], Entry | None],
         take_back: Callable[[ObjectKey, Taking], Awaitable[AutomationReport]],
+        released: Callable[[ObjectKey], None],
     ) -> None:
         self._context = context
+        self._released = released
         self._retreat = retreat
         self._saying = saying
         self._situations = situations
@@ -92,7 +98,15 @@ class Pursuing:
                 again = await self._act(failure)
             except ImageUpdaterError as error:  # the API server: the intent could not be written
                 again = self._trouble(failure, error)
+            else:
+                if failure.pending and not failure.tries and not (again and self._settling(failure)):
+                    failure.pending = False
+                    for automation in sorted({each.automation for each in failure.placed}):
+                        self._released(automation)
             await pause(failure.wake, again)
+
+    def _settling(self, failure: Failure) -> bool:
+        return self._context.clock() < failure.since + SETTLED
 
     async def _act(self, failure: Failure) -> float | None:
         """Do what is to be done now. Seconds until it is looked at again; None: when something changes."""

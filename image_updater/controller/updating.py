@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.listing import Registry
     from image_updater.pipeline.outcome import Outcome
+    from image_updater.pipeline.placements import Placement
     from image_updater.pipeline.report import CommitReport, UpdateReport, UpdateRequest
     from image_updater.pipeline.reverting import Answer
     from image_updater.policy.model import Verdict
@@ -429,6 +430,9 @@ class Updating:
         entry = self._context.cache.get(POLICY, answer.spec.key)
         if entry is not None and not entry.deleting and self._context.owns(entry):
             self._saying.amend(entry, *loopstatus.reverted(answer))
+
+    def forbids(self, placed: Sequence[Placement]) -> str | None:
+        return self._loop.promoting(placed) if self._loop is not None else None
 
     def handled(self, policy: str) -> datetime | None:
         namespace, _, name = policy.partition("/")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from image_updater.api.model import ObjectKey
     from image_updater.errors import ImageUpdaterError
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.outcome import Outcome
+    from image_updater.pipeline.placements import Placement
     from image_updater.pipeline.report import CommitReport, UpdateReport
     from image_updater.pipeline.reverting import Answer
 
@@ -37,6 +38,9 @@ class Observer(Protocol):
     def handled(self, policy: str) -> datetime | None:
         """The moment of the wish to roll back that was answered last, where that outlives the process."""
 
+    def forbids(self, placed: Sequence[Placement]) -> str | None:
+        """Why these images may not be touched now, whoever asks for it."""
+
 
 class Nobody:
     """The `Observer` of those who read the log."""
@@ -58,4 +62,8 @@ class Nobody:
 
     def handled(self, policy: str) -> datetime | None:
         """Git tells."""
+        return None
+
+    def forbids(self, placed: Sequence[Placement]) -> str | None:
+        """Nobody knows."""
         return None

@@ -82,9 +82,10 @@ class Reverting:
         sleep: Callable[[float], Awaitable[None]],
         told: Callable[[Answer], None] = lambda _: None,
         handled: Callable[[str], datetime | None] = lambda _: None,
+        forbids: Callable[[Sequence[Placement]], str | None] = lambda _: None,
     ) -> None:
         """`take_back` makes the commit, through the branch's queue. `told` hears of each end. `handled`: the wish of a
-        policy that was answered last, where that outlives the process.
+        policy that was answered last, where that outlives the process. `forbids`: why images may not be touched now.
         """
         self._situations = situations
         self._answers = answers
@@ -94,6 +95,7 @@ class Reverting:
         self._sleep = sleep
         self._told = told
         self._handled = handled
+        self._forbids = forbids
         self._placed: dict[ObjectKey, tuple[Placement, ...]] = {}
         self._by_policy: dict[str, set[ObjectKey]] = {}
         self._busy: set[str] = set()
@@ -295,14 +297,17 @@ class Reverting:
 
     # ------------------------------------------------------------------------------------------------- what and to what
 
-    @staticmethod
-    async def _meant(ground: Ground, name: str) -> list[Placement]:
-        """All places of the policy that this automation sets."""
-        return [
+    async def _meant(self, ground: Ground, name: str) -> list[Placement]:
+        """All places of the policy that this automation sets. Raises NotNow."""
+        found = [
             each
             for each in await ground.found()
             if each.automation == ground.automation.key and _same_policy(each, name, ground)
         ]
+        forbidden = self._forbids(found)
+        if forbidden is not None:
+            raise NotNow(forbidden)
+        return found
 
     def _check(self, outcome: Outcome, to: str | None) -> None:
         """Raises NotNow, and SpecError for a tag that nobody can go to."""

@@ -14,7 +14,7 @@ from image_updater.pipeline.reverting import Reverting
 from image_updater.store.model import EVERYWHERE, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from image_updater.api.model import ObjectKey
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from image_updater.pipeline.evidence import Taking
     from image_updater.pipeline.observing import Observer
     from image_updater.pipeline.outcome import Outcome
+    from image_updater.pipeline.placements import Placement
     from image_updater.pipeline.report import AutomationReport, CommitReport, UpdateReport
     from image_updater.pipeline.reverting import Answer
     from image_updater.pipeline.selection import Selector
@@ -54,6 +55,7 @@ class Tracking:
             sleep=sleep,
             told=self.reverted,
             handled=self.handled,
+            forbids=self.forbids,
         )
 
     async def close(self) -> None:
@@ -85,6 +87,9 @@ class Tracking:
 
     def handled(self, policy: str) -> datetime | None:
         return self._observer.handled(policy)
+
+    def forbids(self, placed: Sequence[Placement]) -> str | None:
+        return self._observer.forbids(placed)
 
     # ------------------------------------------------------------------------------------------------- milestones
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from image_updater.sync.health.canary import interval
 from image_updater.sync.health.reading import mapping, number, text
-from image_updater.sync.rollout.model import Culprit, RolloutState
+from image_updater.sync.rollout.model import PROMOTED, Culprit, RolloutState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +86,7 @@ def judge_canary(
         case "Progressing":
             return Finding(RolloutState.PROGRESSING, "it is being analysed")
         case "Promoting" | "Finalising":
-            return Finding(RolloutState.PROGRESSING, "it is being promoted")
+            return Finding(RolloutState.PROGRESSING, PROMOTED)
         case _:
             return Finding(RolloutState.PROGRESSING, phase)
 

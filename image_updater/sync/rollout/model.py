@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.cluster.model import Ref
+
+
+PROMOTED: Final = "it is being promoted"
+"""What is said of a canary while its primary is changed: its target may not be touched then, by nobody."""
 
 
 class RolloutState(StrEnum):
@@ -73,3 +77,8 @@ class Rollout:
             RolloutState.PROGRESSING,
             RolloutState.WAITING_APPROVAL,
         )
+
+    @property
+    def promoting(self) -> bool:
+        """Nobody may touch it now, not even to take something back (facts/flagger.md 2.1)."""
+        return self.canary is not None and self.state is RolloutState.PROGRESSING and self.reason == PROMOTED

@@ -230,8 +230,7 @@ def test_a_quarantine_of_what_git_holds_takes_it_back_and_a_release_ends_a_deriv
     assert len(rollbacks(here)) == 1
 
     here.push("web", "1.2.0-crash")
-    await_rollback(here, "Done")
-    derived = until(lambda: [each for each in quarantines(here) if each["spec"].get("source")] or None, 30, "derived")
+    derived = until(lambda: [each for each in quarantines(here) if each["spec"].get("source")] or None, 120, "derived")
     name = derived[0]["metadata"]["name"]
     here.plane.delete(f"Quarantine.{GROUP}", name, here.namespace)
     until(lambda: [each for each in quarantines(here) if each["metadata"]["name"] == name] or None, 30, "made again")
