@@ -33,30 +33,39 @@ Written = Callable[[str, str], "datetime | None"]
 def read_proven(
     situations: Situations, automation: ImageUpdateAutomation, tree: Tree, policies: Iterable[ImagePolicy]
 ) -> None:
-    """What files of the planned tree say was proven: for `after` by others, for `start: proven` by ourselves before."""
+    """What files of the planned tree say was proven: for `after` by others, for `start: proven` by ourselves before.
+
+    There, a file that is not there yet says that nothing was.
+    """
     branch = str(automation.key)
+    files: dict[str, Mapping[str, tuple[Proven, ...]] | str] = {}
+
+    def proven(file: str, policy: str) -> tuple[tuple[Proven, ...] | None, str]:
+        """What one policy has proven by a file, and where that stands; None: why it cannot be known."""
+        known = files.get(file)
+        if known is None:
+            known = files[file] = _read(tree, file)
+        return (None, known) if isinstance(known, str) else (known.get(policy, ()), f"{policy} in {file}")
+
     for policy in policies:
         name = policy_name(policy)
         if policy.after is not None and policy.after.proven_file is not None:
-            upstream = f"{policy.key.namespace}/{policy.after.name}"
-            found, source = _proven(tree, policy.after.proven_file, upstream)
+            found, source = proven(policy.after.proven_file, f"{policy.key.namespace}/{policy.after.name}")
             situations.proven_file(branch, name, found, source)
         if policy.start is Start.PROVEN and automation.proven_file is not None:
-            file = automation.proven_file
-            if file in tree.files():
-                found, source = _proven(tree, file, name)
-                situations.started(name, found or (), "" if found is not None else source)
+            there = automation.proven_file in tree.files()
+            found, source = proven(automation.proven_file, name) if there else ((), "")
+            situations.started(name, found or (), "" if found is not None else source)
 
 
-def _proven(tree: Tree, file: str, policy: str) -> tuple[tuple[Proven, ...] | None, str]:
-    """What one policy has proven by a file, and where that stands; None: why it cannot be known."""
+def _read(tree: Tree, file: str) -> Mapping[str, tuple[Proven, ...]] | str:
+    """What a file says is proven, by policy; or why that cannot be known."""
     if file not in tree.files():
-        return None, f"{file} is not in the branch"
+        return f"{file} is not in the branch"
     try:
-        found = provenfile.read(tree.read(file), file)
+        return provenfile.read(tree.read(file), file)
     except DocumentError as error:
-        return None, str(error)
-    return found.get(policy, ()), f"{policy} in {file}"
+        return str(error)
 
 
 def current_tags(claims: Claims) -> dict[str, frozenset[str]]:

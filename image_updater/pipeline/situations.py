@@ -205,8 +205,10 @@ class Situations:
             self._tell({policy})
 
     def started(self, policy: str, proven: Sequence[Proven], problem: str = "") -> None:
-        """For `start: proven`: what Git says that was proven elsewhere or before; `problem`: why that is not known."""
-        self._set(self._starts, policy, (tuple(proven), problem) if proven or problem else None)
+        """For `start: proven`: what Git says that was proven elsewhere or before, () = nothing (then it holds until the
+        value that Git has is proven here); `problem`: why that is not known.
+        """
+        self._set(self._starts, policy, (tuple(proven), problem))
 
     def nodes(self, platforms: Sequence[str] | None) -> None:
         """The platforms of the cluster's nodes; None = not known."""

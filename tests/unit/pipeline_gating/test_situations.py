@@ -168,6 +168,8 @@ def test_a_proven_file_that_cannot_be_read_holds_with_its_place() -> None:
 def test_start_with_the_proven_ends_once_something_is_proven_here() -> None:
     again = policy(name="web", start=Start.PROVEN)
     known = Situations()
+    known.started(NAME, ())
+    assert known.of(again).start == (), "nothing is known to be proven: it holds"
     known.started(NAME, (Proven(tag="1.0.0", at=START),))
     assert known.of(again).start is not None
     known.proven(NAME, (Proven(tag="1.0.0", at=START),))
