@@ -7,6 +7,7 @@ Each function gives the fields that change (None = they go away) and the Events 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.moments import parse_rfc3339
@@ -230,7 +231,11 @@ def lead_times(milestones: Iterable[Milestone]) -> dict[str, Any]:
 
 
 def _lead_time(milestone: Milestone) -> dict[str, Any]:
-    taken = milestone.lead_time
+    # Of the times as they are written, in whole seconds: whoever reads them reckons the same.
+    begun, healthy = milestone.begun, milestone.healthy
+    taken = None
+    if begun is not None and healthy is not None:
+        taken = max(healthy.replace(microsecond=0) - begun.replace(microsecond=0), timedelta(0))
     return {
         "tag": milestone.tag,
         "digest": milestone.digest,

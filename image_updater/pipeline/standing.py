@@ -10,6 +10,7 @@ from image_updater.api.moments import parse_rfc3339
 from image_updater.api.wishes import Wishes, read_wishes
 from image_updater.policy.situation import Proven
 from image_updater.store import Milestone
+from image_updater.store.milestones import unite
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -82,9 +83,8 @@ def _proven(row: Mapping[str, Any]) -> Proven:
 def _milestones(policy: str, status: Mapping[str, Any]) -> tuple[Milestone, ...]:
     """What status says of the way of its tags, the last one first."""
     rows = [row for row in (status.get("leadTime"), *(status.get("history") or ())) if row]
-    found: dict[tuple[str, str | None, str], Milestone] = {}
-    for row in rows:
-        each = Milestone(
+    found = [
+        Milestone(
             policy=policy,
             tag=str(row["tag"]),
             digest=row.get("digest"),
@@ -96,21 +96,21 @@ def _milestones(policy: str, status: Mapping[str, Any]) -> tuple[Milestone, ...]
                 for name in ("pushed", "seen", "eligible", "committed", "applied", "healthy", "failed")
             },
         )
-        found.setdefault((each.tag, each.digest, each.environment), each)
-    for proven in map(_proven, status.get("proven") or ()):
-        found.setdefault(
-            (proven.tag, proven.digest, proven.environment),
-            Milestone(
-                policy=policy,
-                tag=proven.tag,
-                digest=proven.digest,
-                environment=proven.environment,
-                revision=proven.revision,
-                healthy=proven.at,
-                failed=proven.withdrawn,
-            ),
+        for row in rows
+    ]
+    found += [
+        Milestone(
+            policy=policy,
+            tag=proven.tag,
+            digest=proven.digest,
+            environment=proven.environment,
+            revision=proven.revision,
+            healthy=proven.at,
+            failed=proven.withdrawn,
         )
-    return tuple(found.values())
+        for proven in map(_proven, status.get("proven") or ())
+    ]
+    return tuple(unite(found))
 
 
 def _moment(text: Any) -> datetime | None:

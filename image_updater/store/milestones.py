@@ -86,7 +86,7 @@ def read(connection: sqlite3.Connection, policy: str) -> tuple[Milestone, ...]:
 
 def merge(milestones: Iterable[Milestone]) -> tuple[Milestone, ...]:
     """What is true of a tag everywhere goes into the rows of its environments."""
-    found = list(milestones)
+    found = unite(milestones)
     general = [each for each in found if each.environment == EVERYWHERE]
     placed = [each for each in found if each.environment != EVERYWHERE]
     used: set[int] = set()
@@ -99,6 +99,38 @@ def merge(milestones: Iterable[Milestone]) -> tuple[Milestone, ...]:
         result.append(each)
     result += [each for each in general if id(each) not in used]
     return tuple(sorted(result, key=lambda each: (each.last is not None, each.last, each.tag), reverse=True))
+
+
+def unite(milestones: Iterable[Milestone]) -> list[Milestone]:
+    """One row for a tag in an environment: what was noted of it before its digest was known is of the only digest that
+    it has had there. With several digests nobody knows whose it is, and it stays a row of its own.
+    """
+    rows: dict[tuple[str, str], dict[str | None, Milestone]] = {}
+    for each in milestones:
+        of_tag = rows.setdefault((each.tag, each.environment), {})
+        known = of_tag.get(each.digest)
+        of_tag[each.digest] = each if known is None else _united(known, each)
+    result: list[Milestone] = []
+    for of_tag in rows.values():
+        if len(of_tag) == 2 and None in of_tag:
+            early = of_tag.pop(None)
+            (named,) = of_tag.values()
+            result.append(_united(named, early))
+        else:
+            result += of_tag.values()
+    return result
+
+
+def _united(each: Milestone, other: Milestone) -> Milestone:
+    """Stages are reached once, but for a failure (the last counts) and for health after one."""
+    failed = max((at for at in (each.failed, other.failed) if at is not None), default=None)
+    healthy = [at for at in (each.healthy, other.healthy) if at is not None]
+    return replace(
+        _joined(each, other),
+        applied=each.applied or other.applied,
+        healthy=(min(healthy) if failed is None else max(healthy)) if healthy else None,
+        failed=failed,
+    )
 
 
 def _joined(each: Milestone, other: Milestone) -> Milestone:

@@ -191,6 +191,25 @@ def test_the_status_of_a_policy_says_how_it_stands() -> None:
     ]
 
 
+def test_a_tag_is_one_row_in_an_environment_whoever_knew_its_digest() -> None:
+    def standing(*digests: str | None) -> list[tuple[str, str | None, timedelta | None]]:
+        row = {"tag": "1.0.0", "environment": "a/b", "seen": "2026-03-01T11:59:55Z", "healthy": "2026-03-01T12:00:00Z"}
+        proven = {"tag": "1.0.0", "since": "2026-03-01T12:00:00Z", "environment": "a/b"}
+        status = {"history": [{**row, "digest": digest} for digest in digests], "proven": [proven]}
+        found = standing_of({"metadata": {"namespace": "apps", "name": "web"}, "status": status})
+        return [(each.tag, each.digest, each.lead_time) for each in found.milestones]
+
+    took = timedelta(seconds=5)
+    assert standing("sha256:1") == [("1.0.0", "sha256:1", took)]
+    assert standing(None) == [("1.0.0", None, took)]
+    # Which of two it was, nobody can say.
+    assert standing("sha256:1", "sha256:2") == [
+        ("1.0.0", "sha256:1", took),
+        ("1.0.0", "sha256:2", took),
+        ("1.0.0", None, None),
+    ]
+
+
 def test_a_policy_without_status_stands_as_it_is() -> None:
     found = standing_of({"metadata": {"namespace": "apps", "name": "web"}, "spec": {}})
     assert (found.tag, found.good, found.milestones, found.approvals) == (None, None, (), 0)

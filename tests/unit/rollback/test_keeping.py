@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -166,6 +167,9 @@ def test_lead_times_are_of_what_was_applied() -> None:
     assert (fields["leadTime"]["tag"], fields["leadTime"]["seconds"]) == ("1.1.0", 90)
     assert [each["tag"] for each in fields["history"]] == ["1.0.0"]
     assert loopstatus.lead_times([]) == {"leadTime": None, "history": None}
+    late = replace(done, seen=NOW + timedelta(milliseconds=900), healthy=NOW + timedelta(milliseconds=5_100))
+    said = loopstatus.lead_times([late])["leadTime"]
+    assert said["seconds"] == 5, "as the times beside it say, which have no fractions"
 
 
 def quarantined(**more: object) -> Quarantined:

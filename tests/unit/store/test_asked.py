@@ -227,6 +227,18 @@ def test_other_bytes_under_a_tag_are_another_row() -> None:
         assert {each.digest for each in store.milestones(WEB)} == {"sha256:1", "sha256:2"}
 
 
+def test_what_was_noted_before_the_digest_was_known_is_of_the_only_one() -> None:
+    with Store.open(None) as store:
+        note(store, Stage.APPLIED, 1, place=PROD, digest=None)
+        note(store, Stage.HEALTHY, 2, place=PROD, digest="sha256:1")
+        note(store, Stage.FAILED, 3, place=PROD, digest=None)
+        (only,) = store.milestones(WEB)
+        assert (only.digest, only.applied, only.healthy) == ("sha256:1", NOW + MINUTE, NOW + 2 * MINUTE)
+        assert only.withdrawn == NOW + 3 * MINUTE
+        note(store, Stage.HEALTHY, 4, place=PROD, digest="sha256:2")
+        assert len(store.milestones(WEB)) == 3
+
+
 def test_a_stage_is_reached_once_and_says_so() -> None:
     with Store.open(None) as store:
         assert note(store, Stage.APPLIED, 5, place=PROD)
