@@ -25,6 +25,7 @@ from image_updater.controller.retreat import Retreat
 from image_updater.controller.rollouts import from_status
 from image_updater.controller.storms import Storms
 from image_updater.controller.tripping import Breakers
+from image_updater.pipeline.placements import folder_of
 from image_updater.pipeline.rollback import IntentState, is_applied
 from image_updater.pipeline.tasks import Tasks, pause
 from image_updater.policy.gates.holds import newer
@@ -114,6 +115,8 @@ class Closing:
         )
         self._failures: dict[tuple[ObjectKey, Ref], Failure] = {}
         self._healthy: dict[tuple[ObjectKey, Ref], Rollout] = {}
+        self._notable: dict[ObjectKey, tuple[Rollout, ...]] = {}
+        """Rollouts that keep what is newer back: at work, or failed."""
         self._busy: dict[ObjectKey, frozenset[Ref]] = {}
         """By Kustomization the workloads whose canary is at work."""
         self._restored: set[str] = set()
@@ -132,6 +135,7 @@ class Closing:
             self._wake.clear()
             while self._dirty:
                 self._look(self._dirty.pop())
+                await asyncio.sleep(0)
             await pause(self._wake, SWEEP)
             if not self._wake.is_set():
                 self._sweep()
@@ -143,14 +147,23 @@ class Closing:
 
     def look(self, kustomization: ObjectKey) -> None:
         """Its rollouts are other ones."""
+        known = self._rollouts.of(kustomization) if self._rollouts is not None else ()
+        notable = tuple(each for each in known if each.busy or each.state is RolloutState.FAILED)
+        if notable:
+            self._notable[kustomization] = notable
+        else:
+            self._notable.pop(kustomization, None)
         self._dirty.add(kustomization)
         self._wake.set()
 
     def ran(self, branch: Branch, report: UpdateReport) -> None:
         """The line ran over a branch."""
         self._resume()
-        if self._placing.ran(branch, report):
-            self._dirty.update(self._context.cache.entries(KUSTOMIZATION))
+        folders = self._placing.ran(branch, report)
+        if folders:
+            for key, entry in self._context.cache.entries(KUSTOMIZATION).items():
+                if isinstance(entry.value, Kustomization) and folder_of(entry.value) in folders:
+                    self._dirty.add(key)
             self._wake.set()
 
     def remember(self) -> None:
@@ -162,9 +175,9 @@ class Closing:
         """Why a site should not be moved now: a canary of what it renders is at work, or what failed is to be recorded
         first.
         """
-        for key, entry in self._context.cache.entries(KUSTOMIZATION).items():
-            spec = entry.value
-            known = self._rollouts.of(key) if self._rollouts is not None else ()
+        for key, known in self._notable.items():
+            entry = self._context.cache.get(KUSTOMIZATION, key)
+            spec = entry.value if entry is not None else None
             found = [(each, why) for each in known if (why := self._keeps(key, each, spec)) is not None]
             if not found or not isinstance(spec, Kustomization):
                 continue
@@ -194,20 +207,14 @@ class Closing:
 
     def promoting(self, placed: Sequence[Placement]) -> str | None:
         """Why these may not be touched now by anybody."""
-        if self._rollouts is None:
-            return None
-        for key in self._context.cache.entries(KUSTOMIZATION):
-            for each in self._rollouts.of(key):
-                if each.promoting and of_ref(placed, each.ref):
-                    return f"{each.canary}: {each.reason}"
-        return None
+        found = (each for known in self._notable.values() for each in known if each.promoting)
+        return next((f"{each.canary}: {each.reason}" for each in found if of_ref(placed, each.ref)), None)
 
     # ------------------------------------------------------------------------------------------- looking
 
     def _sweep(self) -> None:
         entries = self._context.cache.entries(KUSTOMIZATION)
-        for key in tuple(entries):
-            self._look(key)
+        self._dirty.update(entries)
         for place in [place for place in self._failures if place[0] not in entries]:
             self._end(place)
         self._resume()

@@ -34,10 +34,10 @@ class Placing:
         self._tips: dict[Place, str] = {}
         """The commit that those are of."""
 
-    def ran(self, branch: Branch, report: UpdateReport) -> bool:
-        """The line ran over a branch. True: something is another one than before."""
+    def ran(self, branch: Branch, report: UpdateReport) -> frozenset[str]:
+        """The line ran over a branch. The folders of which something is another one than before."""
         place = (urls.normalise(branch.repository.url), branch.branch)
-        moved = False
+        moved: set[Placement] = set()
         for automation in branch.automations:
             part = report.automations.get(str(automation.key))
             if part is None or (part.error is not None and not part.placements):
@@ -45,15 +45,18 @@ class Placing:
             if part.revision is not None:
                 commit = part.commit
                 ours = commit is not None and not commit.stood and automation.push_branch in (None, branch.branch)
-                tip = commit.commit if commit is not None and ours else part.revision
-                moved = moved or self._tips.get(place) != tip
-                self._tips[place] = tip
-            if self._placed.get(automation.key) != (place, part.placements):
-                self._placed[automation.key] = (place, part.placements)
-                moved = True
+                self._tips[place] = commit.commit if commit is not None and ours else part.revision
+            known = self._placed.get(automation.key)
+            if known is None or known[0] != place:
+                moved.update(part.placements)
+            elif known[1] != part.placements:
+                moved |= set(known[1]) ^ set(part.placements)
+            else:
+                continue
+            self._placed[automation.key] = (place, part.placements)
         if moved:
             self._index()
-        return moved
+        return frozenset(each.folder for each in moved)
 
     def retain(self, automations: Iterable[ObjectKey]) -> None:
         """All others write no more."""

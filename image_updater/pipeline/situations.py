@@ -254,9 +254,17 @@ class Situations:
         self._by_image = {}
         for each in self._quarantines:
             self._add(None if each.cluster else each.key.namespace, _of_object(each))
+        derived = {
+            (each.key.namespace, _canonical(each.image), each.tag, each.digest)
+            for each in self._quarantines
+            if each.source.startswith(DERIVED)
+        }
         for namespace, record in self._records.values():
             for quarantined in record:
-                self._add(namespace, quarantined)
+                # Where its object stands, that counts: a person may have given it an end.
+                place = (namespace, _canonical(quarantined.image), quarantined.tag, quarantined.digest)
+                if place not in derived:
+                    self._add(namespace, quarantined)
 
     def _add(self, namespace: str | None, quarantined: Quarantined) -> None:
         self._by_image.setdefault(_canonical(quarantined.image), []).append((namespace, quarantined))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from image_updater.api.model import ImagePolicy, Meta, ObjectKey, Quarantine, SemverPolicy
+from image_updater.api.model import ImagePolicy, Meta, ObjectKey, Objects, Quarantine, SemverPolicy
 from image_updater.controller import loopstatus
 from image_updater.controller.loopstatus import Rollback
 from image_updater.controller.quarantines import body, is_derived, name_of
@@ -21,6 +21,7 @@ from image_updater.pipeline.placements import Value
 from image_updater.pipeline.report import CommitReport
 from image_updater.pipeline.reverting import Answer
 from image_updater.pipeline.rollback import STORM, IntentState, good_value
+from image_updater.pipeline.situations import Situations
 from image_updater.policy.situation import Origin, Proven, Quarantined
 from image_updater.store.model import Milestone
 
@@ -250,3 +251,23 @@ def test_three_policies_within_ten_minutes_are_a_storm() -> None:
     storms.calm("d")
     assert storms.together(NOW + STORM + timedelta(minutes=1)) == ()
     assert storms.together(NOW - timedelta(days=1)) == (), "a clock that jumps makes no storm"
+
+
+def test_where_a_derived_object_stands_it_counts_and_a_person_may_give_it_an_end() -> None:
+    situations = Situations()
+    record = quarantined(source="commit 123456789012")
+    situations.recorded("all", [record], namespace="shop")
+    situations.adopt(Objects(policies=(SPEC,)))
+    assert situations.of(SPEC).quarantined == (record,)
+    made = Quarantine(
+        meta=Meta(key=ObjectKey("shop", name_of(record))),
+        image="acme/web",
+        tag="1.5.0",
+        source=record.source,
+        expires=NOW,
+    )
+    situations.adopt(Objects(policies=(SPEC,), quarantines=(made,)))
+    (found,) = situations.of(SPEC).quarantined
+    assert (found.expires, found.origin) == (NOW, Origin.COMMIT)
+    situations.adopt(Objects(policies=(SPEC,)))
+    assert situations.of(SPEC).quarantined == (record,), "it was deleted, and binds all the same"
