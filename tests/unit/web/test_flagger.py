@@ -125,10 +125,11 @@ def _without_token(**more: str) -> dict[str, Any]:
         ({"token": f"{TOKEN}\n{OTHER}"}, {}, {}, 401),
         ({}, {"Authorization": f"Basic {TOKEN}"}, {}, 401),
         ({}, {}, {"token": "Ünïcödé-tökén-lông"}, 401),
+        ({}, {}, {"token": "\ud800 is half a character"}, 401),
     ],
     ids=[
         "metadata", "second", "query", "header", "header-case", "one-of-two", "none", "empty", "short", "long", "case",
-        "both-lines", "basic", "not-ascii",
+        "both-lines", "basic", "not-ascii", "no-text",
     ],
 )  # fmt: skip
 async def test_who_shows_no_token_learns_nothing(
