@@ -48,6 +48,10 @@ _WALKED = 50
 """Candidates that are looked at one by one, before only those are that can pass at all (proven, approved, of the
 group); and how many of them `because` tells of."""
 
+_SPARE = 5
+"""For each verdict that is wanted, so many tags are looked at before all are."""
+
+_GOOD = frozenset({Fate.CHOSEN, Fate.ELIGIBLE})
 _BY_FACTS = frozenset({GateName.PLATFORMS, GateName.VERIFY, GateName.MIN_AGE})
 _NO_NEEDS: Mapping[str, frozenset[Need]] = {}
 
@@ -280,10 +284,14 @@ class View:
             return self.verdicts[:count]
         winner = self._end.winner
         if self._chooses and winner is not None and len(self._judged.tags.source) > FEW:
-            # Then the eligible follow, in the order of the walk.
-            tags = [won[1] for outcome in self._walked(len(self._walk.blocked) + count) if (won := outcome.winner)]
-            if winner[1] in tags and len(tags := tags[tags.index(winner[1]) :]) >= count:
-                return arrange(map(self._row, tags[:count]))
+            # Then the eligible follow, in the order of the walk; of many that do not pass more are looked at.
+            walked = self._walked(len(self._walk.blocked) + _SPARE * count)
+            tags = [won[1] for outcome in walked if (won := outcome.winner)]
+            if winner[1] in tags:
+                rows = map(self._row, tags[tags.index(winner[1]) :])
+                good = list(itertools.islice((row for row in rows if row[0] in _GOOD), count))
+                if len(good) == count:
+                    return arrange(good)
         return arrange(map(self._row, self._judged.tags.unique), count)
 
     def leading(self, count: int) -> tuple[Verdict, ...]:
@@ -301,7 +309,8 @@ class View:
 
     @property
     def _plain(self) -> bool:
-        return self._end is self._judged.outcome and not self._gates.wide and not self._walk.undecided
+        told = self._gates.checks or self._gates.wide or self._walk.undecided
+        return self._end is self._judged.outcome and not told
 
     def _row(self, tag: str) -> Row:
         fate, rank, reason = self._judged.compiled.contest.verdict(tag, self._facts, self._end)
@@ -312,11 +321,19 @@ class View:
         if not blocks and (walk.outcome is None or (winner is not None and rank > winner[0])):
             # Better than what passes, and not looked at: it was known that it cannot.
             blocks = self._gates.blocks(tag, self._facts.get(tag))
-        if not blocks and winner is not None and tag == winner[1]:
+        elif not blocks and winner is not None and tag == winner[1]:
             blocks = walk.undecided or self._gates.wide
+        elif not blocks:
+            blocks = self._behind(tag)
         if not blocks:
             return fate, rank, tag, reason
         return blocks[0].fate, rank, tag, said(blocks)
+
+    def _behind(self, tag: str) -> tuple[Blocked, ...]:
+        """What surely does not let a tag pass that ranks below the one where the walk ended. Nobody asks for it, and a
+        hold, which a newer tag has ended, says nothing of it."""
+        blocks = self._gates.blocks(tag, self._facts.get(tag)) if self._gates.checks else ()
+        return tuple(blocked for blocked in blocks if not blocked.undecided and blocked.gate is not GateName.HOLD)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,12 +29,16 @@ def check(age: timedelta, tag: str, known: TagFacts | None, now: datetime) -> Bl
         return held(GateName.MIN_AGE, tag, f"eligible at {clock(since + age, now)} ({text})", since + age)
     if pushed is not None or (seen is not None and known is not None and known.digest is not None):
         return None
-    if unknowable(known, Need.DIGEST):
-        return held(GateName.MIN_AGE, tag, f"of unknown age, as nobody knows when its bytes came ({text})")
-    unasked = asks(GateName.MIN_AGE, tag, Need.DIGEST)
     listed = known.first_seen and utc(known.first_seen) if known is not None else None
+    first = None
     if listed is not None and listed + age > now:
-        # Its bytes cannot be older than the tag here; asking for them starts their clock.
-        reason = f"eligible at {clock(listed + age, now)} at the earliest ({text}): its digest is not known yet"
-        return replace(unasked, reason=reason, until=listed + age, undecided=False)
+        # Its bytes cannot be older than the tag here.
+        first = f"eligible at {clock(listed + age, now)} at the earliest ({text})"
+    if unknowable(known, Need.DIGEST):
+        reason = first or f"of unknown age, as nobody knows when its bytes came ({text})"
+        return held(GateName.MIN_AGE, tag, reason, listed + age if listed is not None and first else None)
+    unasked = asks(GateName.MIN_AGE, tag, Need.DIGEST)
+    if listed is not None and first is not None:
+        # Asking for its digest starts the clock of its bytes.
+        return replace(unasked, reason=f"{first}: its digest is not known yet", until=listed + age, undecided=False)
     return unasked

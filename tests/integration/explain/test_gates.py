@@ -62,3 +62,29 @@ def test_the_clock_that_is_given_decides_and_every_tag_says_what_it_waits_for(tm
     assert "1.1.0 is eligible at 2024-05-07T12:03Z" in report["reason"]
     again = explain(tmp_path, tags, "2024-05-07T12:03:00Z")
     assert again["chosen"] == {"tag": "1.1.0", "digest": None}
+
+
+def test_a_quarantined_tag_below_the_chosen_one_is_not_called_eligible(tmp_path: Path) -> None:
+    (tmp_path / "objects.yaml").write_text(POLICY.replace("  minAge: 72h\n", "") + BAD)
+    (tmp_path / "tags").write_text("1.1.0\n1.2.0\n1.3.0\n")
+    arguments = ["explain", "-f", str(tmp_path / "objects.yaml"), "--tags", str(tmp_path / "tags"), "-o", "json"]
+    result = CliRunner().invoke(cli, arguments, standalone_mode=False)
+    said = {each["tag"]: (each["verdict"], each["reason"]) for each in json.loads(result.stdout)[0]["tags"]}
+    assert said["1.3.0"][0] == "chosen"
+    assert said["1.1.0"] == ("eligible", "eligible, but 1.3.0 is newer")
+    assert said["1.2.0"][0] == "rejected"
+    assert "crash loop" in said["1.2.0"][1]
+
+
+def test_without_state_the_age_begins_now_and_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "objects.yaml").write_text(POLICY)
+    (tmp_path / "tags.json").write_text(json.dumps([tag("1.0.0", 1), "1.1.0"]))
+    arguments = ["explain", "-f", str(tmp_path / "objects.yaml"), "--tags", str(tmp_path / "tags.json"), "-o", "json"]
+    result = CliRunner().invoke(cli, [*arguments, "--now", "2024-05-01T12:03:00Z"], standalone_mode=False)
+    report = json.loads(result.stdout)[0]
+    assert report["chosen"] is None
+    assert "give --state FILE" in report["reason"]
+    assert {each["tag"]: (each["verdict"], each["reason"]) for each in report["tags"]} == {
+        "1.0.0": ("held", "eligible at 2024-05-04T12:03Z (minAge 72h)"),
+        "1.1.0": ("held", "of unknown age, as nobody knows when its bytes came (minAge 72h)"),
+    }

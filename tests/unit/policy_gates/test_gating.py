@@ -11,7 +11,7 @@ from image_updater import policy
 from image_updater.api.model import After, DigestPolicy, DigestReflection, NewestPolicy
 from image_updater.policy import Fate, TagFacts
 from image_updater.policy.gating import MOST_ASKED, GateName, gate, takes
-from image_updater.policy.situation import Approval, Hold, Need, Situation
+from image_updater.policy.situation import Approval, Hold, Need, Quarantined, Situation
 from tests.unit.policy.making import NOW, sha
 from tests.unit.policy_gates.gating import DAY, HOUR, bad, gated, known, made, nobody_knows, pick, proven, said, seen
 
@@ -136,9 +136,33 @@ def test_only_what_can_pass_is_looked_at_far_down(fields: Any, situation: Any) -
     # Whoever reads the verdicts sees the others held as well.
     assert said(answer, BEST[700])[0] is Fate.HELD
     assert said(answer, BEST[700])[1] == said(answer, BEST[0])[1]
-    assert said(answer, BEST[1600]) == (Fate.ELIGIBLE, f"eligible, but {BEST[1500]} is newer")
-    assert [verdict.tag for verdict in answer.best(3)] == [BEST[1500], BEST[1501], BEST[1502]]
+    assert said(answer, BEST[1700])[0] is Fate.HELD
     assert answer.best(10) == answer.verdicts[:10]
+
+
+def test_what_ranks_below_the_chosen_one_is_told_what_surely_does_not_let_it_pass() -> None:
+    quarantined = (Quarantined(image="ghcr.io/acme/web", tag="1.4.0", reason="crash loop"),)
+    facts = {
+        "1.6.0": TagFacts(platforms=("linux/arm64",)),
+        "1.5.0": TagFacts(platforms=("linux/amd64",)),
+        "1.4.0": TagFacts(platforms=("linux/arm64",)),
+    }
+    tags = ("1.3.0", "1.4.0", "1.5.0", "1.6.0")
+    answer = gated(made(platforms=("linux/arm64",)), facts, tags=tags, quarantined=quarantined)
+    assert pick(answer) == "1.6.0"
+    assert said(answer, "1.5.0") == (Fate.REJECTED, "not for linux/arm64: it is for linux/amd64")
+    assert said(answer, "1.4.0") == (Fate.REJECTED, "quarantined: crash loop")
+    # Nobody asked for its platforms, and nobody will.
+    assert said(answer, "1.3.0") == (Fate.ELIGIBLE, "eligible, but 1.6.0 is newer")
+    assert [verdict.tag for verdict in answer.verdicts] == ["1.6.0", "1.3.0", "1.4.0", "1.5.0"]
+
+
+def test_the_best_of_a_long_list_are_those_of_all_verdicts() -> None:
+    entries = tuple(Quarantined(image="ghcr.io/acme/web", tag=tag) for tag in (BEST[0], *BEST[2:30:3]))
+    answer = gated(made(), tags=MANY, quarantined=entries)
+    few = answer.best(10)
+    assert list(few) == list(answer.verdicts[:10])
+    assert not {verdict.tag for verdict in few} & {entry.tag for entry in entries}
 
 
 def test_a_hold_ends_the_way_down() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -255,6 +256,16 @@ TABLE = {
         GateName.MIN_AGE,
         Fate.HELD,
         "of unknown age, as nobody knows when its bytes came (minAge 72h)",
+        chosen="1.5.0",
+    ),
+    "age that nobody knows, of a new tag": Case(
+        AGED,
+        {"1.6.0": replace(nobody_knows(Need.DIGEST), first_seen=NOW - 71 * HOUR), **OLD},
+        {},
+        GateName.MIN_AGE,
+        Fate.HELD,
+        "eligible at 13:00 at the earliest (minAge 72h)",
+        until=at(13),
         chosen="1.5.0",
     ),
     "not proven": Case(
