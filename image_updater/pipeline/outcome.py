@@ -70,6 +70,16 @@ class Outcome:
         return self.listing.scanned_at if self.listing is not None else None
 
 
+def overtaken(outcome: Outcome, selection: Selection) -> str | None:
+    """Why what an earlier answer chose must not be written by this one: it is held or out now. None = it may; something
+    better that came meanwhile, or a registry that does not answer, takes nothing back.
+    """
+    if outcome.error is not None or outcome.gated is None:
+        return None
+    bad = any(blocked.tag == selection.tag for blocked in outcome.gated.because)
+    return outcome.reason if bad or outcome.selection is None else None
+
+
 @dataclass(frozen=True, slots=True)
 class Amended:
     """A judgement in which some tags were denied after all, each with its reason."""

@@ -35,6 +35,7 @@ _SCOPE: Final = "#preflight"
 class Images(Protocol):
     """What is asked of a registry client."""
 
+    async def head(self, image: ImageName, reference: str, access: Access) -> Digest: ...
     async def manifest(self, image: ImageName, reference: str, access: Access) -> Manifest: ...
     async def has_blob(self, image: ImageName, digest: str, access: Access) -> bool: ...
 
@@ -43,14 +44,15 @@ class Images(Protocol):
 class Candidate:
     """What is to be written: `tag`, with `digest` if that is written, too.
 
-    `judged`: the digest that the tag had when it was chosen, as far as that was asked. `platforms`: only these; () =
-    all that the image has.
+    `judged`: the digest that the tag had when it was chosen, as far as that was asked; with `exact` it was chosen for
+    those bytes (their signature, their age). `platforms`: only these; () = all that the image has.
     """
 
     source: Source
     tag: str
     digest: Digest | None = None
     judged: Digest | None = None
+    exact: bool = False
     platforms: tuple[str, ...] = ()
 
     @property
@@ -75,7 +77,7 @@ class Preflight:
 
         known = candidate.digest or candidate.judged
         if known is not None and self._has_passed(candidate, known):
-            return None
+            return await self.moved(candidate)
         what = f"manifest {candidate.digest}" if candidate.digest else f"tag {candidate.tag}"
         try:
             outer = await self._images.manifest(
@@ -86,7 +88,7 @@ class Preflight:
         except UnsupportedManifest as error:
             return f"{what}: {error.message}"
         if known is not None and outer.digest != known:
-            return f"{candidate.tag} has other bytes now ({outer.digest}) than when it was chosen ({known})"
+            return _other(candidate.tag, outer.digest, known)
         if self._has_passed(candidate, outer.digest):
             return None
         missing = await self._missing(candidate, outer)
@@ -95,6 +97,21 @@ class Preflight:
             return f"{missing[0]}{more}"
         self._pass(candidate, outer.digest)
         return None
+
+    async def moved(self, candidate: Candidate) -> str | None:
+        """Where a tag alone is written that was chosen for its bytes: why it has them no more; None = it has.
+
+        Raises RegistryError, AccessDenied.
+        """
+        from image_updater.registry.errors import RepositoryNotFound, TagNotFound
+
+        if not candidate.exact or candidate.digest is not None or candidate.judged is None:
+            return None
+        try:
+            now = await self._images.head(candidate.image, candidate.tag, candidate.source.access)
+        except (TagNotFound, RepositoryNotFound):
+            return f"tag {candidate.tag} answers 404"
+        return None if now == candidate.judged else _other(candidate.tag, now, candidate.judged)
 
     async def _missing(self, candidate: Candidate, outer: Manifest) -> Sequence[str]:
         """What is not there, in words, in the order of the index."""
@@ -159,6 +176,10 @@ class Preflight:
         repository, identity = candidate.source.key
         known = self._store.facts(repository, identity + _SCOPE, [digest]).get(digest, {})
         self._store.save_facts(repository, identity + _SCOPE, {digest: {**known, key[3]: True}})
+
+
+def _other(tag: str, now: Digest, chosen: Digest) -> str:
+    return f"{tag} has other bytes now ({now}) than when it was chosen ({chosen})"
 
 
 def _is_wanted(platform: str | None, platforms: Sequence[str]) -> bool:

@@ -20,10 +20,10 @@ from image_updater.images import parse_name
 from image_updater.pipeline.examining import Examiner
 from image_updater.pipeline.facts import FactBook
 from image_updater.pipeline.grouping import settle
-from image_updater.pipeline.judging import Judging
+from image_updater.pipeline.judging import Judging, looks_at_bytes
 from image_updater.pipeline.listing import Listing, Listings, Source
 from image_updater.pipeline.logins import is_login, noted
-from image_updater.pipeline.outcome import Outcome, policy_name
+from image_updater.pipeline.outcome import Outcome, overtaken, policy_name
 from image_updater.pipeline.preflight import Candidate, Preflight
 from image_updater.pipeline.report import Progress, silent
 from image_updater.pipeline.situations import Situations
@@ -102,8 +102,6 @@ class Selector:
         self.judging: set[str] = set()
         """Policies whose new list is being judged now: a push that waits for them loses little (design: batch)."""
 
-    # ------------------------------------------------------------------------------------------------- validity
-
     def validate(self, policies: Iterable[ImagePolicy]) -> None:
         """As `Validity.validate`: what is wrong with policies alone. Raises SpecErrors."""
         self._validity.validate(policies)
@@ -179,27 +177,31 @@ class Selector:
         return await self._each(self._with_members(policies), lambda policy: self._refresh(policy, turn=turn))
 
     async def missing(self, policy: ImagePolicy, selection: Selection) -> str | None:
-        """Right before it is written: why what is chosen cannot be pulled; None when it can (`pipeline.preflight`).
+        """Right before it is written: why what was chosen may not be any more, or cannot be pulled (`preflight`).
 
         Raises RegistryError where nothing can be said, AccessDenied, SpecError.
         """
-        outcome = self._answers.get(policy_name(policy))
-        if self._preflight is None or not policy.preflight or outcome is None or outcome.listing is None:
+        known = self._answers.get(policy_name(policy))
+        if known is None:
             return None
+        outcome = await self._again(known)
+        if (why := overtaken(outcome, selection)) is not None or self._preflight is None or outcome.listing is None:
+            return why
+        exact = outcome.gated is not None and looks_at_bytes(policy, outcome.situation)
         nodes = self.situations.of(policy).node_platforms or () if policy.from_nodes else ()
         preflight = self._preflight
 
         async def ask() -> str | None:
             source = self.source(policy)
-            return await preflight.check(
-                Candidate(
-                    source=source,
-                    tag=selection.tag,
-                    digest=selection.digest,
-                    judged=self._judging.judged_bytes(outcome, source, selection.tag),
-                    platforms=(*policy.platforms, *nodes),
-                )
+            candidate = Candidate(
+                source=source,
+                tag=selection.tag,
+                digest=selection.digest,
+                judged=self._judging.judged_bytes(outcome, source, selection.tag),
+                exact=exact,
+                platforms=(*policy.platforms, *nodes),
             )
+            return await (preflight.check(candidate) if policy.preflight else preflight.moved(candidate))
 
         try:
             return await ask()
@@ -244,8 +246,6 @@ class Selector:
         """
         looking = [policy for policy in policies if parse_name(policy.image) == image]
         return await self._each(looking, lambda policy: self._hint(policy, tag))
-
-    # ------------------------------------------------------------------------------------------------- one policy
 
     async def _asked(self, policy: ImagePolicy, ask: Callable[[ImagePolicy], Awaitable[Outcome]]) -> Outcome:
         """With Secrets that are read anew, once, when the login is refused or missing."""

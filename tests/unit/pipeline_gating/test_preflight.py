@@ -74,6 +74,25 @@ async def test_every_layer_of_every_platform_is_looked_for_and_a_pass_is_kept() 
         assert len(registry.seen) == 14
 
 
+async def test_a_tag_that_was_chosen_for_its_bytes_must_have_them_whatever_passed_before() -> None:
+    async with world() as (registry, preflight, source):
+        digest = registry.push(REPOSITORY, "1.0.0")
+        candidate = Candidate(source=source, tag="1.0.0", judged=digest, exact=True)
+        assert await preflight.check(candidate) is None
+        before = len(registry.seen)
+        assert await preflight.check(candidate) is None
+        assert asked(registry)[before:] == ["HEAD manifests"]
+        other = registry.push(REPOSITORY, "1.0.0", content="other")
+        said = f"1.0.0 has other bytes now ({other}) than when it was chosen ({digest})"
+        assert await preflight.check(candidate) == await preflight.moved(candidate) == said
+        written = Candidate(source=source, tag="1.0.0", digest=digest, exact=True)
+        before = len(registry.seen)
+        assert await preflight.check(written) is None, "the bytes are written, whatever the tag has"
+        assert len(registry.seen) == before
+        gone = Candidate(source=source, tag="2.0.0", judged=digest, exact=True)
+        assert await preflight.moved(gone) == "tag 2.0.0 answers 404"
+
+
 @pytest.mark.parametrize(
     ("platforms", "missing"),
     [((), True), (("linux/arm64",), True), (("linux/amd64",), False)],

@@ -179,6 +179,20 @@ async def test_a_quarantine_takes_effect_without_a_new_list_and_ends_the_same_wa
     assert registry.calls == {"tags": 1}
 
 
+async def test_what_turned_bad_while_it_was_planned_is_not_written() -> None:
+    chooser = selector(FakeRegistry("1.0.0", "1.1.0"))
+    plain = policy(preflight=False)
+    planned = (await chooser.select([plain]))[NAME].selection
+    assert planned is not None
+    assert await chooser.missing(plain, planned) is None
+    chooser.situations.recorded("default/fleet", [Quarantined(image=IMAGE, tag="1.1.0", reason="crash loop")])
+    assert "1.1.0 is quarantined: crash loop" in (await chooser.missing(plain, planned) or "")
+    chooser.situations.recorded("default/fleet", [Quarantined(image=IMAGE, tag="1.0.0")])
+    assert await chooser.missing(plain, planned) is None
+    chooser.situations.wished(NAME, Wishes(hold=HoldWish(reason="a sale is on")))
+    assert "a sale is on" in (await chooser.missing(plain, planned) or "")
+
+
 async def test_bad_bytes_stay_bad_under_another_tag_and_other_bytes_are_new() -> None:
     registry = FakeRegistry("1.0.0")
     bad = registry.push("1.1.0", content="bad")
@@ -333,6 +347,25 @@ async def test_a_good_signature_by_a_key_that_is_not_trusted_any_more_does_not_c
     verifier.answers[digest("1.0.0")] = Verified(ok=False, reason="signed by another key", lasting=True)
     other = verifying(registry, verifier, store, clock, key=b"two")
     assert chosen((await other.select([signed]))[NAME]) is None
+
+
+async def test_what_was_verified_is_what_is_written_without_a_preflight_too(store: Store) -> None:
+    registry, clock = FakeRegistry("1.0.0"), Clock()
+    verifier = Signatures({digest("1.0.0"): Verified(ok=True, reason="signed by key one", lasting=True)})
+    signed = policy(verify=Verify(secret_ref="key"), preflight=False)
+    chooser = verifying(registry, verifier, store, clock)
+    selection = (await chooser.select([signed]))[NAME].selection
+    assert selection is not None
+    assert selection.digest is None
+    assert await chooser.missing(signed, selection) is None
+    registry.push("1.0.0", content="somebody else's")
+    assert "has other bytes now" in (await chooser.missing(signed, selection) or "")
+    plain = policy(name="plain", preflight=False)
+    selection = (await chooser.select([plain]))["default/plain"].selection
+    assert selection is not None
+    heads = registry.calls["head"]
+    assert await chooser.missing(plain, selection) is None
+    assert registry.calls["head"] == heads
 
 
 # ------------------------------------------------------------------------------------------------- groups
