@@ -48,6 +48,8 @@ class Asked:
     new: Wish
     state: bool
     """Through a state file."""
+    against: tuple[str, ...] = ()
+    """What speaks against the tag that was asked about: clauses after "it is"."""
 
     @property
     def who(self) -> str:
@@ -109,8 +111,17 @@ def find(place: Place, policy: str) -> Standing:
     return asyncio.run(work())
 
 
-def ask(place: Place, policy: str, by: str | None, make: Callable[[Standing, str, datetime], Wish]) -> Asked:
-    """`make(standing, who, now)` is the wish; it may raise SpecError for one that makes no sense."""
+def ask(
+    place: Place,
+    policy: str,
+    by: str | None,
+    make: Callable[[Standing, str, datetime], Wish],
+    *,
+    about: str | None = None,
+) -> Asked:
+    """`make(standing, who, now)` is the wish; it may raise SpecError for one that makes no sense. `about`: a tag, of
+    which is told what speaks against it.
+    """
 
     async def work() -> Asked:
         async with _desk(place) as desk:
@@ -118,7 +129,8 @@ def ask(place: Place, policy: str, by: str | None, make: Callable[[Standing, str
             now = datetime.now(UTC)
             new = make(before, _one_line(by) if by is not None else await desk.me(), now)
             after = await desk.ask(before.policy, new, now)
-            return Asked(before=before, after=after, new=new, state=place.state is not None)
+            against = await desk.against(after, about, now) if about is not None else ()
+            return Asked(before=before, after=after, new=new, state=place.state is not None, against=against)
 
     return asyncio.run(work())
 

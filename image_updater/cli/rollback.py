@@ -38,13 +38,15 @@ def command(place: asking.Place, policy: str, to: str | None, reason: str, by: s
 
     It is planned, proved and pushed as any other; everything else in Git stays as it is. Then no tag up to the one that
     was taken back is written, until a newer one comes or somebody resumes.
+
+    --to a tag that is quarantined, denied or known to fail is done as well, and says so, here and in the commit.
     """
     from image_updater.api.wishes import RollbackWish
 
     def make(standing: Standing, who: str, now: datetime) -> RollbackWish:
         return RollbackWish(at=now, to=to, by=who, reason=" ".join(reason.split()))
 
-    asked = asking.ask(place, policy, by, make)
+    asked = asking.ask(place, policy, by, make, about=to)
     return asking.report(asked, output, _lines(asked, to))
 
 
@@ -59,6 +61,8 @@ def _lines(asked: asking.Asked, to: str | None) -> list[str]:
         target = "the tag before: nothing is proven yet"
     frm = f" from {after.tag}" if after.tag and after.tag != to else ""
     lines = [f"{after.policy} goes back{frm} to {target}."]
+    if asked.against:
+        lines.append(f"Careful: {to} is {'; it is '.join(asked.against)}. You asked for it, so it is done.")
     if to is not None and to == after.tag:
         lines.append("That is what the policy has chosen: where Git holds it already, nothing changes.")
     lines.append(

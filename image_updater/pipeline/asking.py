@@ -26,7 +26,7 @@ from image_updater.api.wishes import (
 from image_updater.cluster.errors import Conflict, KindUnknown, ObjectNotFound
 from image_updater.cluster.model import Resource
 from image_updater.errors import ImageUpdaterError, SpecError
-from image_updater.pipeline.standing import Standing, standing_of
+from image_updater.pipeline.standing import Standing, quarantined_of, standing_of
 from image_updater.store.milestones import proven as proven_of
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from image_updater.api.wishes import Wish
     from image_updater.cluster import Body, Cluster
+    from image_updater.policy.situation import Quarantined
     from image_updater.store import Store
 
 log = logging.getLogger("image_updater.run")
@@ -44,6 +45,10 @@ _TRIES: Final = 8
 
 _POLICIES: Final = Resource(
     group=GROUP, version="v1alpha1", kind="ImagePolicy", plural="imagepolicies", namespaced=True
+)
+_BAD: Final = tuple(
+    Resource(group=GROUP, version="v1alpha1", kind=kind, plural=f"{kind.lower()}s", namespaced=kind == "Quarantine")
+    for kind in ("Quarantine", "ClusterQuarantine")
 )
 _WHO: Final = Resource(
     group="authentication.k8s.io",
@@ -63,6 +68,9 @@ class Desk(Protocol):
 
     async def ask(self, policy: str, new: Wish, now: datetime) -> Standing:
         """Leave the wish at the policy (`NAMESPACE/NAME`); how it stands then."""
+
+    async def against(self, standing: Standing, tag: str, now: datetime) -> tuple[str, ...]:
+        """What speaks against that policy going to a tag, as far as whoever asks may see it: clauses after "it is"."""
 
 
 # ------------------------------------------------------------------------------------------- the state file
@@ -85,6 +93,9 @@ class StateDesk:
     async def ask(self, policy: str, new: Wish, now: datetime) -> Standing:
         await asyncio.to_thread(self._store.save_wish, policy, new, now)
         return await self.find(policy)
+
+    async def against(self, standing: Standing, tag: str, now: datetime) -> tuple[str, ...]:
+        return standing.against(tag, (), now)
 
     def _find(self, policy: str) -> Standing:
         name = self._name(policy)
@@ -166,6 +177,19 @@ class ClusterDesk:
                 continue
             return standing_of(changed)
         raise Conflict(f"ImagePolicy {policy} changes faster than it can be asked", remedy="try again")
+
+    async def against(self, standing: Standing, tag: str, now: datetime) -> tuple[str, ...]:
+        namespace, _, _ = standing.policy.partition("/")
+        found: list[Quarantined] = []
+        unseen: list[str] = []
+        for kind in _BAD:
+            try:
+                bodies, _ = await self._cluster.list(kind, namespace if kind.namespaced else None)
+            except ImageUpdaterError as error:
+                unseen.append(f"not looked up among the {kind.kind}s, which cannot be read: {error}")
+            else:
+                found += map(quarantined_of, bodies)
+        return (*standing.against(tag, found, now), *unseen)
 
     async def _get(self, policy: str) -> Body:
         namespace, slash, name = policy.rpartition("/")

@@ -15,6 +15,7 @@ from image_updater.api.model import DigestReflection
 from image_updater.errors import SpecError, Terminal, Waiting
 from image_updater.images import is_tag, parse_name
 from image_updater.patch.decisions import State
+from image_updater.pipeline.despite import despite
 from image_updater.pipeline.evidence import answered, written
 from image_updater.pipeline.outcome import policy_name
 from image_updater.pipeline.placements import Placement, Value
@@ -165,11 +166,15 @@ class Reverting:
         situation, now = self._situations.of(outcome.spec), self._clock()
         if not situation.quarantined:
             return None
+        wish = self._situations.wishes(outcome.spec).rollback
         for each in self.placed(name):
             digest = each.value.digest or _digest(outcome, each.value.tag)
             entry = downgrade(compiled, situation, each.value.tag, digest, now)
-            if entry is not None and self._mark(name, entry, each) not in self._done:
+            if entry is None or self._mark(name, entry, each) in self._done:
+                continue
+            if wish is None or wish.to != each.value.tag or (entry.since is not None and wish.at <= entry.since):
                 return entry, each.value
+            # Somebody knew it, and asked for just this.
         return None
 
     @staticmethod
@@ -208,6 +213,9 @@ class Reverting:
         """One commit of each automation. True: try again."""
         name = policy_name(outcome.spec)
         why = f"asked for by {wish.by or 'somebody'}" + (f": {wish.reason}" if wish.reason else "")
+        if against := self._against(outcome, wish.to):
+            why += f" (although {wish.to} is {'; it is '.join(against)})"
+            log.warning("%s: goes to %s %s", name, wish.to, why, extra={"policy": name})
 
         async def choose(ground: Ground) -> RollbackPlan | str:
             if answered(ground, wish.at) is not None:
@@ -318,6 +326,21 @@ class Reverting:
         listing = outcome.listing
         if to is not None and (not is_tag(to) or (listing is not None and to not in listing)):
             raise SpecError(f"{outcome.spec.image} has no tag {to}", remedy="name a tag that the registry has")
+
+    def _against(self, outcome: Outcome, to: str | None) -> tuple[str, ...]:
+        """What speaks against the tag that somebody asks for: it is done, and said."""
+        if to is None:
+            return ()
+        spec = outcome.spec
+        return despite(
+            spec.image,
+            to,
+            digest=_digest(outcome, to),
+            quarantined=self._situations.of(spec).quarantined,
+            denied=self._situations.wishes(spec).denied,
+            deny=spec.deny,
+            now=self._clock(),
+        )
 
     def _target(
         self, outcome: Outcome, meant: Sequence[Placement], known: Mapping[Key, Written], to: str | None

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from image_updater.api.moments import parse_rfc3339
 from image_updater.api.wishes import Wishes, read_wishes
-from image_updater.policy.situation import Proven
+from image_updater.pipeline.despite import despite
+from image_updater.policy.situation import Proven, Quarantined
 from image_updater.store import Milestone
 from image_updater.store.milestones import unite
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from image_updater.cluster import Body
@@ -24,6 +26,8 @@ class Standing:
 
     policy: str
     wishes: Wishes
+    image: str = ""
+    """Empty: not known (the state file has no specs)."""
     tag: str | None = None
     """What it has chosen."""
     reason: str = ""
@@ -37,6 +41,19 @@ class Standing:
     milestones: tuple[Milestone, ...] = field(default=(), repr=False)
     problems: tuple[str, ...] = ()
     """Wishes that stand there and cannot be read."""
+
+    def against(self, tag: str, quarantined: Iterable[Quarantined], now: datetime) -> tuple[str, ...]:
+        """What speaks against going to a tag, each as a clause after "TAG is"."""
+        return despite(
+            self.image,
+            tag,
+            digest=next((each.digest for each in self.milestones if each.tag == tag and each.digest), None),
+            quarantined=quarantined,
+            denied=self.wishes.denied,
+            deny=self.denied,
+            milestones=self.milestones,
+            now=now,
+        )
 
     @property
     def good(self) -> Proven | None:
@@ -55,6 +72,7 @@ def standing_of(body: Body) -> Standing:
     return Standing(
         policy=name,
         wishes=wishes,
+        image=str(spec.get("image") or ""),
         tag=(status.get("latest") or {}).get("tag"),
         reason=str(ready.get("message") or ""),
         approvals=number if isinstance(number, int) else 0,
@@ -64,6 +82,21 @@ def standing_of(body: Body) -> Standing:
         proven=tuple(_proven(each) for each in status.get("proven") or ()),
         milestones=_milestones(name, status),
         problems=tuple(str(error) for error in errors),
+    )
+
+
+def quarantined_of(body: Body) -> Quarantined:
+    """Of a Quarantine or a ClusterQuarantine as the server gives it."""
+    metadata, spec = body["metadata"], body.get("spec") or {}
+    namespace = metadata.get("namespace")
+    kind = "Quarantine" if namespace else "ClusterQuarantine"
+    return Quarantined(
+        image=str(spec.get("image") or ""),
+        tag=spec.get("tag"),
+        digest=spec.get("digest"),
+        reason=str(spec.get("reason") or ""),
+        source=str(spec.get("source") or "") or f"{kind} {f'{namespace}/' if namespace else ''}{metadata['name']}",
+        expires=_moment(spec.get("expires")),
     )
 
 

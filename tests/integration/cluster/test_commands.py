@@ -209,7 +209,11 @@ def test_a_rollback_says_where_to_and_what_follows(
     assert annotations(served, web)["rollback"]["reason"] == "errors"
     _, said, _ = say("rollback", "web", "-n", web, "--to", "1.1.0")
     assert "to 1.1.0." in said
+    assert "Careful" not in said
     assert annotations(served, web)["rollback"]["to"] == "1.1.0"
+    assert say("deny", "web", "1.1.0", "-n", web, "--reason", "slow", "--by", "ada")[0] == 0
+    _, said, _ = say("rollback", "web", "-n", web, "--to", "1.1.0")
+    assert "Careful: 1.1.0 is denied by ada: slow. You asked for it, so it is done." in said
 
 
 def test_the_history_is_what_status_says(

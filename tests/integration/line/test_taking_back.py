@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from image_updater.api.wishes import RollbackWish, Wishes
+from image_updater.api.wishes import DenyWish, RollbackWish, Wishes
 from image_updater.pipeline import evidence
 from image_updater.pipeline.placements import Placement, Value
 from image_updater.pipeline.rollback import Author, Back, Quarantines, RollbackPlan
+from image_updater.policy.situation import Origin, Quarantined
 from tests.integration.line.test_checkout import deployment
 from tests.integration.line.test_people_daemon import FLEET, WEB, House, house, server  # noqa: F401  the fixture
 from tests.parts import gitservers
@@ -195,6 +196,38 @@ async def test_a_wish_is_granted_once_and_holds_until_something_newer(
         situations.wished("default/web", Wishes(rollback=replace(wish, at=datetime.now(UTC), to="1.1.0")))
         await at.daemon.look(FLEET)
         await until(lambda: at.tag == "1.1.0")
+
+
+async def test_who_insists_on_a_bad_tag_gets_it_and_the_commit_says_what_spoke_against_it(
+    server: gitservers.HttpServer,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    async with house(server, tmp_path) as at:
+        await at.push("1.1.0")
+        situations, now = at.daemon._selector.situations, datetime.now(UTC)
+        bad = Quarantined(
+            image=at.image,
+            tag="1.0.0",
+            reason="it\ncrashes",
+            source="Quarantine default/old",
+            origin=Origin.PERSON,
+            since=now - timedelta(hours=1),
+        )
+        situations.failed("default/web", [bad])
+        wish = RollbackWish(at=now + timedelta(seconds=1), by="jo", reason="we need it", to="1.0.0")
+        await asyncio.sleep(1)  # Git's times are whole seconds
+        denied = DenyWish(what="1.0.0", by="ada", reason="old")
+        situations.wished("default/web", Wishes(rollback=wish, denied=(denied,)))
+        await at.daemon.look(FLEET)
+        await until(lambda: at.tag == "1.0.0")
+        body = git("log", "-1", "--format=%B", "main", cwd=at.bare)
+        against = "1.0.0 is quarantined by Quarantine default/old: it crashes; it is denied by ada: old"
+        assert f"Rollback: asked for by jo: we need it (although {against})\n" in body
+        tip = at.tip
+        for _ in range(3):
+            await at.daemon.look(FLEET)
+        await asyncio.sleep(0.2)
+        assert at.tip == tip, "an older Quarantine does not take back what somebody asked for in spite of it"
 
 
 @pytest.mark.parametrize("to", ["9.9.9"])

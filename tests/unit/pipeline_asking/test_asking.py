@@ -215,6 +215,32 @@ def test_a_policy_without_status_stands_as_it_is() -> None:
     assert (found.tag, found.good, found.milestones, found.approvals) == (None, None, (), 0)
 
 
+async def test_what_speaks_against_a_tag_is_told_to_who_asks_for_it() -> None:
+    class Full(Server):
+        async def list(self, resource: Any, namespace: str | None = None, **_: Any) -> Any:
+            if resource.kind == "ClusterQuarantine":
+                raise Forbidden("no")
+            assert namespace == "apps"
+            spec = {"image": "acme/web", "tag": "1.0", "reason": "crash loop"}
+            return [{"metadata": {"namespace": "apps", "name": "bad"}, "spec": spec}], "1"
+
+    server = Full({DENY: '[{"what": "1.0", "by": "ada", "reason": "slow"}]'})
+    server.body["spec"] = {"image": "docker.io/acme/web", "deny": ["0.9"]}
+    failed = {"tag": "1.1", "environment": "a/b", "failed": "2026-03-01T11:00:00Z"}
+    server.body["status"] = {"history": [failed]}
+    at = ClusterDesk(server, namespace="apps", account="")
+    standing = await at.find("web")
+    unseen = "not looked up among the ClusterQuarantines, which cannot be read: no"
+    assert await at.against(standing, "1.0", NOW) == (
+        "quarantined by Quarantine apps/bad: crash loop",
+        "denied by ada: slow",
+        unseen,
+    )
+    assert await at.against(standing, "0.9", NOW) == ("denied by spec.deny", unseen)
+    assert await at.against(standing, "1.1", NOW) == ("known to have failed in a/b at 2026-03-01T11:00:00Z", unseen)
+    assert await at.against(standing, "1.2", NOW) == (unseen,)
+
+
 # ------------------------------------------------------------------------------------------- the state file
 
 
