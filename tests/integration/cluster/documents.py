@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-CLUSTER_PAGES = ("docs/tutorial.md", "docs/operations.md", "docs/federation.md", "docs/security.md")
+CLUSTER_PAGES = (
+    "docs/tutorial.md",
+    "docs/operations.md",
+    "docs/federation.md",
+    "docs/security.md",
+    "docs/when-it-fails.md",
+    "docs/people-first.md",
+    "docs/flagger.md",
+)
 
 _FENCE = re.compile(
     r"(?:<!-- (?P<note>[^>]*) -->\n)?^```(?P<language>\w*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL

@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from tests.parts.controlplane import ControlPlane
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/access.md", "docs/guide.md", "docs/migrating-from-flux.md"])
+PAGES = (
+    "README.md",
+    "docs/access.md",
+    "docs/gates.md",
+    "docs/guide.md",
+    "docs/migrating-from-flux.md",
+    "docs/people-first.md",
+    "docs/replay.md",
+    "docs/when-it-fails.md",
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_objects_that_a_page_shows_are_taken_by_us_and_by_the_server(
     plane: ControlPlane, namespace: str, page: str
 ) -> None:
