@@ -10,8 +10,9 @@ from image_updater.errors import DocumentError
 from image_updater.images.names import split
 from image_updater.patch.decisions import Choice
 from image_updater.pipeline import provenfile
+from image_updater.pipeline.lowering import movement
 from image_updater.pipeline.outcome import policy_name
-from image_updater.policy import TagFacts, may_replace
+from image_updater.policy import TagFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -113,17 +114,20 @@ def dated(outcome: Outcome | None, key: str, claims: Claims, written: Written | 
     return found
 
 
-def choice_of(policy: ImagePolicy, outcome: Outcome | None, dates: Mapping[str, TagFacts]) -> Choice:
-    """What a policy says now, for a plan. `dates`: of tags that only Git knows."""
+def choice_of(
+    policy: ImagePolicy, outcome: Outcome | None, dates: Mapping[str, TagFacts], *, once: bool = False
+) -> Choice:
+    """What a policy says now, for a plan. `dates`: of tags that only Git knows. `once`: nobody comes after this run who
+    would take back what a person has put into quarantine."""
     if outcome is None:
         return Choice(policy=policy, selection=None, reason="nothing in scope needs it", move=_never)
-    compiled, facts = outcome.compiled, {**outcome.facts, **dates} if dates else outcome.facts
-    if outcome.selection is None or compiled is None:
+    facts = {**outcome.facts, **dates} if dates else outcome.facts
+    if outcome.selection is None or outcome.compiled is None:
         return Choice(policy=policy, selection=None, reason=outcome.reason, move=_never)
-    selection = outcome.selection
+    selection, now = outcome.selection, outcome.judged_at if once else None
 
     def move(tag: str | None, digest: str | None) -> Movement:
-        return may_replace(compiled, selection, tag, digest, facts)
+        return movement(outcome, tag, digest, facts, now)
 
     return Choice(policy=policy, selection=selection, reason=outcome.reason, move=move)
 

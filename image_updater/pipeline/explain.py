@@ -7,9 +7,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from image_updater import policy as policies_room
 from image_updater.errors import SpecError
 from image_updater.images import parse_name
+from image_updater.pipeline.lowering import movement
 from image_updater.pipeline.opening import open_selector
 from image_updater.pipeline.report import PolicyReport
 from image_updater.pipeline.selection import policy_name
@@ -50,14 +50,12 @@ def report(outcome: Outcome, current: Sequence[CurrentValue] = ()) -> PolicyRepo
     reason, judgement = outcome.reason, outcome.judgement
     value = _value(outcome.spec, current)
     if value is not None and outcome.selection is not None and outcome.compiled is not None:
-        movement = policies_room.may_replace(
-            outcome.compiled, outcome.selection, value.tag, value.digest, outcome.facts
-        )
-        reason = f"{reason}; {movement.reason}"
-        if movement.kind is MoveKind.REFUSED:
+        move = movement(outcome, value.tag, value.digest, outcome.facts, outcome.judged_at)
+        reason = f"{reason}; {move.reason}"
+        if move.kind is MoveKind.REFUSED:
             assert judgement is not None
-            judgement = Withheld(judgement, outcome.selection.tag, movement.reason)
-            chosen, reason = None, movement.reason
+            judgement = Withheld(judgement, outcome.selection.tag, move.reason)
+            chosen, reason = None, move.reason
     elif outcome.selection is None and judgement is not None and judgement.chosen is not None:
         # A kept old answer: it may be read, but nothing follows from it.
         judgement = Withheld(judgement, judgement.chosen.tag, outcome.reason)

@@ -173,7 +173,7 @@ async def run(
         read_proven(line.selector.situations, automation, tree, wanted)
         outcomes = await line.selector.select(wanted, current=asked)
         choices = {
-            key: choice_of(policy, outcome, dated(outcome, key, claims, written))
+            key: choice_of(policy, outcome, dated(outcome, key, claims, written), once=line.once)
             for key, policy in claims.policies.items()
             for outcome in (outcomes.get(policy_name(policy)),)
         }

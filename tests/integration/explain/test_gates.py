@@ -88,3 +88,13 @@ def test_without_state_the_age_begins_now_and_that_is_said(tmp_path: Path) -> No
         "1.0.0": ("held", "eligible at 2024-05-04T12:03Z (minAge 72h)"),
         "1.1.0": ("held", "of unknown age, as nobody knows when its bytes came (minAge 72h)"),
     }
+
+
+def test_a_quarantine_of_what_git_holds_takes_it_down(tmp_path: Path) -> None:
+    (tmp_path / "objects.yaml").write_text(POLICY.replace("  minAge: 72h\n", "") + BAD)
+    (tmp_path / "tags").write_text("1.1.0\n1.2.0\n")
+    arguments = ["explain", "-f", str(tmp_path / "objects.yaml"), "--tags", str(tmp_path / "tags"), "-o", "json"]
+    result = CliRunner().invoke(cli, [*arguments, "--current", "1.2.0"], standalone_mode=False)
+    report = json.loads(result.stdout)[0]
+    assert report["chosen"] == {"tag": "1.1.0", "digest": None}
+    assert report["reason"].endswith("down to 1.1.0, the best that is left")

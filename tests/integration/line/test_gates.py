@@ -244,3 +244,27 @@ def test_a_tag_whose_layer_a_real_registry_has_lost_is_not_written_until_it_is_b
     (folder / "web" / "deployment.yaml").write_text(before)
     data.write_bytes(content)
     assert sites(update(folder, strict, tags=None))["default/web"][0] == "updated"
+
+
+def test_what_a_person_put_into_quarantine_does_not_stay(folder: Path) -> None:
+    (folder / "web" / "deployment.yaml").write_text(deployment("web", "1.1.0"))
+    (made,) = update(folder, policy(), QUARANTINE)["sites"][-1:]
+    assert made["state"] == "updated"
+    assert made["reason"].startswith(
+        "1.1.0 is quarantined by Quarantine default/web: crash loop; down to 1.0.0, the best that is left"
+    )
+    assert "acme/web:1.0.0" in (folder / "web" / "deployment.yaml").read_text()
+    # A better one that is good is written instead, and what nobody quarantined stays.
+    tags = {"acme/web": ["1.0.0", "1.1.0", "1.2.0"], "acme/api": ["0.9.0"]}
+    files = {each["file"]: each for each in update(folder, policy(), policy("api"), QUARANTINE, tags=tags)["sites"]}
+    assert files["web/deployment.yaml"]["reason"].startswith("1.2.0 is newer than 1.0.0")
+    assert files["api/deployment.yaml"]["state"] == "held"
+
+
+def test_a_quarantine_takes_nothing_down_where_nothing_is_left_or_a_freeze_stands(folder: Path) -> None:
+    (folder / "web" / "deployment.yaml").write_text(deployment("web", "1.1.0"))
+    only = {"acme/web": ["1.1.0"]}
+    for objects, tags in (((policy(), QUARANTINE), only), ((policy(), QUARANTINE, FREEZE), TAGS)):
+        report = update(folder, *objects, tags=tags)
+        assert not report["changed"]
+        assert "1.1.0 is quarantined by Quarantine default/web" in str(report["sites"])
