@@ -200,5 +200,5 @@ def _wanted(text: str | None, pattern: str | None, field_: str) -> _Wanted:
 
 def _short(text: str) -> str:
     """Somebody else's words on one line."""
-    text = " ".join(text.split())
+    text = "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
     return text if len(text) <= 200 else text[:199] + "…"

@@ -77,8 +77,9 @@ def statement(found: Statement, digest: str) -> str:
     if found.payload_type != IN_TOTO:
         raise Unverified(f"the envelope holds {_shown(found.payload_type)}, not {IN_TOTO}")
     value = _json(found.payload, "the statement")
-    if value.get("_type") not in _STATEMENTS:
-        raise Unverified(f"the statement is {_shown(value.get('_type'))}, no in-toto statement")
+    of = value.get("_type")
+    if not isinstance(of, str) or of not in _STATEMENTS:
+        raise Unverified(f"the statement is {_shown(of)}, no in-toto statement")
     algorithm, _, wanted = digest.partition(":")
     subjects = value.get("subject")
     named = [
@@ -87,7 +88,7 @@ def statement(found: Statement, digest: str) -> str:
         if isinstance(each, dict) and isinstance(each.get("digest"), dict)
     ]
     if wanted not in named:
-        first = f", {algorithm}:{named[0]}"[:100] if named else ""
+        first = f", {algorithm}:" + _shown(named[0]).strip("'")[:80] if named else ""
         raise Unverified(f"it signs another digest{first}")
     kind = value.get("predicateType")
     if not isinstance(kind, str) or not kind:
@@ -154,6 +155,9 @@ def _envelope(value: Mapping[str, object]) -> Envelope:
     signatures = value.get("signatures")
     if not isinstance(kind, str) or not kind:
         raise Unverified("the envelope has no payloadType")
+    if not kind.isascii():
+        # JSON can hold what has no bytes at all (half a surrogate pair); a media type is ASCII.
+        raise Unverified(f"the envelope holds {_shown(kind)}, which is no media type")
     if not isinstance(signatures, list) or not 0 < len(signatures) <= 8:
         raise Unverified("the envelope has no signature, or more than 8")
     return Envelope(

@@ -74,6 +74,12 @@ BODY = signing.statement(DIGEST)
         (bundled(_changed(BODY, subject="x")), "it signs another digest"),
         (bundled(_changed(BODY, subject=[{"digest": {"sha512": "1" * 64}}])), "it signs another digest"),
         (bundled(_changed(BODY, _type="https://in-toto.io/Statement/v9")), "no in-toto statement"),
+        (bundled(_changed(BODY, _type=["https://in-toto.io/Statement/v1"])), "no in-toto statement"),
+        (
+            bundled(_changed(BODY, subject=[{"digest": {"sha256": "\ud800\x1b[2J"}}])),
+            "it signs another digest, sha256:",
+        ),
+        (Attached(data=json.dumps(signing.envelope(BODY, b"x") | {"payloadType": "\ud800"}).encode()), "no media type"),
         (bundled(_changed(BODY, predicateType=None)), "the statement has no predicateType"),
         (bundled(b"{"), "the statement is not JSON"),
         (bundled(DEEP), "the statement is not JSON"),
@@ -100,6 +106,7 @@ def test_a_signature_over_something_else_says_so_and_lasts(found: Any, reason: s
     assert verdict.reason.startswith("its signature does not count: ")
     assert reason in verdict.reason
     assert len(verdict.reason) < 300
+    assert verdict.reason.isprintable()
 
 
 def test_many_refusals_are_one_sentence() -> None:
