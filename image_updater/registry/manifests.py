@@ -34,6 +34,8 @@ _ELSEWHERE = (
 )
 _CREATED = "org.opencontainers.image.created"
 _LABELS = "org.opencontainers.image."
+_MAX_WORD = 64
+"""Characters of an operating system, an architecture or a variant."""
 _EPOCH = datetime(1990, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:([Zz])|([+-]\d\d:\d\d))\Z")
 
@@ -138,7 +140,7 @@ def parse(data: bytes, *, content_type: str | None, digest: Digest) -> Manifest:
             raise UnsupportedManifest("the image index lists no manifests", remedy="push the tag again")
         return Manifest(digest=digest, media_type=kind, entries=entries, annotations=annotations)
     if "config" not in value:
-        raise UnsupportedManifest(f"this is no image manifest (media type {kind or 'unknown'!r})")
+        raise UnsupportedManifest(f"this is no image manifest (media type {(kind or 'unknown')[:100]!r})")
     if not kind or kind == "application/json":
         kind = OCI_MANIFEST
     return Manifest(
@@ -254,7 +256,12 @@ def _platform(value: object) -> str | None:
     if not isinstance(value, Mapping):
         return None
     parts = [value.get(key) for key in ("os", "architecture", "variant")]
-    return "/".join(part for part in parts if isinstance(part, str) and part) or None
+    return "/".join(_word(part) for part in parts if isinstance(part, str) and part) or None
+
+
+def _word(part: str) -> str:
+    """Part of a platform's name, which goes into reasons: what no platform is called has no name."""
+    return part if len(part) <= _MAX_WORD and part.isascii() and part.isprintable() else "?"
 
 
 def _list(value: object) -> list[object]:

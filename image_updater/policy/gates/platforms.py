@@ -27,6 +27,7 @@ _ARCHITECTURES = {
 }
 _OLDEST = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
 """The variant that is meant where none is written."""
+_SHOWN = 10
 _VARIANT = re.compile(r"v?(\d+)(?:\.(\d+))?")
 
 Platform = tuple[str, str, str]
@@ -71,4 +72,7 @@ def _number(match: re.Match[str]) -> tuple[int, int]:
 
 
 def _listed(platforms: tuple[str, ...]) -> str:
-    return ", ".join(platforms) if platforms else "no platform at all"
+    if not platforms:
+        return "no platform at all"
+    more = f" and {len(platforms) - _SHOWN:,} more" if len(platforms) > _SHOWN else ""
+    return ", ".join(platforms[:_SHOWN]) + more

@@ -65,3 +65,9 @@ def test_the_policy_and_the_nodes_are_wanted_together() -> None:
 def test_an_image_without_platforms_is_for_none() -> None:
     answer = gated(made(platforms=("linux/amd64",)), {"1.6.0": known("a", platforms=())}, ("1.6.0",))
     assert answer.reason == "no tag passes the gates: 1.6.0 is not for linux/amd64: it is for no platform at all"
+
+
+def test_of_many_platforms_some_are_named() -> None:
+    many = tuple(f"os/arch{n}" for n in range(1_000))
+    answer = gated(made(platforms=("linux/amd64",)), {"1.6.0": known("a", platforms=many)}, ("1.6.0",))
+    assert answer.reason.endswith("os/arch9 and 990 more")

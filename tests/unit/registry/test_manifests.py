@@ -82,6 +82,20 @@ async def test_the_digest_is_that_of_the_index_and_platforms_are_its_images(
     assert facts.platforms == ("linux/amd64", "linux/arm64")
 
 
+@pytest.mark.parametrize("strange", ["\ud800", "\x1b[2J", "arm\n64", "x" * 65, "größe"])
+def test_a_platform_of_no_name_can_be_written_everywhere(strange: str) -> None:
+    entry = {"digest": DIGEST, "platform": {"os": "linux", "architecture": strange}}
+    body = json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()
+    assert parse(body, content_type=OCI_INDEX, digest=DIGEST).entries[0].platform == "linux/?"
+
+
+def test_a_strange_media_type_is_cut() -> None:
+    with pytest.raises(UnsupportedManifest) as caught:
+        parse(json.dumps({"mediaType": "\ud800" * 1000}).encode(), content_type=None, digest=DIGEST)
+    assert len(caught.value.message) < 800
+    assert caught.value.message.isprintable()
+
+
 @pytest.mark.parametrize(
     ("manifest", "kind", "message"),
     [
