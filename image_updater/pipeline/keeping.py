@@ -102,7 +102,7 @@ class Kept:
         return {place: reason for place, reason in reasons.items() if reason is not None}
 
     def _grouped(self, decisions: Iterable[Decision], choices: Mapping[str, Choice]) -> dict[tuple[str, str], str]:
-        """All of a group, or none: where one member's site is stuck, the others stay."""
+        """All of a group, or none: where one member's site is stuck, or members have chosen apart, the others stay."""
         groups: dict[tuple[str, str], list[Decision]] = {}
         for decision in decisions:
             choice = choices.get(decision.policy) if decision.policy is not None else None
@@ -112,16 +112,29 @@ class Kept:
         found: dict[tuple[str, str], str] = {}
         for (_, group), rows in groups.items():
             stuck = next((each for each in rows if each.state in _STUCK), None)
-            if stuck is None:
-                continue
-            where = f"{stuck.policy} cannot move in {stuck.site.file}:{stuck.site.line}: {stuck.reason}"
-            found |= {
-                (each.site.id, each.policy): f"group {group} moves together, and {where}"
-                for each in rows
-                if each.changes and each.policy is not None
-            }
+            why = _apart(rows, choices)
+            if stuck is not None:
+                why = f"{stuck.policy} cannot move in {stuck.site.file}:{stuck.site.line}: {stuck.reason}"
+            if why:
+                found |= {
+                    (each.site.id, each.policy): f"group {group} moves together, and {why}"
+                    for each in rows
+                    if each.changes and each.policy is not None
+                }
         return found
 
     def _later(self, moment: datetime | None) -> None:
         if moment is not None:
             self.until = moment if self.until is None else min(self.until, moment)
+
+
+def _apart(rows: Iterable[Decision], choices: Mapping[str, Choice]) -> str:
+    """Which members would take which tags, where that is not one tag: each was judged at another moment."""
+    chosen = {
+        each.policy: selection.tag
+        for each in rows
+        if each.policy is not None and (selection := choices[each.policy].selection) is not None
+    }
+    if len(set(chosen.values())) < 2:
+        return ""
+    return "its members have chosen apart: " + ", ".join(f"{name} {tag}" for name, tag in sorted(chosen.items()))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from image_updater.api.model import ObjectKey, Objects
 from image_updater.images import Digest
 from image_updater.patch.decisions import State
+from image_updater.pipeline.keeping import Kept
 from image_updater.pipeline.line import Line, Run, default_automation, run
 from image_updater.registry.errors import RegistryUnavailable
 from image_updater.registry.manifests import Descriptor, Manifest
@@ -111,3 +113,23 @@ async def test_what_is_current_is_not_looked_for(tmp_path: Path) -> None:
     with line(registry) as made:
         assert (await plan(made, registry))[1] == "current: "
     assert registry.calls == {"tags": 1}
+
+
+async def test_members_of_a_group_that_were_judged_apart_move_to_no_two_tags() -> None:
+    members = tuple(policy(name=name, image=f"registry.test/acme/{name}", group="shop") for name in ("web", "api"))
+    objects = Objects(policies=members)
+    files = {f"{name}.yaml": TREE.replace("web", name).encode() for name in ("web", "api")}
+    with line(Pullable("1.0.0", "1.1.0")) as made:
+        made.selector.situations.adopt(objects)
+        result = await run(made, default_automation(objects), objects, MemoryTree(files))
+        assert result.files.keys() == files.keys()
+        kept = Kept(selector=made.selector, automation=result.automation)
+        assert not kept.learn(result.plan.decisions, result.choices)
+        api = result.choices["default/api"]
+        assert api.selection is not None
+        later = replace(api, selection=replace(api.selection, tag="1.2.0"))
+        assert kept.learn(result.plan.decisions, {**result.choices, "default/api": later})
+    assert len(kept.sites) == 2
+    assert set(kept.sites.values()) == {
+        "group shop moves together, and its members have chosen apart: default/api 1.2.0, default/web 1.1.0"
+    }
