@@ -94,22 +94,24 @@ class Pursuing:
         """Until the failure is over."""
         while not failure.over:
             failure.wake.clear()
-            try:
-                again = await self._act(failure)
-            except ImageUpdaterError as error:  # the API server: the intent could not be written
-                again = self._trouble(failure, error)
-            else:
-                if failure.pending and not failure.tries and not (again and self._settling(failure)):
-                    failure.pending = False
-                    for automation in sorted({each.automation for each in failure.placed}):
-                        self._released(automation)
-            await pause(failure.wake, again)
+            await pause(failure.wake, await self.step(failure))
+
+    async def step(self, failure: Failure) -> float | None:
+        """Do what is to be done now. Seconds until it is looked at again; None: when something changes."""
+        try:
+            again = await self._act(failure)
+        except ImageUpdaterError as error:  # the API server: the intent could not be written
+            return self._trouble(failure, error)
+        if failure.pending and not failure.tries and not (again and self._settling(failure)):
+            failure.pending = False
+            for automation in sorted({each.automation for each in failure.placed}):
+                self._released(automation)
+        return again
 
     def _settling(self, failure: Failure) -> bool:
         return self._context.clock() < failure.since + SETTLED
 
     async def _act(self, failure: Failure) -> float | None:
-        """Do what is to be done now. Seconds until it is looked at again; None: when something changes."""
         case = Case(kustomization=failure.kustomization, rollout=failure.rollout, since=failure.since)
         case.names = frozenset(failure.names)
         action = self._retreat.glance(case, self._images(failure))

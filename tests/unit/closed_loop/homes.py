@@ -28,7 +28,6 @@ from image_updater.controller.quarantines import Quarantines
 from image_updater.controller.rollouts import Rollouts, to_status
 from image_updater.controller.saying import Saying
 from image_updater.controller.status import StatusWriter
-from image_updater.errors import ImageUpdaterError
 from image_updater.images.names import split
 from image_updater.pipeline.branches import Branch
 from image_updater.pipeline.metrics import Metrics
@@ -310,6 +309,7 @@ class Home:
             metrics=metrics,
             entry=entry,
             take_back=self.take_back,
+            released=self._released,
         )
         # Failures are followed step by step here, not by tasks of their own.
         self.closing._pursuing.run = self._followed  # type: ignore[method-assign]
@@ -341,6 +341,9 @@ class Home:
 
     async def _no_note(self, *_: object) -> AutomationReport:
         raise AssertionError("nothing is kept in Git here")
+
+    def _released(self, _: ObjectKey) -> None:
+        self.again = True
 
     def _changed(self, _: frozenset[str]) -> None:
         self.again = True
@@ -426,12 +429,8 @@ class Home:
             while closing._dirty:
                 closing._look(closing._dirty.pop())
             for failure in tuple(closing._failures.values()):
-                if failure.over:
-                    continue
-                try:
-                    await closing._pursuing._act(failure)
-                except ImageUpdaterError as error:
-                    closing._pursuing._trouble(failure, error)
+                if not failure.over:
+                    await closing._pursuing.step(failure)
             await self.quarantines._reconcile()
             tasks = self.tracking.reverting._tasks
             while len(tuple(tasks)) > self.sleeping:

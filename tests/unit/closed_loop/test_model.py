@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -38,8 +39,8 @@ EXAMPLES = int(os.environ.get("CLOSED_LOOP_EXAMPLES", "25"))
 STEPS = int(os.environ.get("CLOSED_LOOP_STEPS", "25"))
 IDLE = 10
 
-app = st.sampled_from(APPS)
-number = st.integers(0, 5)
+app = st.sampled_from(["web", "web", "web", *APPS])
+number = st.sampled_from([0, 0, 1, 1, 2, 3, 4])
 which = st.integers(0, 1)
 
 
@@ -60,6 +61,8 @@ class Loop(RuleBasedStateMachine):
 
     room: ClassVar[Room]
     worlds: ClassVar[int] = 0
+    seen: ClassVar[Counter[str]] = Counter()
+    """What has happened in all worlds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,6 +73,13 @@ class Loop(RuleBasedStateMachine):
     def teardown(self) -> None:
         logging.getLogger("image_updater").removeHandler(self.faults)
         if hasattr(self, "world"):
+            world = self.world
+            Loop.seen["worlds"] += 1
+            Loop.seen.update(each.kind for chain in world.chains.values() for each in chain[1:])
+            Loop.seen["quarantines"] += len(world.record)
+            Loop.seen["granted"] += len(world.granted)
+            Loop.seen["after failure"] += len(world.taken_back)
+            Loop.seen["breakers"] += sum(map(bool, world.breakers.values()))
             self.room.do(self.world.close())
             for each in self.room.folder.glob(f"{self.world.name}[-.]*"):
                 shutil.rmtree(each)
@@ -82,7 +92,7 @@ class Loop(RuleBasedStateMachine):
         window=st.sampled_from([False, False, True]),
         approvals=st.booleans(),
         homes=st.sampled_from([1, 2]),
-        proven=st.booleans(),
+        proven=st.sampled_from([True, True, True, False]),
     )
     def options(self, proven: bool, **drawn: Any) -> None:
         Loop.worlds += 1
@@ -119,7 +129,8 @@ class Loop(RuleBasedStateMachine):
 
     def at(self, home: Home, work: Callable[[], Awaitable[object]], text: str) -> list[str]:
         """Let one home work, and judge what it has written."""
-        self.tell(f"{home.name}: {text}")
+        if text:
+            self.tell(f"{home.name}: {text}")
         self.world.acting = home
         self.world.note_breakers()
         try:
@@ -141,7 +152,7 @@ class Loop(RuleBasedStateMachine):
 
     # ---------------------------------------------------------------------------------------------- the registry
 
-    @rule(app=app, good=st.booleans(), under=st.booleans())
+    @rule(app=app, good=st.booleans(), under=st.sampled_from([False, False, True]))
     def new_tag(self, app: str, good: bool, under: bool) -> None:
         world = self.world
         self.pass_time(7)
@@ -206,7 +217,7 @@ class Loop(RuleBasedStateMachine):
         world.by_hand(app, (tag, digest), f"Merge (#1)\n\n* Update\n\n  {text.replace(chr(10), chr(10) + '  ')}\n\nFine")
         self.check()
 
-    @rule(app=st.sampled_from([None, *APPS]), word=st.sampled_from(["hold", "resume", "resume"]))
+    @rule(app=st.sampled_from([None, *APPS]), word=st.sampled_from(["hold", "resume", "resume", "resume"]))
     def word(self, app: str | None, word: str) -> None:
         self.pass_time(7)
         self.tell(f"a commit says {word} of {app}")
@@ -228,14 +239,16 @@ class Loop(RuleBasedStateMachine):
         home=which,
         app=app,
         number=number,
-        what=st.sampled_from(["hold", "resume", "resume", "deny", "undeny", "approve", "approve", "rollback", "to"]),
+        what=st.sampled_from(
+            ["hold", "resume", "resume", "deny", "undeny", "approve", "approve", "rollback", "rollback", "to"]
+        ),
     )
     def wish(self, home: int, app: str, number: int, what: str) -> None:
         self.pass_time(7)
         at, tag = self.world.now, self.tag(app, number)
         self.tell(f"{self.home(home).name}: {what} {app} {tag}")
         made: Any = {
-            "hold": HoldWish(reason="a person", at=at, until=at + timedelta(hours=1) if number % 2 else None),
+            "hold": HoldWish(reason="a person", at=at, until=at + timedelta(minutes=20) if number else None),
             "resume": ResumeWish(at=at),
             "deny": DenyWish(what=tag, at=at),
             "undeny": UndenyWish(what=tag),
@@ -247,7 +260,7 @@ class Loop(RuleBasedStateMachine):
             return
         self.world.wish(self.home(home), app, made)
 
-    @rule(home=which, allow=st.booleans(), hours=st.sampled_from([None, 1, 5]))
+    @rule(home=which, allow=st.booleans(), hours=st.sampled_from([None, 1, 1, 5]))
     def freeze(self, home: int, allow: bool, hours: int | None) -> None:
         self.pass_time(7)
         spec: dict[str, Any] = {"reason": "a freeze", "allowRollback": allow}
@@ -303,7 +316,34 @@ class Loop(RuleBasedStateMachine):
         at.publish()
         self.at(at, at.calm, "verdict " + " ".join(f"{app}={pods.state}" for app, pods in at.pods.items()))
 
-    @rule(home=which, out=st.booleans())
+    @rule(home=which, app=app, good=st.booleans(), again=st.booleans())
+    def ships(self, home: int, app: str, good: bool, again: bool) -> None:
+        """A new tag, all the way; `again`: until it is at rest."""
+        self.new_tag(app, good, under=False)
+        self.whole(home)
+        if again:
+            self.whole(home)
+
+    @rule(home=which)
+    def ship_bad_ones(self, home: int) -> None:
+        """A bad tag of every app."""
+        for each in APPS:
+            self.new_tag(each, good=False, under=False)
+        self.whole(home)
+
+    @rule(home=which)
+    def whole(self, home: int) -> None:
+        self.pass_time(60)
+        at = self.home(home)
+        self.at(at, lambda: self._whole(at), "all of it")
+
+    @rule(home=which, app=app)
+    def ship_and_revert(self, home: int, app: str) -> None:
+        self.new_tag(app, good=True, under=False)
+        self.poll(home)
+        self.reverts(app)
+
+    @rule(home=which, out=st.sampled_from([True, False, False]))
     def outage(self, home: int, out: bool) -> None:
         self.tell(f"{self.home(home).name}: outage {out}")
         self.home(home).outage = out
@@ -391,7 +431,7 @@ class Loop(RuleBasedStateMachine):
         for _ in range(IDLE):
             for home in world.homes:
                 self.pass_time(7)
-                assert not self.at(home, home.poll, "idle poll"), world.log()
+                assert not self.at(home, home.poll, ""), world.log()
         for app in APPS:
             best = [world.best(home, app) for home in world.homes]
             said = [(home.selector.answers[f"shop/{app}"].reason, home.errors) for home in world.homes]
@@ -441,6 +481,7 @@ def room() -> Iterator[None]:
         Loop.room = Room(Path(folder))
         yield
         Loop.room.close()
+        print(dict(Loop.seen))
 
 
 Loop.TestCase.settings = settings(
