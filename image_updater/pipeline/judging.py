@@ -178,12 +178,17 @@ class Judging:
         outcome = replace(outcome, listing=listing, notes=(*listing.notes, *outcome.notes))
         if failure is not None:
             return replace(outcome, selection=None, error=failure, reason=f"{failure.message}; {outcome.reason}")
-        if self._durable:
-            chosen = outcome.judgement.chosen if outcome.judgement is not None else None
-            winner = chosen.tag if chosen is not None else None
-            digest = chosen.digest if chosen is not None else None
-            self._store.save_decision(outcome.policy, winner, digest, outcome.reason, self._clock())
+        self._keep(outcome)
         return outcome
+
+    def _keep(self, outcome: Outcome) -> None:
+        """For those who ask by its name later: `image-updater hold`, and the others."""
+        if not self._durable:
+            return
+        chosen = outcome.judgement.chosen if outcome.judgement is not None else None
+        winner = chosen.tag if chosen is not None else None
+        digest = chosen.digest if chosen is not None else None
+        self._store.save_decision(outcome.policy, winner, digest, outcome.reason, self._clock())
 
     def _wanted(
         self, outcome: Outcome, source: Source, listing: Listing, examined: Mapping[str, frozenset[Need]]
@@ -239,7 +244,9 @@ class Judging:
             facts = {tag: replace(known, bytes_seen=now if known.digest else None) for tag, known in facts.items()}
         judged = policies_room.judge(compiled, answer.tags, facts, now=self._clock())
         gated = is_gated(policy, situation)
-        return self._outcome(policy, compiled, judged, facts, situation, {}, ages=self._durable, gated=gated)
+        outcome = self._outcome(policy, compiled, judged, facts, situation, {}, ages=self._durable, gated=gated)
+        self._keep(outcome)
+        return outcome
 
     # ------------------------------------------------------------------------------------------------- together
 

@@ -47,7 +47,7 @@ async def open_selector(
     assert opened is not None
 
     def make(registry: RegistryClient | None) -> Selector:
-        return Selector(
+        made = Selector(
             store=opened,
             secrets=secrets,
             environment=environment,
@@ -58,6 +58,11 @@ async def open_selector(
             at_once=settings.concurrency,
             progress=progress,
         )
+        if settings.state is not None:
+            # What people have asked through the file binds a single run as it binds `run`.
+            for policy, wishes in opened.all_wishes().items():
+                made.situations.wished(policy, wishes)
+        return made
 
     try:
         if tags is not None:

@@ -268,3 +268,29 @@ def test_a_quarantine_takes_nothing_down_where_nothing_is_left_or_a_freeze_stand
         report = update(folder, *objects, tags=tags)
         assert not report["changed"]
         assert "1.1.0 is quarantined by Quarantine default/web" in str(report["sites"])
+
+
+def test_what_people_ask_through_the_state_file_binds_a_single_run(folder: Path) -> None:
+    state = str(folder.parent / "state.sqlite")
+
+    def ask(*arguments: str) -> str:
+        result = CliRunner().invoke(cli, [*arguments, "--state", state], standalone_mode=False)
+        assert (result.exception, result.return_value) == (None, 0)
+        return result.stdout
+
+    def web(tags: list[str]) -> dict[str, Any]:
+        sites = update(folder, policy(), tags={"acme/web": tags}, state=state)["sites"]
+        found: dict[str, Any] = next(each for each in sites if each["file"] == "web/deployment.yaml")
+        return found
+
+    assert web(["1.0.0"])["state"] == "current"
+    assert "1.0.0 stays chosen" in ask("hold", "web", "--reason", "the queue is full", "--by", "ann")
+    assert (
+        web(["1.0.0", "1.1.0"])["reason"]
+        == "1.1.0 would win, but it is held by ann: the queue is full (resume ends it)"
+    )
+    ask("resume", "web")
+    ask("deny", "web", "1.1.0")
+    assert web(["1.0.0", "1.1.0"])["state"] == "current"
+    ask("deny", "web", "1.1.0", "--undo")
+    assert web(["1.0.0", "1.1.0"])["state"] == "updated"
