@@ -131,7 +131,11 @@ class StateDesk:
 
 def _unknown(policy: str, known: Iterable[str], message: str) -> SpecError:
     names = sorted(known)
-    close = suggest(policy, names) or suggest(policy.rpartition("/")[2], [each.rpartition("/")[2] for each in names])
+    namespace, _, short = policy.rpartition("/")
+    shorts = {each.rpartition("/")[2]: each for each in names}
+    close = suggest(policy, names) or suggest(short, list(shorts))
+    if namespace and close in shorts:
+        close = shorts[close]
     listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
     return SpecError(message, remedy=f"did you mean {close!r}?" if close else f"known are {listed}" if names else None)
 

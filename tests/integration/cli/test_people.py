@@ -105,6 +105,7 @@ def test_the_answer_as_json_has_the_wishes(state: Path, cli: Callable[..., tuple
     ("arguments", "code", "words"),
     [
         (["hold", "wbe"], 2, ("there is no policy wbe", "did you mean 'web'?")),
+        (["hold", "other/web"], 2, ("there is no policy other/web", "did you mean 'apps/web'?")),
         (["hold", "web", "--until", "soon"], 2, ("is neither a time", "8h")),
         (["hold", "web", "--until", "2020-01-01T00:00:00Z"], 2, ("is over",)),
         (["hold", "web", "--until", "-1h"], 2, ("no time that is to come",)),
