@@ -261,17 +261,24 @@ def test_a_new_commit_ends_a_wait(here: Place, replica: Replica) -> None:
 
 
 def test_suspended_means_hands_off(here: Place, replica: Replica) -> None:
-    here.commit({"apps/a.yaml": config("a", x="1"), "apps/kustomization.yaml": kustomize("a.yaml")})
-    here.apply(here.source(), here.kustomization(interval="1s"))
+    here.commit(
+        {
+            "apps/a.yaml": config("a", x="1"),
+            "apps/kustomization.yaml": kustomize("a.yaml"),
+            "other/b.yaml": config("b", x="1"),
+        }
+    )
+    # Another one goes on: for who is suspended alone, Git is not asked at all.
+    here.apply(here.source(), here.kustomization(interval="1s"), here.kustomization("other", path="other"))
     here.await_applied()
+    here.await_applied("other")
     here.apply(here.kustomization(interval="1s", suspend=True))
     here.await_condition("Kustomization", "apps", status="True", reason="Suspended")
     kubectl(here, "patch", "configmap", "a", "--type=merge", "-p", json.dumps({"data": {"x": "by hand"}}))
-    tip = here.commit({"apps/a.yaml": config("a", x="2")})
-    revision = f"main@sha1:{tip}"
-    until(lambda: here.status("GitRepository", "fleet")["revision"] == revision, 30, "the commit is seen")
+    tip = here.commit({"apps/a.yaml": config("a", x="2"), "other/b.yaml": config("b", x="2")})
+    here.await_applied("other")
     assert data(here, "a") == {"x": "by hand"}
-    assert here.applied() != revision
+    assert here.applied() != f"main@sha1:{tip}"
     here.apply(here.kustomization(interval="1s", suspend=False))
     here.await_applied()
     assert data(here, "a") == {"x": "2"}
