@@ -70,6 +70,8 @@ def _one_kind(kind: Kind) -> Iterator[str]:
     yield f"\n## {kind.name}\n\n{kind.doc}\n"
     columns = ", ".join(name for name, *_ in kind.columns)
     rest = "its age, whether it is ready and why" if kind.name in STATUS else "and its age"
+    if kind.wide:
+        rest += f"; with `-o wide` {', '.join(name for name, _ in kind.wide)} as well"
     yield f"`kubectl get {kind.short}` prints {columns}, {rest}.{' It has no namespace.' if kind.cluster else ''}\n"
     yield "| field | type | default | meaning |\n|---|---|---|---|"
     yield from _rows(kind.spec, "spec")

@@ -133,6 +133,13 @@ class Start(StrEnum):
     PROVEN = "proven"
 
 
+class HoldUntil(StrEnum):
+    """What ends the hold of a value that was taken back in Git."""
+
+    NEWER = "untilNewer"
+    RESUME = "untilResume"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """Open for `duration` from each moment that `cron` (five fields) names in `time_zone` (IANA)."""
@@ -214,6 +221,7 @@ class ImagePolicy:
     after: After | None = None
     group: str | None = None
     approvals: int = 0
+    hold: HoldUntil = HoldUntil.NEWER
     start: Start = Start.NEWEST
     suspend: bool = False
 

@@ -236,6 +236,7 @@ def crd(kind: Kind) -> Schema:
             _column("Why", _ready("message")),
             {**_column("Reason", _ready("reason")), "priority": 1},
         ]
+    columns += [{**_column(*each), "priority": 1} for each in kind.wide]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",

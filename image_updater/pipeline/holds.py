@@ -1,8 +1,9 @@
 """People first, from Git alone (design section 7): a value that a person took back is not written again.
 
 A site is held when the newest commit that changed it is a person's and an earlier one of ours set it. The hold blocks
-every tag up to the one that was displaced, by the policy's own order; a newer one ends it. A rollback of ours displaces
-in the same way. `Image-Updater: hold` in a person's commit blocks every tag, until `resume`.
+every tag up to the one that was displaced, by the policy's own order; a newer one ends it (with `hold: untilResume`
+only a resume does). A rollback of ours displaces in the same way. `Image-Updater: hold` in a person's commit blocks
+every tag, until `resume`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from image_updater.api.model import DigestPolicy
+from image_updater.api.model import DigestPolicy, HoldUntil
 from image_updater.git import End, Place, Role, Value, Version, Wanted, entry_field, field_at
 from image_updater.images import parse_name, same_image
 from image_updater.kustomize.model import Part, SiteKind
@@ -89,7 +90,8 @@ def judge(
     if rollback_of(ours) is not None and ours.before is not None and newest.after != ours.before:
         displaced.append((ours.before, ours))
     for value, change in displaced:
-        if not _newer(selection, choice, value) and not _other_bytes(value, change, selection):
+        lasts = choice.policy.hold is HoldUntil.RESUME or not _newer(selection, choice, value)
+        if lasts and not _other_bytes(value, change, selection):
             return _hold(value, change, selection, choice)
     return None
 
@@ -140,6 +142,7 @@ def _hold(displaced: Value, change: Changed, selection: Selection, choice: Choic
     who = f"{commit.id[:12]} by {commit.author.name} ({commit.when.date().isoformat()})"
     digest = isinstance(choice.policy.strategy, DigestPolicy)
     end = "other bytes end it" if digest else f"a tag newer than {displaced.tag or displaced} ends it"
+    lasts = choice.policy.hold is HoldUntil.RESUME
     why = rollback_of(change)
     if why is not None:
         text = f"{who} rolled {displaced} back ({why})"
@@ -148,11 +151,13 @@ def _hold(displaced: Value, change: Changed, selection: Selection, choice: Choic
     else:
         text = f"{who} replaced {displaced} by {change.after}"
     return Hold(
-        reason=f"held: {text}; {end}, or `image-updater resume`",
+        reason=f"held: {text}; "
+        + ("`image-updater resume` ends it (hold: untilResume)" if lasts else f"{end}, or `image-updater resume`"),
         by=commit.author.name,
         since=commit.when,
         tag=displaced.tag,
         digest=displaced.digest,
+        until_resume=lasts,
     )
 
 

@@ -17,8 +17,9 @@ class Kind:
     """A kind: `spec` reads its fields, `build` makes the object of metadata and these fields.
 
     `short` is its short name in the cluster (none of Flux's), `columns` are what `kubectl get` prints of it beside its
-    age and readiness: (name, JSON path[, type]). `cluster`: it has no namespace. `check` looks at metadata and spec
-    together once both are sound, `rules` are its part that a server can check too.
+    age and readiness: (name, JSON path[, type]), `wide` what it prints with `-o wide` alone. `cluster`: it has no
+    namespace. `check` looks at metadata and spec together once both are sound, `rules` are its part that a server can
+    check too.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Kind:
     plural: str
     short: str
     columns: tuple[tuple[str, str] | tuple[str, str, str], ...] = ()
+    wide: tuple[tuple[str, str], ...] = ()
     cluster: bool = False
     check: Callable[[Meta, Values, At], None] | None = None
     rules: tuple[Rule, ...] = ()

@@ -29,6 +29,7 @@ from image_updater.api.model import (
     DigestPolicy,
     DigestReflection,
     FilterTags,
+    HoldUntil,
     ImagePolicy,
     Meta,
     NewestBy,
@@ -311,6 +312,13 @@ SPEC: Final = Struct(
         ),
         Field(name="suspend", type=Flag(), default=False, doc="the policy is not evaluated and writes nothing"),
         Field(
+            name="hold",
+            type=Choice(words=HoldUntil),
+            default=HoldUntil.NEWER,
+            doc="what ends the hold of a tag that a person, or a rollback, has taken back in Git: a tag newer than "
+            "that one (or `image-updater resume`), or `image-updater resume` alone",
+        ),
+        Field(
             name="minAge",
             type=Duration(maximum=timedelta(days=3650)),
             default=timedelta(0),
@@ -378,6 +386,7 @@ def _build(meta: Meta, values: Values) -> Any:
         after=values["after"],
         group=values["group"] or None,
         approvals=values["approvals"],
+        hold=values["hold"],
         start=values["policy"].start,
         suspend=values["suspend"],
     )
@@ -422,4 +431,5 @@ POLICY: Final = Kind(
         ("Tag", ".status.latest.tag"),
         ("Since", ".status.latest.since", "date"),
     ),
+    wide=(("Hold", ".status.hold.reason"),),
 )

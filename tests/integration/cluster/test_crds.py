@@ -92,6 +92,11 @@ def test_columns_say_what_and_why(served: ControlPlane, namespace: str) -> None:
     head, row = served.kubectl("get", "iupol", "-n", namespace).splitlines()
     assert head.split() == ["NAME", "IMAGE", "TAG", "SINCE", "AGE", "READY", "WHY"]
     assert re.fullmatch(r"web +ghcr.io/acme/web +1\.2\.3 +\d+s +\d+s +True +1\.2\.3 is the highest in \^1", row.strip())
+    held = status_fields("ImagePolicy", {"hold": {"reason": "rolled back to 1.2.2"}})
+    served.patch("ImagePolicy", "web", namespace, {"status": held}, subresource="status")
+    head, row = served.kubectl("get", "iupol", "-n", namespace, "-o", "wide").splitlines()
+    assert head.split()[-2:] == ["REASON", "HOLD"]
+    assert row.endswith("Succeeded   rolled back to 1.2.2")
     assert "web" in served.kubectl("get", "image-updater", "-n", namespace)
     for kind in STATUS:
         assert "READY" in (head if kind == "ImagePolicy" else header(served, PLURALS[kind]))

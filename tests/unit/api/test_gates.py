@@ -53,6 +53,7 @@ windows:
 after: {name: web-staging, soak: 1h30m, provenFile: ./state//proven.yaml}
 group: checkout
 approvals: 2
+hold: untilResume
 """
     )
     assert policy == model.ImagePolicy(
@@ -74,6 +75,7 @@ approvals: 2
         after=model.After(name="web-staging", soak=timedelta(minutes=90), proven_file="state/proven.yaml"),
         group="checkout",
         approvals=2,
+        hold=model.HoldUntil.RESUME,
         start=model.Start.PROVEN,
     )
 

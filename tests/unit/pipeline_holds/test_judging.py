@@ -12,6 +12,7 @@ from image_updater.api.model import (
     Author,
     DigestPolicy,
     DigestReflection,
+    HoldUntil,
     ImagePolicy,
     Meta,
     NewestPolicy,
@@ -86,6 +87,7 @@ def hold(
     resumed: datetime | None = None,
     proposed: tuple[str, ...] = (),
     dates: dict[str, datetime] | None = None,
+    until: HoldUntil = HoldUntil.NEWER,
 ) -> Hold | None:
     follows = isinstance(strategy, DigestPolicy)
     policy = ImagePolicy(
@@ -93,6 +95,7 @@ def hold(
         image="acme/web",
         strategy=strategy or SemverPolicy(range="*", loose=True),
         reflection=DigestReflection.ALWAYS if follows else DigestReflection.NEVER,
+        hold=until,
     )
     tag, _, digest = wanted.partition("@")
     selection = Selection(policy="apps/web", name="acme/web", tag=tag, digest=Digest(digest) if digest else None)
@@ -232,3 +235,15 @@ def test_the_reason_has_all_that_a_person_asks_for() -> None:
     rolled = hold(chain(ours("1.2"), rolled_back("1.1")), "1.2")
     assert rolled is not None
     assert "rolled 1.2 back (it crashed)" in rolled.reason
+
+
+@pytest.mark.parametrize("back", [By("1.0"), rolled_back("1.0")], ids=["a-person", "a-rollback"])
+def test_a_policy_may_be_held_until_somebody_resumes_it(back: By) -> None:
+    past = chain(ours("1.1"), back)
+    assert hold(past, "1.2") is None
+    held = hold(past, "1.2", until=HoldUntil.RESUME)
+    assert held is not None
+    assert held.until_resume
+    assert held.reason.endswith("; `image-updater resume` ends it (hold: untilResume)")
+    assert hold(past, "1.2", until=HoldUntil.RESUME, resumed=START + timedelta(days=2)) is None
+    assert hold(chain(ours("1.1")), "1.2", until=HoldUntil.RESUME) is None
