@@ -55,6 +55,15 @@ SEEN: Final = Record((_TAG, _DIGEST, At("seen", Moment(), "when the tag was firs
 
 APPROVAL: Final = Record((_TAG, _DIGEST, _BY, At("at", Moment(), "when")))
 
+DENIED: Final = Record(
+    (
+        At("what", Words(), "the tag or the digest", needed=True),
+        _BY,
+        At("at", Moment(), "when"),
+        At("reason", Words(), "why"),
+    )
+)
+
 ROLLBACK: Final = Record(
     (
         At(
@@ -105,6 +114,12 @@ FIELDS: Final = (
     At("eligibleAt", Moment(), "when a held tag can be written, if nothing but time is missing"),
     At("hold", HOLD, "what a person, or a failed rollout, has stopped"),
     At("firstSeen", Many(SEEN, 20), "candidates that wait for `minAge`"),
+    At("denied", Many(DENIED, 20), "tags and digests that people have denied (`image-updater deny`)"),
+    At(
+        "resumed",
+        Record((At("at", Moment(), "when", needed=True), _BY)),
+        "when somebody last said that it may go on (`image-updater resume`)",
+    ),
     At("approvals", Many(APPROVAL, 20), "who has agreed to tags that are not written yet"),
     At("proven", Many(PROVEN, 20), "tags whose rollout was healthy, newest first"),
     At("rollback", ROLLBACK, "the last rollback: what is intended, and what became of it"),

@@ -77,8 +77,12 @@ def told(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> Ite
 
 
 def of_automation(report: AutomationReport, before: Mapping[str, Any]) -> Iterable[Happening]:
-    """Holds that Git has, and that the automation's status did not tell of."""
+    """Holds that Git has, and images that cannot be pulled, that the automation's status did not tell of."""
     known = {each.get("reason") for each in before.get("sites") or ()}
+    for policy, (tag, missing) in report.missing.items():
+        if not any(missing in str(each) for each in known):
+            message = f"{policy}: {tag} is not written, as it cannot be pulled: {missing}"
+            yield Happening(reason="PreflightFailed", message=message, warning=True)
     for policy, holds in report.holds.items():
         for hold in holds:
             if hold.reason not in known:

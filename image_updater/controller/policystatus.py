@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.status import POLICY_STATUS
 from image_updater.controller.gatestatus import gate_fields, gate_reason
+from image_updater.controller.loopstatus import KUSTOMIZATION
 from image_updater.controller.status import Ready
 from image_updater.errors import SecretNotFound, Transient
 
@@ -118,6 +121,22 @@ def ready(outcome: Outcome) -> Ready:
     if is_held(outcome):
         return Ready(state=False, reason="Held", message=message)
     return Ready(state=False, reason="NothingEligible", message=message)
+
+
+_HELD: Final = re.compile(r"; held(?: since \S+)?: .*", re.DOTALL)
+
+
+def with_hold(said: Ready, hold: Mapping[str, Any] | None) -> Ready:
+    """With the hold of what is chosen: Git stays where it is, whatever `status.latest` says. Where nothing is chosen,
+    the message says why already; what a failed rollout left (`by` a Kustomization) holds nothing that is chosen.
+    """
+    if said.state is not True:
+        return said
+    message = _HELD.sub("", said.message)
+    if hold is not None and not str(hold.get("by", "")).startswith(KUSTOMIZATION):
+        since = f" since {hold['since']}" if "since" in hold else ""
+        message += f"; held{since}: {str(hold['reason']).removeprefix('held: ')}"
+    return replace(said, message=message)
 
 
 def failed(error: ImageUpdaterError, *, message: str | None = None) -> Ready:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from image_updater.controller import policystatus
+from image_updater.controller.inputs import POLICY
 from image_updater.controller.status import Decision, Ready
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Saying:
         said = self._said.get(_place(entry))
         status = self._status.current(entry)
         steady = policystatus.steady(decision.ready, error, status, entry.generation)
-        decision = replace(decision, ready=steady)
+        decision = _whole(entry, replace(decision, ready=steady))
         again = replace(decision, handled=None, happened=())
         news = decision.happened or decision.handled not in (None, status.get("lastHandledReconcileAt"))
         if said == (entry.uid, entry.generation, again) and not news:
@@ -78,7 +79,7 @@ class Saying:
 
     async def save(self, entry: Entry, fields: Mapping[str, Any], *happened: Happening) -> None:
         """The same, and it is on the server when this returns. Raises what keeps it from being written."""
-        decision = self._amended(entry, fields, happened)
+        decision = _whole(entry, self._amended(entry, fields, happened))
         self._said[_place(entry)] = (entry.uid, entry.generation, replace(decision, handled=None, happened=()))
         await self._status.save(entry, decision)
 
@@ -86,6 +87,13 @@ class Saying:
         known = self.last(entry) or self.repeat(entry)
         merged = {name: value for name, value in {**known.fields, **fields}.items() if value is not None}
         return replace(known, fields=merged, happened=happened)
+
+
+def _whole(entry: Entry, decision: Decision) -> Decision:
+    """A policy whose choice is held says so."""
+    if entry.kind != POLICY:
+        return decision
+    return replace(decision, ready=policystatus.with_hold(decision.ready, decision.fields.get("hold")))
 
 
 def _place(entry: Entry) -> tuple[str, ObjectKey]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey
 from image_updater.api.moments import format_rfc3339
-from image_updater.controller import automationstatus, loopstatus, policystatus
+from image_updater.controller import asked, automationstatus, loopstatus, policystatus
 from image_updater.controller.fencing import fence
 from image_updater.controller.gateinputs import GateInputs
 from image_updater.controller.gatekeeping import Gatekeeper, Knowledge
@@ -318,7 +318,9 @@ class Updating:
                 continue  # its automation's branch is run over, and says it
             entry = self._context.cache.get(POLICY, outcome.spec.key)
             if entry is not None and self._answers(outcome, entry):
+                before = self._saying.fields(entry)
                 self._say(entry, outcome)
+                asked.say(self._saying, self._selector, entry, outcome, before)
                 self._holds.say(entry)
 
     def _answers(self, outcome: Outcome, entry: Entry) -> bool:
@@ -348,7 +350,9 @@ class Updating:
         if self._long.get(entry.key) is asyncio.current_task():
             del self._long[entry.key]
         if now is not None and self._answers(outcome, now):
+            before = self._saying.fields(now)
             self._say_now(now, outcome, verdicts)
+            asked.say(self._saying, self._selector, now, outcome, before)
 
     def _say_now(self, entry: Entry, outcome: Outcome, verdicts: Sequence[Verdict]) -> None:
         before = self._saying.fields(entry)

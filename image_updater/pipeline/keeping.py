@@ -48,6 +48,8 @@ class Kept:
     until: datetime | None = None
     failures: dict[str, ImageUpdaterError] = field(default_factory=dict)
     """By policy: the registry could not say whether an image is there."""
+    missing: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """By policy the tag whose image, or a part of it, the registry does not have, and what is not there."""
 
     def learn(self, decisions: Iterable[Decision], choices: Mapping[str, Choice]) -> bool:
         """What is known without asking anybody; True when some planned move is kept back that was not."""
@@ -73,6 +75,8 @@ class Kept:
                 self.failures[policy] = reason
                 found[decision.site.id, policy] = f"not decided now, whether it can be pulled: {reason}"
             elif reason is not None:
+                selection = choices[policy].selection
+                self.missing[policy] = (selection.tag if selection is not None else "", reason)
                 found[decision.site.id, policy] = f"{reason}; it is asked again at the next look"
         if found:
             self._later(self.selector.now() + AGAIN)

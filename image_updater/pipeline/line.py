@@ -94,6 +94,8 @@ class Run:
     failures: tuple[tuple[str, ImageUpdaterError], ...] = ()
     holds: Mapping[str, tuple[Hold, ...]] = field(default_factory=dict)
     """By policy, as claims name it: why sites of it are held although it has something newer for them."""
+    missing: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """By policy: a tag that is not written as it cannot be pulled, and what is missing."""
     recorded: tuple[Problem, ...] = ()
     """Trailers of the branch's commits that cannot be read."""
     notes: tuple[str, ...] = ()
@@ -201,6 +203,7 @@ async def run(
             failures=(*failures, *kept.failures.items()),
             holds=people.by_policy(),
             notes=tuple(people.notes),
+            missing=kept.missing,
             until=kept.until,
         )
 

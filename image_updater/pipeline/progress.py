@@ -59,6 +59,7 @@ class Done:
                 unmanaged=len({each.site.id for each in settled if each.state is State.UNMANAGED}),
                 problems=_problems(run),
                 holds=run.holds,
+                missing=run.missing,
                 implicit=tuple(policy for name, policy in run.claims.policies.items() if name.startswith(ANNOTATION)),
                 placements=placements(run),
                 until=run.until,

@@ -176,6 +176,8 @@ class AutomationReport:
     """Which policy has its hand on which image of which object."""
     holds: Mapping[str, tuple[Hold, ...]] = field(default_factory=dict)
     """By policy, as sites name it: what people, or a rollback, took back in Git and the policy would write again."""
+    missing: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """By policy, as sites name it: a tag that is not written as it cannot be pulled, and what is missing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

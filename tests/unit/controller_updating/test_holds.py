@@ -69,6 +69,87 @@ async def test_a_hold_from_git_is_said_once_and_ends_with_the_run_that_no_longer
     assert [name for name, _ in events(half, "HoldEnded")] == ["web"]
 
 
+async def test_ready_says_that_what_is_chosen_is_held(tmp_path: Path) -> None:
+    line = HoldingLine(HOLD)
+    half = Half(tmp_path, FakeRegistry("1.0.0", "1.1.0"), line)
+    half.put(policy(), repository(), automation())
+
+    def message() -> str:
+        conditions = half.written("ImagePolicy", "web").get("conditions") or ()
+        return next((each["message"] for each in conditions if each["type"] == "Ready"), "")
+
+    held = "; held since 2024-05-01T09:00:00Z: 0123456789ab by Ada (2024-05-01) replaced 1.1.0 by 1.0.0; "
+    async with half.running():
+        await half.until(lambda: held in message())
+        assert message().startswith(f"{IMAGE}:1.1.0: ")
+        half.registry.push("1.0.1")
+        assert half.updating.hint(IMAGE, "1.0.1")
+        await half.calm()
+        assert message().count("held since") == 1
+        line.holds = ()
+        half.registry.push("1.2.0")
+        assert half.updating.hint(IMAGE, "1.2.0")
+        await half.until(lambda: "1.2.0" in message() and "held" not in message())
+
+
+async def test_what_people_ask_is_told_once_with_who(tmp_path: Path) -> None:
+    asked = {
+        "image-updater.dev/approvals": '[{"tag": "1.1.0", "by": "ada"}]',
+        "image-updater.dev/deny": '[{"what": "1.0.0", "by": "bob", "reason": "slow"}, {"what": "0.9.0"}]',
+        "image-updater.dev/resume": '{"at": "2024-05-01T09:00:00Z", "by": "cleo"}',
+    }
+    half = Half(tmp_path, FakeRegistry("1.0.0", "1.1.0"), Line())
+    body = policy(approvals=1)
+    body["metadata"]["annotations"] = asked
+    half.put(body, repository(), automation())
+    async with half.running():
+        await half.until(lambda: half.ready("ImagePolicy", "web") == ("True", "Succeeded"))
+        await half.until(lambda: "resumed" in half.written("ImagePolicy", "web"))
+        half.registry.push("1.2.0")
+        assert half.updating.hint(IMAGE, "1.2.0")
+        await half.calm()
+        status = half.written("ImagePolicy", "web")
+    assert status["resumed"] == {"at": "2024-05-01T09:00:00Z", "by": "cleo"}
+    assert status["denied"] == [{"what": "1.0.0", "by": "bob", "reason": "slow"}, {"what": "0.9.0"}]
+    assert events(half, "Approved") == [("web", "1.1.0 is approved by ada")]
+    assert events(half, "Denied") == [("web", "1.0.0 is denied by bob: slow"), ("web", "0.9.0 is denied by somebody")]
+    assert [name for name, _ in events(half, "Resumed")] == ["web"]
+    again = Half(tmp_path, FakeRegistry("1.0.0", "1.1.0"), Line())
+    body["metadata"]["annotations"] = {**asked, "image-updater.dev/deny": '[{"what": "1.0.0", "by": "bob"}]'}
+    again.put({**body, "status": status}, repository(), automation())
+    async with again.running():
+        await again.until(lambda: len(again.written("ImagePolicy", "web").get("denied", ())) == 1)
+        await again.calm()
+    assert not {reason for _, _, reason, _ in again.events.sent} & {"Approved", "Denied", "Resumed"}
+
+
+class Incomplete(Line):
+    """Nothing is written: a layer of the image is missing."""
+
+    why = "layer sha256:1 answers 404"
+
+    async def __call__(self, request: UpdateRequest) -> UpdateReport:
+        self.states = {"apps/web": (State.HELD, f"{self.why}; it is asked again at the next look")}
+        report = await super().__call__(request)
+        parts = {
+            name: replace(part, missing={"apps/web": ("1.1.0", self.why)}) for name, part in report.automations.items()
+        }
+        return replace(report, automations=parts)
+
+
+async def test_an_image_that_cannot_be_pulled_is_told_once(tmp_path: Path) -> None:
+    half = Half(tmp_path, FakeRegistry("1.0.0", "1.1.0"), Incomplete())
+    half.put(policy(), repository(), automation())
+    async with half.running():
+        await half.until(lambda: bool(events(half, "PreflightFailed")))
+        for _ in range(3):
+            assert half.updating.hint(IMAGE)
+            await half.calm()
+    assert events(half, "PreflightFailed") == [
+        ("fleet", "apps/web: 1.1.0 is not written, as it cannot be pulled: layer sha256:1 answers 404")
+    ]
+
+
 async def test_a_wish_holds_the_policy_too(tmp_path: Path) -> None:
     half = Half(tmp_path, FakeRegistry("1.0.0", "1.1.0"), Line())
     body = policy()

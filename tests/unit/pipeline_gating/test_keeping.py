@@ -92,6 +92,7 @@ async def test_a_layer_that_is_missing_keeps_the_site_and_says_when_it_is_asked_
         assert said == f"held: layer {digest('layer')} answers 404; it is asked again at the next look"
         assert result.until == START + timedelta(minutes=1)
         assert result.failures == ()
+        assert result.missing == {"default/web": ("1.1.0", f"layer {digest('layer')} answers 404")}
         registry.gone = False
         assert (await plan(made, registry))[1].startswith("updated: ")
 
