@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from image_updater import policy as policies_room
-from image_updater.api.model import DigestReflection, NewestBy, NewestPolicy, Start
+from image_updater.api.model import DigestReflection, NewestBy, NewestPolicy
 from image_updater.errors import ImageUpdaterError
 from image_updater.images import parse_name
 from image_updater.pipeline.grouping import alone
 from image_updater.pipeline.outcome import Amended, Outcome, policy_name
 from image_updater.pipeline.situations import NOTHING
-from image_updater.policy.situation import Need
+from image_updater.policy.situation import Need, has_gates
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -50,17 +50,7 @@ FILE_IDENTITY: Final = "tags-file"
 
 def is_gated(policy: ImagePolicy, situation: Situation) -> bool:
     """Has anything but its tags a say? Most policies have no gate, and cost nothing here."""
-    return situation is not NOTHING or bool(
-        policy.min_age
-        or policy.platforms
-        or policy.from_nodes
-        or policy.verify is not None
-        or policy.windows
-        or policy.after is not None
-        or policy.group is not None
-        or policy.approvals
-        or policy.start is not Start.NEWEST
-    )
+    return situation is not NOTHING or has_gates(policy)
 
 
 def looks_at_bytes(policy: ImagePolicy, situation: Situation) -> bool:

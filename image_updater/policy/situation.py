@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from image_updater.api.model import Start
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from image_updater.api.model import Freeze
+    from image_updater.api.model import Freeze, ImagePolicy
 
 
 class Need(StrEnum):
@@ -115,3 +117,18 @@ class Situation:
     """Why the breaker is open."""
     start: tuple[Proven, ...] | None = None
     """For `start: proven` while this environment has proven nothing: what others have proven."""
+
+
+def has_gates(policy: ImagePolicy) -> bool:
+    """Does the policy itself ask for anything beside its tags? Most do not."""
+    return bool(
+        policy.min_age
+        or policy.platforms
+        or policy.from_nodes
+        or policy.verify is not None
+        or policy.windows
+        or policy.after is not None
+        or policy.group is not None
+        or policy.approvals > 0
+        or policy.start is not Start.NEWEST
+    )

@@ -22,7 +22,7 @@ from image_updater.policy.gates import (
 )
 from image_updater.policy.gates.blocked import Blocked, GateName, earliest
 from image_updater.policy.model import Fate
-from image_updater.policy.situation import Situation
+from image_updater.policy.situation import Situation, has_gates
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -67,7 +67,7 @@ NONE = Gates()
 def gather(compiled: CompiledPolicy, facts: Facts, situation: Situation, now: datetime, *, group: bool = True) -> Gates:
     """`group=False` leaves the group out: what this policy would take by itself."""
     policy = compiled.policy
-    if not _gated(policy) and situation == _EMPTY:
+    if not has_gates(policy) and situation == _EMPTY:
         return NONE
     wide, later = _wide(policy, situation, now, group=group)
     checks: list[Check] = []
@@ -117,21 +117,6 @@ def gather(compiled: CompiledPolicy, facts: Facts, situation: Situation, now: da
         floor=floor,
         wide=wide,
         later=later,
-    )
-
-
-def _gated(policy: ImagePolicy) -> bool:
-    """Does the policy itself ask for anything?"""
-    return bool(
-        policy.min_age
-        or policy.platforms
-        or policy.from_nodes
-        or policy.verify is not None
-        or policy.windows
-        or policy.after is not None
-        or policy.group is not None
-        or policy.approvals > 0
-        or policy.start is not Start.NEWEST
     )
 
 
