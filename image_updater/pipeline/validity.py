@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from image_updater import policy as policies_room
 from image_updater.api import SpecErrors, check_references
-from image_updater.api.model import NewestBy, NewestPolicy
+from image_updater.api.model import NewestBy, NewestPolicy, ObjectKey
 from image_updater.errors import SpecError, Where
 from image_updater.images import parse_name
 from image_updater.pipeline.grouping import check_groups
@@ -41,6 +41,7 @@ class Validity:
                 self.compile(policy)
                 if self._asks:
                     self.source(policy, secrets)
+                    _check_keys(policy, secrets or self._secrets)
             except SpecErrors as error:
                 errors += error.errors
             except SpecError as error:
@@ -94,3 +95,22 @@ class Validity:
     def forget(self, name: str) -> None:
         """This policy is no more."""
         self._compiled.pop(name, None)
+
+
+def _check_keys(policy: ImagePolicy, secrets: Secrets) -> None:
+    """Raises SpecError for a Secret of `verify` whose public keys cannot be used."""
+    verify = policy.verify
+    name = verify.secret_ref if verify is not None else None
+    secret = secrets(ObjectKey(policy.key.namespace, name)) if name is not None else None
+    if secret is None:
+        # A missing one is told as a reference that leads nowhere.
+        return
+    from image_updater.signatures import keys
+
+    try:
+        keys.load(secret.data, f"Secret {secret.meta.key}")
+    except SpecError as error:
+        field = "spec.verify.secretRef"
+        place = policy.meta.source.where
+        at = place(field) if place is not None else Where(object=f"ImagePolicy {policy.key}", field=field)
+        raise SpecError(error.message, where=at, remedy=error.remedy) from error

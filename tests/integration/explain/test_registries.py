@@ -417,6 +417,22 @@ def test_a_secret_that_does_not_hold_what_it_should(
 
 
 @pytest.mark.parametrize(
+    ("values", "words"),
+    [({"x": "y"}, "holds no public key"), ({"cosign.pub": "x"}, "cosign.pub of Secret default/keys is not PEM")],
+)
+def test_a_secret_without_usable_keys_is_invalid_input(
+    values: dict[str, str], words: str, registry: EmbeddedRegistry, tmp_path: Path
+) -> None:
+    signed = objects(registry, ANY, "verify: {secretRef: {name: keys}}")
+    answer = explain(tmp_path, signed + secret("keys", **values))
+    assert answer.code == 2
+    [error] = answer.errors
+    assert words in error["message"]
+    assert (error["field"], error["line"]) == ("spec.verify.secretRef", 8)
+    assert not registry.requests
+
+
+@pytest.mark.parametrize(
     "config", ["{", "[]", '{"auths": []}', '{"auths": {"a": 1}}', '{"auths": {"a": {"auth": "!"}}}', "\xff"]
 )
 def test_a_local_docker_config_that_is_none(
