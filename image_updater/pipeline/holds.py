@@ -21,7 +21,7 @@ from image_updater.patch.decisions import State
 from image_updater.patch.model import EditKind
 from image_updater.pipeline.contested import steps
 from image_updater.pipeline.past import is_from_us, is_ours
-from image_updater.pipeline.record import Record
+from image_updater.pipeline.record import Record, squashed
 from image_updater.policy.model import MoveKind
 from image_updater.policy.situation import Hold
 
@@ -97,10 +97,11 @@ def judge(
 
 
 def rollback_of(change: Changed) -> str | None:
-    """Why a commit of ours took a value back; None = it did not."""
-    if not is_ours(change.commit):
+    """Why a commit of ours, merged under whatever name, took a value back; None = it did not."""
+    if not is_from_us(change):
         return None
-    return next((value for key, value in change.commit.trailers if key == ROLLBACK), None)
+    said = change.commit.trailers if is_ours(change.commit) else squashed(change.commit)
+    return next((value for key, value in said if key == ROLLBACK), None)
 
 
 def _newer(selection: Selection, choice: Choice, displaced: Value) -> bool:

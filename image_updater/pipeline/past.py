@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from image_updater.git import MAX_COMMITS
 from image_updater.pipeline.memory import Memory
-from image_updater.pipeline.record import OURS, Record
+from image_updater.pipeline.record import OURS, Record, squashed
 
 if TYPE_CHECKING:
     from image_updater.git import Chain, CommitInfo, History, Version, Wanted
@@ -107,12 +107,8 @@ def _squashed(change: Changed) -> bool:
     if after is None or "Image-Policy:" not in text or "New:" not in text:
         return False
     said: dict[str, set[str]] = {}
-    for line in text.splitlines():
-        key, colon, value = line.lstrip(" \t*>-").partition(":")
-        if colon:
-            said.setdefault(key, set()).add(value.strip())
-    if not OURS & said.keys():
-        return False
+    for key, value in squashed(change.commit):
+        said.setdefault(key, set()).add(value)
     return after.tag in said.get("New", ()) or (after.digest is not None and after.digest in said.get("Digest", ()))
 
 

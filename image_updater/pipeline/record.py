@@ -6,6 +6,9 @@
     Image-Updater: hold | resume               of a person: the sites in the files that the commit touches; of a commit
                                                that touches none, or a hold whose files are not known: the whole branch
 
+A pull request of ours that was merged as one commit of a person often has our trailers in its text, not at its end: the
+Quarantines there count all the same.
+
 The record is read from the oldest commit to the newest, and goes on from an older record when commits are added. How
 deep: what was fetched; and before the first move that a process plans on a branch, 1,000 commits (`past.py`). What is
 older is forgotten here; in a cluster the Quarantine objects that were derived from it still stand. Pure.
@@ -75,7 +78,7 @@ class Record:
         """The record after these commits, newest first, that follow those of this one."""
         made = self
         for commit in reversed(tuple(commits)):
-            if ":" in commit.message and commit.trailers:
+            if ":" in commit.message and (commit.trailers or f"{QUARANTINE}:" in commit.message):
                 made = made._after(commit, files)
         return made
 
@@ -86,13 +89,16 @@ class Record:
         directives = self.directives
         keys = {key for key, _ in commit.trailers}
         person = not keys & OURS
-        for index, (key, value) in enumerate(commit.trailers):
+        said = list(commit.trailers)
+        if person and f"{QUARANTINE}:" in commit.message:
+            said += (each for each in squashed(commit) if each[0] in (QUARANTINE, REASON) and each not in said)
+        for index, (key, value) in enumerate(said):
             if key == QUARANTINE:
                 found = _image(commit, key, value)
                 if isinstance(found, Problem):
                     problems.append(found)
                     continue
-                following = commit.trailers[index + 1] if index + 1 < len(commit.trailers) else ("", "")
+                following = said[index + 1] if index + 1 < len(said) else ("", "")
                 reason = following[1] if following[0] == REASON else ""
                 quarantined = [each for each in quarantined if not _is(each, found)]
                 quarantined.append(replace(found, reason=reason))
@@ -118,6 +124,17 @@ class Record:
             directives=directives,
             problems=tuple(dict.fromkeys(problems)),
         )
+
+
+def squashed(commit: CommitInfo) -> tuple[tuple[str, str], ...]:
+    """The lines `Key: value` of a text that quotes trailers of ours, in order; () where it has them at its end (it is
+    ours then), or quotes none.
+    """
+    if any(key in OURS for key, _ in commit.trailers):
+        return ()
+    lines = (line.lstrip(" \t*>-").partition(":") for line in commit.message.splitlines())
+    found = tuple((key, value.strip()) for key, colon, value in lines if colon)
+    return found if any(key in OURS for key, _ in found) else ()
 
 
 def _directive(commit: CommitInfo, value: str, files: Files) -> tuple[Directive | None, Problem | None]:

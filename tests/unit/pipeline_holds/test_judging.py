@@ -175,6 +175,14 @@ def test_a_squash_with_our_text_is_ours(message: str, is_held: bool) -> None:
     assert (hold(after, "1.2") is not None) is not is_held, "a revert of it is a hold, where it is known to be ours"
 
 
+def test_a_squashed_rollback_displaces_as_it_did_before() -> None:
+    squash = "Roll back (#4)\n\n* " + rolled_back("1.1").message.replace("\n", "\n  ") + "\n\nReviewed-by: Ada\n"
+    found = hold(chain(ours("1.2"), By("1.1", squash)), "1.2")
+    assert found is not None
+    assert "rolled 1.2 back (it crashed)" in found.reason
+    assert hold(chain(ours("1.2"), By("1.1", squash)), "1.3") is None
+
+
 def test_a_value_that_waits_on_our_push_branch_is_no_hold() -> None:
     past = chain(ours("nightly-7"), By("1.2"))
     assert hold(past, "1.3") is not None, "it cannot be compared with what was displaced"

@@ -68,6 +68,16 @@ def test_a_person_releases_what_they_name(release: str, left: int) -> None:
     assert len(bad(record)) == left
 
 
+def test_a_squashed_pull_request_of_ours_still_says_what_is_bad() -> None:
+    body = f"Quarantine: acme/web:1.2@{DIGEST}\nQuarantine-Reason: 3 pods crash\nRelease: acme/api:1\n{OURS}"
+    text = "Roll back (#7)\n\n* " + body.replace("\n", "\n  ")
+    for end in ("", "\n\nCo-authored-by: Ada <ada@acme.example>"):
+        record = read("Quarantine: acme/api:1", text + end)
+        assert bad(record) == [("acme/api", "1", None), ("acme/web", "1.2", DIGEST)], "nobody has asked for the Release"
+        assert record.quarantined[1].reason == "3 pods crash"
+    assert read(text.replace(OURS, "Subject: x")).quarantined == (), "nothing of ours"
+
+
 def test_a_release_counts_from_people_and_from_commands_of_people() -> None:
     quarantine = f"Quarantine: acme/web:1.2\n{OURS}"
     alone = read(quarantine, f"Release: acme/web:1.2\n{OURS}")
