@@ -232,6 +232,11 @@ KUSTOMIZATION_STATUS: Final = Record(
             "workloads whose rollout is not healthy: the rest is",
         ),
         At(
+            "rolloutsUnproven",
+            Many(Words(), 50),
+            "workloads that are healthy only because nothing ran, or nothing was analysed: namespace_name_group_kind",
+        ),
+        At(
             "rolloutsSettled",
             Words(),
             "digest of the pod templates whose rollouts are settled: healthy once, they are looked at again when they "

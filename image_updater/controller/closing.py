@@ -22,7 +22,7 @@ from image_updater.controller.inputs import KUSTOMIZATION, POLICY
 from image_updater.controller.placing import Placing, of_ref
 from image_updater.controller.pursuing import Failure, Pursuing
 from image_updater.controller.retreat import Retreat
-from image_updater.controller.rollouts import from_status
+from image_updater.controller.rollouts import from_status, unproven_of
 from image_updater.controller.storms import Storms
 from image_updater.controller.tripping import Breakers
 from image_updater.pipeline.placements import folder_of
@@ -274,7 +274,7 @@ class Closing:
         placed: Sequence[Placement],
         rollouts: Sequence[Rollout],
     ) -> None:
-        """By policy and value: healthy, when all that is known of it is."""
+        """By policy and value: proven, when all that is known of it is healthy, and some of it was looked at."""
         key = kustomization.key
         revision = self._rollouts.revision(key) if self._rollouts is not None else ""
         groups: dict[tuple[str, Value], list[tuple[Placement, Rollout | None]]] = {}
@@ -288,7 +288,11 @@ class Closing:
                 self._proving.applied(name, key, value, revision)
             if any(one.state is RolloutState.FAILED and one.culprit is not Culprit.ENVIRONMENT for one in here):
                 self._proving.failed(name, key, value)
-            elif judged and len(here) == len(judged) and all(each.healthy for each in judged):
+            elif (
+                len(here) == len(judged)
+                and all(each.healthy for each in judged)
+                and any(each.state is RolloutState.HEALTHY for each in judged)
+            ):
                 self._good(name, key, value, judged, revision)
             elif not judged and self._settled(kustomization, status, members):
                 self._proving.healthy(name, key, value, str(status.get("lastAppliedRevision") or ""), anew=False)
@@ -311,24 +315,28 @@ class Closing:
         """Of what was healthy before this process began nobody publishes anything: status says that all has settled
         which it does not list.
         """
+        unproven = unproven_of(status)
         return (
             status.get("rolloutsSettled") is not None
             and any(each.object.kind in _WORKLOADS for each, _ in members)
+            and not any(of_ref((each,), ref) for each, _ in members for ref in unproven)
             and self._placing.is_tip(kustomization, str(status.get("lastAppliedRevision") or ""))
         )
 
     def _settle(self, kustomization: ObjectKey, rollout: Rollout, mine: Sequence[Placement]) -> None:
         """A rollback is done when its workload is healthy with what it went back to; it has ended when Git went on."""
-        for policy in {each.name for each in mine}:
+        serves = rollout.state in _GOOD and any(is_applied(each, dict(rollout.images)) for each in mine)
+        for policy in self._retreat.together({each.name for each in mine}):
             entry = self._entry(policy)
             known = loopstatus.rollback_of(self._context.status.current(entry)) if entry is not None else None
             if entry is None or known is None or not known.open or known.to is None:
                 continue
-            if (known.kustomization, known.object) != (str(kustomization), str(rollout.ref)):
+            asked = not known.kustomization and any(each.name == policy for each in mine)
+            if not asked and (known.kustomization, known.object) != (str(kustomization), str(rollout.ref)):
                 continue
-            held = [each for each in mine if each.name == policy]
+            held = self._placing.of_policy(policy)
             back = any(each.value.is_of(known.to) for each in held)
-            if back and rollout.state in _GOOD and any(is_applied(each, dict(rollout.images)) for each in held):
+            if back and serves:
                 state, text = IntentState.DONE, f"{rollout.ref} is healthy with {known.to}"
             elif known.state is IntentState.PUSHED and not back and not _holds(held, known.bad):
                 state, text = IntentState.ENDED, f"Git holds {', '.join(str(each.value) for each in held)} by now"

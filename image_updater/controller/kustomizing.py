@@ -53,6 +53,7 @@ KEPT: Final = (
     "inventory",
     "cluster",
     "rollouts",
+    "rolloutsUnproven",
     "rolloutsSettled",
 )
 """Fields of status that stay as they are unless somebody says otherwise."""
@@ -204,7 +205,7 @@ class Kustomizing:
         log.warning("Kustomization %s: %s", entry.key, message)
         ready = standing(before) or progressing("another cluster")
         # What rolled out there is nothing that has rolled out here.
-        fields = {"cluster": target.server or None, "rollouts": None, "rolloutsSettled": None}
+        fields = {"cluster": target.server or None, "rollouts": None, "rolloutsUnproven": None, "rolloutsSettled": None}
         await self.tell(state, entry, ready, fields, lines=(), quiet=True)
         return ()
 

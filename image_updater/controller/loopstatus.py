@@ -111,7 +111,7 @@ def reverted(answer: Answer) -> tuple[dict[str, Any], Happening]:
     error = answer.error
     state, text = IntentState.ENDED, answer.message
     if answer.commit is not None:
-        state, text = IntentState.DONE, ""
+        state, text = IntentState.PUSHED, ""
     elif error is not None:
         state, text = IntentState.REFUSED, str(error)
     done = error is None or isinstance(error, Terminal)

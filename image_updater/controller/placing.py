@@ -80,6 +80,10 @@ class Placing:
             return ()
         return of_kustomization(self._folders.get((place, folder_of(kustomization)), ()), kustomization)
 
+    def of_policy(self, policy: str) -> tuple[Placement, ...]:
+        """All places of one policy, as answers name it."""
+        return tuple(each for _, placed in self._placed.values() for each in placed if each.name == policy)
+
     def is_tip(self, kustomization: Kustomization, revision: str) -> bool:
         """Is that what the runs of the line have seen?"""
         place = self._place(kustomization)

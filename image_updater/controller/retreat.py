@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from image_updater.api.model import DigestReflection, ImagePolicy, Kustomization
 from image_updater.controller import loopstatus
+from image_updater.controller.inputs import KUSTOMIZATION
 from image_updater.controller.loopstatus import Rollback
 from image_updater.controller.status import Happening
 from image_updater.controller.storms import said
@@ -26,6 +27,7 @@ from image_updater.pipeline.rollback import (
     Kind,
     Quarantines,
     RollbackPlan,
+    Suspect,
     decide,
     good_value,
 )
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from image_updater.controller.storms import Storms
     from image_updater.pipeline.evidence import Ground
     from image_updater.pipeline.placements import Placement
-    from image_updater.pipeline.rollback import Suspect, Written
+    from image_updater.pipeline.rollback import Written
     from image_updater.pipeline.selection import Selector
     from image_updater.sync.rollout.model import Rollout
 
@@ -122,6 +124,8 @@ class Retreat:
                 action = self._decide(case, found, intent, mixed=mixed)
         if action.kind in (Kind.HOLD, Kind.ROLLBACK) and (intent is None or intent.to is None):
             action = self._in_storm(case, action)
+        if action.kind in (Kind.HOLD, Kind.ROLLBACK):
+            action = await self._with_groups(ground, action)
         if action.breaker:
             self._opens((self.name_of(each.placement) for each in action.suspects), action.breaker)
         case.action = action
@@ -166,6 +170,52 @@ class Retreat:
             return action
         self._opens(together, said(together))
         return Action(kind=Kind.NOTIFY, reason=f"{action.reason}: nothing is rolled back, {said(together)}")
+
+    # ------------------------------------------------------------------------------------------- groups
+
+    def together(self, names: Iterable[str]) -> frozenset[str]:
+        """These policies, and the others of their groups."""
+        found = set(names)
+        specs = [spec for name in names if (spec := self._spec(name)) is not None and spec.group is not None]
+        groups = {(spec.key.namespace, spec.group) for spec in specs}
+        if groups:
+            found |= {
+                name
+                for name, outcome in self._selector.answers.items()
+                if (outcome.spec.key.namespace, outcome.spec.group) in groups
+            }
+        return frozenset(found)
+
+    async def _with_groups(self, ground: Ground, action: Action) -> Action:
+        """What moves together goes back together: the members that hold the same tag, by our own hand, and are applied
+        by a Kustomization of this cluster.
+        """
+        by_tag = {each.placement.value.tag: each for each in action.suspects}
+        names = {self.name_of(each.placement) for each in action.suspects}
+        others = self.together(names) - names
+        if not others:
+            return action
+        placed = await ground.found()
+        entries = self._context.cache.entries(KUSTOMIZATION).values()
+        applied = {
+            each.key
+            for entry in entries
+            if isinstance(entry.value, Kustomization)
+            for each in of_kustomization(placed, entry.value)
+        }
+        members = [
+            each for each in placed if self.name_of(each) in others and each.value.tag in by_tag and each.key in applied
+        ]
+        known = await evidence.written(ground, members)
+        more = []
+        for each in members:
+            to = by_tag[each.value.tag].to
+            if known[each.key].author is not Author.OURS:
+                continue
+            tag = to.tag if to is not None else None
+            value = self._with_digest(self.name_of(each), Value(tag)) if tag is not None else None
+            more.append(Suspect(placement=each, to=value))
+        return replace(action, suspects=(*action.suspects, *more))
 
     # ------------------------------------------------------------------------------------------- what is known
 

@@ -93,6 +93,17 @@ def from_status(status: Mapping[str, Any]) -> tuple[Rollout, ...]:
     return tuple(found)
 
 
+def unproven_of(status: Mapping[str, Any]) -> tuple[Ref, ...]:
+    """Workloads that are healthy and prove nothing, by a status."""
+    found = []
+    for each in status.get("rolloutsUnproven") or ():
+        try:
+            found.append(parse_id(str(each)))
+        except ValueError:
+            continue  # of a later version, or by hand
+    return tuple(found)
+
+
 def revisions_of(status: Mapping[str, Any]) -> dict[Ref, str]:
     """What was applied when the rollouts that it lists began."""
     listed = {each.ref for each in from_status(status)}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.status import COMMON, KUSTOMIZATION_STATUS, status_fields
-from image_updater.controller.rollouts import from_status, revisions_of, to_status
+from image_updater.controller.rollouts import LISTED, from_status, revisions_of, to_status, unproven_of
 from image_updater.pipeline.tasks import Tasks, pause
 from image_updater.sync.inventory import object_id
 from image_updater.sync.manifests import owner_labels
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("image_updater.sync")
 
-FIELDS: Final = ("rollouts", "rolloutsSettled")
+FIELDS: Final = ("rollouts", "rolloutsUnproven", "rolloutsSettled")
 """Of status, that are written here."""
 
 OWN: Final = frozenset(each.name for each in KUSTOMIZATION_STATUS.fields) - {each.name for each in COMMON}
@@ -86,6 +86,8 @@ class _Record:
     templates: dict[Ref, _Template] = field(default_factory=dict)
     settled: dict[Ref, str] = field(default_factory=dict)
     """The template that was healthy last."""
+    unproven: set[Ref] = field(default_factory=set)
+    """Of those, what is healthy and proves nothing."""
     began: dict[Ref, datetime] = field(default_factory=dict)
     told: dict[Ref, Rollout] = field(default_factory=dict)
     """The verdicts that Events and numbers were made of."""
@@ -155,11 +157,13 @@ class Verdicts:
         for ref in gone:
             for known in (record.settled, record.began, record.told, record.revisions):
                 known.pop(ref, None)
+        record.unproven -= gone
         listed: dict[Ref, Rollout] = {}
         if first:
             before = self._context.status.current(entry)
             listed = {each.ref: each for each in from_status(before)}
             record.settled = _settled(templates, listed, before)
+            record.unproven = set(unproven_of(before)) & record.settled.keys()
             record.revisions = revisions_of(before)
             record.saved = {name: before.get(name) for name in FIELDS}
         moved = [
@@ -215,6 +219,7 @@ class Verdicts:
             began = told.since if told is not None and told.since is not None else now
             record.began[ref] = began
             record.settled.pop(ref, None)
+            record.unproven.discard(ref)
             record.told.pop(ref, None)
             if told is not None:
                 record.told[ref] = told
@@ -250,6 +255,10 @@ class Verdicts:
             before = record.told.get(rollout.ref)
             if rollout.healthy and rollout.ref in record.templates and rollout.ref not in record.following.open:
                 record.settled[rollout.ref] = record.templates[rollout.ref].digest
+                if rollout.state is RolloutState.HEALTHY_UNANALYSED:
+                    record.unproven.add(rollout.ref)
+                else:
+                    record.unproven.discard(rollout.ref)
             if before is None or (before.state, before.culprit) != (rollout.state, rollout.culprit):
                 self._note(record, rollout, before)
                 failed = failed or rollout.failed
@@ -290,7 +299,8 @@ class Verdicts:
             return {}
         rollouts = to_status(record.rollouts, record.revisions)
         digests = {ref: digest for ref, digest in record.settled.items() if ref in record.templates}
-        return {"rollouts": rollouts, "rolloutsSettled": _fold(digests)}
+        unproven = [object_id(ref) for ref in sorted(record.unproven)][:LISTED] or None
+        return {"rollouts": rollouts, "rolloutsUnproven": unproven, "rolloutsSettled": _fold(digests)}
 
     def telling(self, key: ObjectKey) -> dict[str, Any]:
         """`fields`, which are being written now with what else status says."""
@@ -351,7 +361,7 @@ def _decision(fields: Mapping[str, Any]) -> object:
         first = "canary" not in each and each["state"] == RolloutState.PENDING
         state = RolloutState.PROGRESSING if first else each["state"]
         rollouts.append((each["id"], state, each.get("culprit"), each.get("failing"), each.get("images")))
-    return rollouts, fields.get("rolloutsSettled")
+    return rollouts, fields.get("rolloutsSettled"), fields.get("rolloutsUnproven")
 
 
 def _templates(

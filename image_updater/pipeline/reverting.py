@@ -281,6 +281,7 @@ class Reverting:
                 plans.append(found)
                 return found
 
+            before = self.placed(name)
             report = await self._take_back(automation, taking)
             error, commit = report.error, report.commit
             failed = failed or (error is not None and not isinstance(error, Terminal))
@@ -292,7 +293,7 @@ class Reverting:
                     reason=why,
                     since=since,
                     asked=asked,
-                    bad=back.bad if back is not None else None,
+                    bad=_displaced(back, before) if back is not None else None,
                     to=back.to if back is not None else None,
                     commit=commit,
                     error=error,
@@ -401,6 +402,11 @@ class Reverting:
             for policy, image in dict.fromkeys((each.policy, each.image) for each in meant)
         ]
         return RollbackPlan(automation=ground.automation.key, backs=tuple(backs), reason=why, asked=asked)
+
+
+def _displaced(back: Back, placed: Iterable[Placement]) -> Value | None:
+    """What goes: as the plan says it, else what stood there."""
+    return back.bad or next((each.value for each in placed if not each.value.is_of(back.to)), None)
 
 
 def nothing_of(report: AutomationReport) -> str:

@@ -147,6 +147,8 @@ class World:
         self.updating: Updating | None = None
         self.bad: set[tuple[str, str]] = set()
         """(name, tag) whose pods crash."""
+        self.unanalysed: set[tuple[str, str]] = set()
+        """(name, tag) that run, and nothing looks at them."""
         self.verdicts: dict[str, Rollout] = {}
         self._lives: list[Any] = []
 
@@ -229,6 +231,8 @@ class World:
             known = self.verdicts.get(name)
             image = f"{self.image(name)}:{tag}"
             state = RolloutState.FAILED if failed else RolloutState.HEALTHY
+            if (name, tag) in self.unanalysed:
+                state = RolloutState.HEALTHY_UNANALYSED
             if known is None or (known.state, known.images) != (state, ((name, image),)):
                 known = Rollout(
                     ref=Ref("apps", "Deployment", SPACE, name),

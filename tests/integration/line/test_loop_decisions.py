@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -237,3 +238,61 @@ async def test_what_is_proven_stands_in_git_for_others(server: gitservers.HttpSe
             count = len(at.subjects())
             await at.poll()
             assert len(at.subjects()) == count, "what is known is not written again"
+
+
+async def test_what_nothing_has_looked_at_is_not_proven(server: gitservers.HttpServer, tmp_path: Path) -> None:
+    async with world(server, tmp_path) as at:
+        at.setup()
+        at.unanalysed = {("web", "1.1.0")}
+        async with at.life():
+            await at.settle()
+            await at.push("web", "1.1.0")
+            assert at.tag("web") == "1.1.0"
+            assert proven(at) == ["1.0.0"]
+
+
+async def test_a_group_goes_back_together(server: gitservers.HttpServer, tmp_path: Path) -> None:
+    async with world(server, tmp_path, ("web", "api", "job")) as at:
+        at.setup()
+        for name in ("web", "api"):
+            spec = at.cluster.bodies["ImagePolicy", name]["spec"]
+            at.cluster.put("ImagePolicy", name, spec | {"group": "checkout"})
+        async with at.life():
+            await at.settle()
+            for name in ("web", "api", "job"):
+                at.registry.push(f"acme/{name}", "1.1.0")
+            at.bad.add(("web", "1.1.0"))
+            await at.poll()
+            assert {name: at.tag(name) for name in at.names} == {"web": "1.0.0", "api": "1.0.0", "job": "1.1.0"}
+            assert len(at.rollbacks()) == 1
+            body = gitservers.git("log", "-1", "--grep=^Roll back", "--format=%B", "main", cwd=at.bare)
+            assert body.startswith("Roll back 2 images in shop/apps")
+            assert body.count("Quarantine: ") == 2
+            for name in ("web", "api"):
+                assert at.status(name)["rollback"]["state"] == "Done", at.status(name)["rollback"]
+                at.registry.push(f"acme/{name}", "1.2.0")
+            await at.poll()
+            assert {name: at.tag(name) for name in ("web", "api")} == {"web": "1.2.0", "api": "1.2.0"}
+
+
+async def test_a_wish_is_done_when_what_was_there_before_is_healthy(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    async with world(server, tmp_path) as at:
+        at.setup()
+        async with at.life():
+            await at.settle()
+            await at.push("web", "1.1.0")
+            at.clock.ahead += timedelta(seconds=2)
+            wish = {"at": at.clock().isoformat().replace("+00:00", "Z"), "by": "jo"}
+            at.cluster.annotate("ImagePolicy", "web", rollback=json.dumps(wish))
+            await at.until(lambda: at.status()["rollback"]["state"] == "Pushed")
+            known = at.status()["rollback"]
+            assert (at.tag("web"), known["tag"], known["to"]) == ("1.0.0", "1.1.0", "1.0.0")
+            await at.settle()
+            assert at.status()["rollback"]["state"] == "Done"
+            assert len(at.rollbacks()) == 1
+        async with at.life(forgets=True):
+            await at.poll()
+            assert at.tag("web") == "1.0.0"
+            assert len(at.rollbacks()) == 1

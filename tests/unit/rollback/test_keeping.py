@@ -202,7 +202,7 @@ COMMIT = CommitReport(
 @pytest.mark.parametrize(
     ("answer", "state", "handled"),
     [
-        ({"commit": COMMIT}, "Done", True),
+        ({"commit": COMMIT}, "Pushed", True),
         ({"message": "nothing to do"}, "Ended", True),
         ({"error": SpecError("no such tag")}, "Refused", True),
         ({"error": GitUnavailable("away")}, "Refused", False),
