@@ -8,13 +8,13 @@ they were first looked at: never from a date that the image's builder wrote.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
 from image_updater.api.model import DigestReflection, ObjectKey
 from image_updater.images import Digest
-from image_updater.policy.model import TagFacts, Verified
+from image_updater.pipeline.tagfacts import GateFacts
+from image_updater.policy.model import Verified
 from image_updater.policy.situation import Need
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from image_updater.pipeline.facts import FactBook
     from image_updater.pipeline.listing import Listing, Source
     from image_updater.pipeline.report import Secrets
+    from image_updater.policy.model import TagFacts
     from image_updater.store import Store
 
 SIGNED: Final = "#signed"
@@ -81,36 +82,26 @@ class Examiner:
 
     def facts(
         self, policy: ImagePolicy, source: Source, listing: Listing, base: Mapping[str, TagFacts]
-    ) -> dict[str, TagFacts]:
+    ) -> Mapping[str, TagFacts]:
         """`base` with what gates want to know; tags of which nothing is known are left out."""
         known = self._book.known(source, listing)
-        answer = listing.answer
         # A tag's last known bytes are good enough to leave it out; the one that wins is asked again (`fresh`).
-        digests = {**known.digests, **answer.digests, **known.fresh}
-        seen = self._store.first_seen(*source.key) if policy.min_age and self._durable else {}
+        digests = {**known.digests, **listing.answer.digests, **known.fresh}
         mark = self._mark(policy) if policy.verify is not None else ""
-        always = policy.reflection is DigestReflection.ALWAYS
-        found = dict(base)
-        if policy.min_age and not self.remembers(listing):
-            # Asking for a digest would not tell since when it is there.
-            now = self._clock()
-            found |= {tag: replace(found.get(tag, TagFacts()), unknowable=_AGE, first_seen=now) for tag in answer.tags}
-        for tag in {*digests, *answer.pushed, *(answer.tags if seen else ())}:
-            digest = digests.get(tag)
-            one = found.get(tag, TagFacts())
-            bytes_known = known.facts.get(digest) if digest is not None else None
-            platforms = bytes_known.get("platforms") if bytes_known is not None else None
-            found[tag] = replace(
-                one,
-                digest=one.digest if one.digest is not None or always else digest,
-                # A push time is of the bytes that the list names; those that came since are younger.
-                pushed=answer.pushed.get(tag) if answer.digests.get(tag) == digest else None,
-                first_seen=one.first_seen or seen.get(tag),
-                bytes_seen=seen.get(f"{tag}@{digest}") if digest is not None else None,
-                platforms=tuple(map(str, platforms)) if isinstance(platforms, list) else None,
-                verified=self._verdict(source, mark, digest, listing) if mark and digest is not None else None,
-            )
-        return found
+        verdicts = {each: self._verdict(source, mark, each, listing) for each in set(digests.values())} if mark else {}
+        # Asking for a digest would not tell since when it is there, where nobody remembers.
+        ageless = bool(policy.min_age) and not self.remembers(listing)
+        return GateFacts(
+            base=base,
+            answer=listing.answer,
+            digests=digests,
+            platforms={each: facts.get("platforms") for each, facts in known.facts.items()},
+            verified={each: verdict for each, verdict in verdicts.items() if verdict is not None},
+            seen=self._store.first_seen(*source.key) if policy.min_age and self._durable else {},
+            reflected=policy.reflection is DigestReflection.ALWAYS,
+            unknowable=_AGE if ageless else frozenset(),
+            since=self._clock() if ageless else None,
+        )
 
     def remembers(self, listing: Listing) -> bool:
         """Can anybody say since when bytes are there: we, or the registry?"""
@@ -139,9 +130,10 @@ class Examiner:
         """The bytes that were looked at since this list are there now: dated, unless they have a date already."""
         if not self._durable:
             return
-        seen = self._store.first_seen(*source.key)
-        keys = (f"{tag}@{digest}" for tag, digest in self._book.known(source, listing).fresh.items())
-        now = self._clock()
+        keys = [f"{tag}@{digest}" for tag, digest in self._book.known(source, listing).fresh.items()]
+        if not keys:
+            return
+        seen, now = self._store.first_seen(*source.key, keys), self._clock()
         self._store.date_seen(*source.key, {key: now for key in keys if key not in seen})
 
     async def verified(

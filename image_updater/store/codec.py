@@ -112,6 +112,24 @@ def unpack_fact(text: str) -> dict[str, Any]:
         return dict(json.loads(text))
 
 
+class Moments(Mapping[str, datetime]):
+    """Times as they are kept, each read when it is asked for: of very many, mostly few are."""
+
+    __slots__ = ("_micros",)
+
+    def __init__(self, micros: Mapping[str, int]) -> None:
+        self._micros = micros
+
+    def __getitem__(self, key: str) -> datetime:
+        return from_micros(self._micros[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._micros)
+
+    def __len__(self) -> int:
+        return len(self._micros)
+
+
 class Lazy(Mapping[str, V], Generic[V]):
     """A mapping that is decoded at the first look: most scans never ask for the dates of 50,000 tags."""
 

@@ -16,6 +16,7 @@ from image_updater.store import asked, history, milestones
 from image_updater.store.blobs import BlobCache, Blobs
 from image_updater.store.codec import (
     Lazy,
+    Moments,
     from_micros,
     pack_dates,
     pack_fact,
@@ -167,11 +168,13 @@ class Store:
 
     # ------------------------------------------------------------------------------------------- first seen
 
-    def first_seen(self, repository: str, identity: str) -> Mapping[str, datetime]:
-        """When each key (a tag, or `tag@digest`) was first seen. Keys of the first complete listing are not in it."""
-        sql = "SELECT key, at FROM seen WHERE scope = ?"
-        rows: Rows = self._read(repository, identity, lambda c, scope: c.execute(sql, (scope,)).fetchall(), [])
-        return {key: from_micros(at) for key, at in rows}
+    def first_seen(self, repository: str, identity: str, keys: Iterable[str] | None = None) -> Mapping[str, datetime]:
+        """When each key (a tag, or `tag@digest`), or each of these, was first seen. Keys of the first complete listing
+        are not in it.
+        """
+        sql, narrow = "SELECT key, at FROM seen WHERE scope = ?", f" AND key {_AMONG}"
+        rows: Rows = self._read(repository, identity, lambda c, scope: _select(c, sql, scope, narrow, keys), [])
+        return Moments(dict(rows))
 
     def note_seen(self, repository: str, identity: str, tags: Iterable[str], now: datetime) -> tuple[str, ...]:
         """Date the keys of a *complete* listing that are new; the first listing dates none. Returns the newly dated."""

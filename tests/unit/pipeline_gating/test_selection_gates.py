@@ -24,6 +24,7 @@ from image_updater.api.model import (
 from image_updater.api.wishes import HoldWish, Wishes
 from image_updater.images import parse_name
 from image_updater.pipeline.selection import Selector
+from image_updater.pipeline.tagfacts import GateFacts
 from image_updater.pipeline.tagsfile import TagsFile
 from image_updater.policy.model import Fate, Verified
 from image_updater.policy.situation import Hold, Origin, Quarantined
@@ -100,6 +101,29 @@ async def test_a_push_time_counts_for_the_bytes_that_the_list_names_alone(store:
     outcome = (await chooser.hint(parse_name(IMAGE), "1.1.0", [OLD]))[NAME]
     assert chosen(outcome) == "1.0.0"
     assert outcome.until == START + 3 * DAY
+
+
+async def test_of_very_many_tags_with_an_age_few_are_looked_at(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    make = GateFacts._make
+    monkeypatch.setattr(GateFacts, "_make", lambda facts, tag: looked.append(tag) or make(facts, tag))
+    registry, clock = FakeRegistry("0.0.1"), Clock()
+    chooser = selector(registry, clock=clock, store=store)
+    await chooser.select([OLD])
+    for number in range(2_000):
+        registry.push(f"1.{number}.0")
+    clock.forward(days=1)
+    await chooser.refresh([OLD])
+    clock.forward(days=4)
+    await chooser.refresh([OLD])
+    looked.clear()
+    registry.push("1.2000.0")
+    outcome = (await chooser.refresh([OLD]))[NAME]
+    assert chosen(outcome) == "1.1999.0"
+    assert len(looked) < 50
+    assert len(outcome.facts) == 2_002
+    assert outcome.facts["1.7.0"].first_seen == START + DAY
+    assert "7.0.0" not in outcome.facts
 
 
 async def test_an_age_survives_a_restart_and_the_loss_of_the_state_file(tmp_path: Path) -> None:
