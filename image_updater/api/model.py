@@ -1,9 +1,7 @@
 """The custom resources as frozen values (design: group `image-updater.dev/v1alpha1`).
 
-Parsing lives in `decode.py` and one file a kind.
-
-Durations are `timedelta`; `source` says where an object was read, so that an error found later can still name file
-and line.
+Parsing lives in `decode.py` and one file a kind. Durations are `timedelta`; `source` says where an object was read, so
+that an error found later can still name file and line.
 """
 
 from __future__ import annotations
@@ -11,7 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
+
+from image_updater.api.gates import After as After
+from image_updater.api.gates import HoldUntil as HoldUntil
+from image_updater.api.gates import Keyless as Keyless
+from image_updater.api.gates import Start as Start
+from image_updater.api.gates import Verify as Verify
+from image_updater.api.gates import Window as Window
+from image_updater.api.strategies import AlphabeticalPolicy as AlphabeticalPolicy
+from image_updater.api.strategies import CalverPolicy as CalverPolicy
+from image_updater.api.strategies import DigestPolicy as DigestPolicy
+from image_updater.api.strategies import NewestBy as NewestBy
+from image_updater.api.strategies import NewestPolicy as NewestPolicy
+from image_updater.api.strategies import NumericalPolicy as NumericalPolicy
+from image_updater.api.strategies import Order as Order
+from image_updater.api.strategies import SemverPolicy as SemverPolicy
+from image_updater.api.strategies import Strategy as Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,21 +72,10 @@ class Meta:
 # ---------------------------------------------------------------------------------------------- ImagePolicy
 
 
-class Order(StrEnum):
-    ASC = "asc"
-    DESC = "desc"
-
-
 class DigestReflection(StrEnum):
     NEVER = "Never"
     IF_NOT_PRESENT = "IfNotPresent"
     ALWAYS = "Always"
-
-
-class NewestBy(StrEnum):
-    CREATED = "created"
-    PUSHED = "pushed"
-    FIRST_SEEN = "firstSeen"
 
 
 class Provider(StrEnum):
@@ -89,97 +92,6 @@ class FilterTags:
     pattern: str | None = None
     extract: str | None = None
     exclude: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SemverPolicy:
-    range: str
-    prereleases: bool = False
-    loose: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumericalPolicy:
-    order: Order = Order.ASC
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlphabeticalPolicy:
-    order: Order = Order.ASC
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CalverPolicy:
-    format: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewestPolicy:
-    by: NewestBy = NewestBy.CREATED
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DigestPolicy:
-    tag: str
-
-
-Strategy: TypeAlias = SemverPolicy | NumericalPolicy | AlphabeticalPolicy | CalverPolicy | NewestPolicy | DigestPolicy
-
-
-class Start(StrEnum):
-    """What a policy without memory (a rebuilt cluster) begins with."""
-
-    NEWEST = "newest"
-    PROVEN = "proven"
-
-
-class HoldUntil(StrEnum):
-    """What ends the hold of a value that was taken back in Git."""
-
-    NEWER = "untilNewer"
-    RESUME = "untilResume"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """Open for `duration` from each moment that `cron` (five fields) names in `time_zone` (IANA)."""
-
-    cron: str
-    duration: timedelta
-    time_zone: str = "UTC"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keyless:
-    """Who must have signed, as the certificate says it: whole strings, or RE2 patterns that match wholly."""
-
-    issuer: str | None = None
-    subject: str | None = None
-    issuer_pattern: str | None = None
-    subject_pattern: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verify:
-    """cosign: `secret_ref` names a Secret with public keys (`*.pub`, `*.pem`), or `keyless`; `trust_root` a Secret with
-    `trusted_root.json` for a private Sigstore. `attestations` are predicate types that must be there, signed alike.
-    """
-
-    secret_ref: str | None = None
-    keyless: Keyless | None = None
-    trust_root: str | None = None
-    attestations: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class After:
-    """Only tags that policy `name` (of the same namespace) has proven healthy for `soak`. `proven_file`: where it is
-    another controller's, the file of the planned branch that says what it has proven.
-    """
-
-    name: str
-    soak: timedelta = timedelta(0)
-    proven_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
