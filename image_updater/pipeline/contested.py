@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from image_updater.errors import SpecError
 from image_updater.images import parse_name, same_image
 from image_updater.images.names import split
+from image_updater.pipeline.past import ROLLBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,6 +34,7 @@ class Step:
     image: str
     old: frozenset[str]
     new: frozenset[str]
+    rollback: bool = False
 
 
 def steps(commits: Iterable[CommitInfo]) -> tuple[Step, ...]:
@@ -43,6 +45,7 @@ def steps(commits: Iterable[CommitInfo]) -> tuple[Step, ...]:
         automation = next((value for key, value in trailers if key == "Automation"), None)
         if automation is None:
             continue
+        rollback = any(key == ROLLBACK for key, _ in trailers)
         groups: list[dict[str, list[str]]] = []
         for key, value in trailers:
             if key == "Image-Policy":
@@ -57,6 +60,7 @@ def steps(commits: Iterable[CommitInfo]) -> tuple[Step, ...]:
                 image=group["Image"][0],
                 old=frozenset(group.get("Old", ())),
                 new=frozenset((*group.get("New", ()), *group.get("Digest", ()))),
+                rollback=rollback,
             )
             for group in groups
             if group.get("Image")
@@ -103,7 +107,8 @@ def _fight(
     """Why writing `wanted` over `held` would be one more turn; None when it is not."""
     ours: list[str] = []
     for step in known:
-        if not _same(step.image, image):
+        if not _same(step.image, image) or (step.rollback and step.policy == policy):
+            # What a rollback took back comes again when its hold ends: there is only one reading of the policy.
             continue
         away = step.old & wanted and step.new & held
         back = step.old & held and step.new & wanted

@@ -8,7 +8,7 @@ every tag, until `resume`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -20,8 +20,8 @@ from image_updater.kustomize.model import Part, SiteKind
 from image_updater.patch.decisions import State
 from image_updater.patch.model import EditKind
 from image_updater.pipeline.contested import steps
-from image_updater.pipeline.past import is_from_us, is_ours
-from image_updater.pipeline.record import Record, squashed
+from image_updater.pipeline.past import is_from_us, rollback_of
+from image_updater.pipeline.record import Record
 from image_updater.policy.model import MoveKind
 from image_updater.policy.situation import Hold
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from image_updater.pipeline.past import Past
     from image_updater.pipeline.record import Directive
     from image_updater.policy.model import Selection
-
-ROLLBACK: Final = "Rollback"
 
 Resumed = Callable[["ImagePolicy"], "datetime | None"]
 """When somebody last said that this policy may go on."""
@@ -69,39 +67,41 @@ def judge(
 
     `proposed`: moves of ours that wait to be merged. `resumed`: holds that began until then are over.
     """
-    changes = chain.changes
-    last = next(
-        (
-            number
-            for number, change in enumerate(changes)
-            if is_from_us(change) or _proposed(change.after, selection, proposed)
-        ),
-        None,
-    )
-    if last is None:
-        return None
-    ours = changes[last]
-    newest = changes[0]
-    if resumed is not None and newest.commit.when <= resumed:
-        return None
-    displaced: list[tuple[Value, Changed]] = []
-    if last > 0 and newest.after != ours.after:
-        displaced.append((ours.after or Value(), newest))
-    if rollback_of(ours) is not None and ours.before is not None and newest.after != ours.before:
-        displaced.append((ours.before, ours))
-    for value, change in displaced:
+    now = chain.changes[0].after if chain.changes else None
+    for value, change in _displaced(chain.changes, now, selection, proposed):
+        if resumed is not None and change.commit.when <= resumed:
+            continue
         lasts = choice.policy.hold is HoldUntil.RESUME or not _newer(selection, choice, value)
         if lasts and not _other_bytes(value, change, selection):
             return _hold(value, change, selection, choice)
     return None
 
 
-def rollback_of(change: Changed) -> str | None:
-    """Why a commit of ours, merged under whatever name, took a value back; None = it did not."""
-    if not is_from_us(change):
-        return None
-    said = change.commit.trailers if is_ours(change.commit) else squashed(change.commit)
-    return next((value for key, value in said if key == ROLLBACK), None)
+def _displaced(
+    changes: Sequence[Changed], now: Value | None, selection: Selection, proposed: Sequence[Step]
+) -> Iterator[tuple[Value, Changed]]:
+    """What was displaced and may not come back, by whom: a value of ours by a person, any by a rollback. A rollback
+    ends nothing of what was before it.
+    """
+    while changes:
+        last = next(
+            (
+                number
+                for number, change in enumerate(changes)
+                if is_from_us(change) or _proposed(change.after, selection, proposed)
+            ),
+            None,
+        )
+        if last is None:
+            return
+        ours = changes[last]
+        if last > 0 and changes[0].after != ours.after and now != ours.after:
+            yield ours.after or Value(), changes[0]
+        if rollback_of(ours) is None:
+            return
+        if ours.before is not None and now != ours.before:
+            yield ours.before, ours
+        changes = changes[last + 1 :]
 
 
 def _newer(selection: Selection, choice: Choice, displaced: Value) -> bool:

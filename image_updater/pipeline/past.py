@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from image_updater.git import Chain, CommitInfo, History, Version, Wanted
     from image_updater.git.lineage import Changed
 
+ROLLBACK: Final = "Rollback"
+
 REACH: Final = 50
 """Commits that are read for fights: as many as a first fetch brings."""
 
@@ -78,8 +80,8 @@ class Past:
     async def chains(
         self, wanted: Iterable[Wanted], versions: Mapping[str, Version] | None = None
     ) -> Mapping[Wanted, Chain]:
-        """Who changed these places, each back to the newest commit of ours that did. `versions`: files that were read
-        already, by blob id.
+        """Who changed these places, each back to the newest commit of ours that did and is no rollback. `versions`:
+        files that were read already, by blob id.
         """
         known = self.memory.chains(self.history.repository.path, self.history.tip)
         missing = {str(number): each for number, each in enumerate(dict.fromkeys(wanted)) if each not in known}
@@ -101,6 +103,14 @@ def is_from_us(change: Changed) -> bool:
     return is_ours(change.commit) or _squashed(change)
 
 
+def rollback_of(change: Changed) -> str | None:
+    """Why a commit of ours, merged under whatever name, took a value back; None = it did not."""
+    if not is_from_us(change):
+        return None
+    said = change.commit.trailers if is_ours(change.commit) else squashed(change.commit)
+    return next((value for key, value in said if key == ROLLBACK), None)
+
+
 def _squashed(change: Changed) -> bool:
     after = change.after
     text = change.commit.message
@@ -113,4 +123,5 @@ def _squashed(change: Changed) -> bool:
 
 
 def _decided(_: str, changes: Sequence[Changed]) -> bool:
-    return is_from_us(changes[-1])
+    """What was before a rollback of ours still counts."""
+    return is_from_us(changes[-1]) and rollback_of(changes[-1]) is None

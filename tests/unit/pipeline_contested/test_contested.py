@@ -64,6 +64,17 @@ def test_what_is_a_fight(history: list[CommitInfo], trips: bool) -> None:
     assert (fight(history) is not None) is trips
 
 
+def test_what_a_rollback_took_back_may_come_again() -> None:
+    up = commit(2, "apps/ours", "b", "a")
+    back = commit(3, "apps/ours", "a", "b")
+    rollback = person(3, back.message + "Rollback: asked for by ada\n")
+    assert fight([back, up]) is not None
+    assert fight([rollback, up]) is None
+    # Another policy's rollback is as good as its update: one of the two must not claim the line.
+    other = commit(3, "apps/other", "a", "b")
+    assert fight([person(3, other.message + "Rollback: it crashed\n"), up]) is not None
+
+
 def test_the_reason_names_the_other_one_and_what_to_do() -> None:
     reason = fight([commit(2, "apps/other", "a", "b")])
     assert reason is not None

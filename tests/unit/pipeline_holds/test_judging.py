@@ -143,6 +143,15 @@ def hold(
         pytest.param(
             [ours("1.2"), rolled_back("1.1"), ours("1.3"), rolled_back("1.1")], ("1.3",), ("1.4",), id="two-rollbacks"
         ),
+        pytest.param(
+            [ours("1.2"), By("1.1"), rolled_back("1.0")], ("1.1.5", "1.2"), ("1.3",), id="rolled-back-after-a-person"
+        ),
+        pytest.param(
+            [ours("1.3"), rolled_back("1.2"), rolled_back("1.1")], ("1.2", "1.3"), ("1.4",), id="rolled-back-again"
+        ),
+        pytest.param(
+            [ours("1.3"), By("1.1"), ours("1.4"), rolled_back("1.1")], ("1.4",), ("1.5",), id="what-has-ended-before"
+        ),
     ],
 )
 def test_what_is_held(history: list[By], held: tuple[str, ...], free: tuple[str, ...]) -> None:
@@ -191,6 +200,13 @@ def test_a_value_that_waits_on_our_push_branch_is_no_hold() -> None:
     reverted = chain(ours("1.1"), By("1.2"), By("1.1"))
     assert hold(reverted, "1.2") is None, "nobody knows that this was ours"
     assert hold(reverted, "1.2", proposed=("1.2",)) is not None
+
+
+def test_resume_ends_only_what_began_before_it() -> None:
+    past = chain(ours("1.3"), By("1.2"), rolled_back("1.1"))
+    assert hold(past, "1.3", resumed=START + timedelta(days=1)) is None, "the rollback holds up to 1.2 alone"
+    assert hold(past, "1.2", resumed=START + timedelta(days=1)) is not None
+    assert hold(past, "1.2", resumed=START + timedelta(days=2)) is None
 
 
 @pytest.mark.parametrize(("days", "is_held"), [(0, True), (1, False), (2, False)])
