@@ -71,8 +71,8 @@ def judge(
     for value, change in _displaced(chain.changes, now, selection, proposed):
         if resumed is not None and change.commit.when <= resumed:
             continue
-        lasts = choice.policy.hold is HoldUntil.RESUME or not _newer(selection, choice, value)
-        if lasts and not _other_bytes(value, change, selection):
+        ended = _newer(selection, choice, value) or _other_bytes(value, change, selection)
+        if choice.policy.hold is HoldUntil.RESUME or not ended:
             return _hold(value, change, selection, choice)
     return None
 

@@ -246,6 +246,7 @@ def test_other_bytes_of_what_a_rollback_found_bad_are_new(wanted: str, is_held: 
     assert (hold(chain(ours("1.2"), record), wanted) is not None) is is_held
     without = By("1.1", f"{rolled_back('1.1').message}Quarantine: acme/web:1.2\n")
     assert hold(chain(ours("1.2"), without), wanted) is not None, "whatever bytes the tag has"
+    assert hold(chain(ours("1.2"), record), wanted, until=HoldUntil.RESUME) is not None, "only a resume ends it"
 
 
 def test_the_reason_has_all_that_a_person_asks_for() -> None:
