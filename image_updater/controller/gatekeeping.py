@@ -194,7 +194,7 @@ class Gatekeeper:
             entry = bars(situation.quarantined, parse_name(each.image), value.tag, value.digest, now)
             if entry is not None:
                 return True, f"{each.name}: {value} is quarantined by {entry.source}: {entry.reason}"
-            if value.tag in situation.denied or (value.digest is not None and value.digest in situation.denied):
+            if {value.tag, value.digest} & {denied.what for denied in situation.denied}:
                 return True, f"{each.name}: {value} is denied"
         return False, "nobody took it back"
 

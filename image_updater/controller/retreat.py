@@ -275,7 +275,7 @@ class Retreat:
                 return True
             situation = self._situations.of(spec)
             digest = value.digest or self._digest(name, value)
-            denied = {*situation.denied, *spec.deny}
+            denied = {*(each.what for each in situation.denied), *spec.deny}
             return (
                 not {value.tag, digest} & denied
                 and bars(situation.quarantined, parse_name(spec.image), value.tag, digest, self._context.clock())

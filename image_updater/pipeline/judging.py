@@ -63,7 +63,7 @@ def looks_at_bytes(policy: ImagePolicy, situation: Situation) -> bool:
         or policy.after is not None
         or any(each.digest for each in situation.quarantined)
         or any(each.digest for each in situation.approvals)
-        or any(":" in each for each in situation.denied)
+        or any(":" in each.what for each in situation.denied)
         or _held_bytes(situation.hold)
     )
 

@@ -360,7 +360,7 @@ class Reverting:
             return (
                 not any(value.is_of(each) for each in current)
                 and bars(situation.quarantined, image, value.tag, digest, now) is None
-                and not {value.tag, digest} & {*situation.denied, *spec.deny}
+                and not {value.tag, digest} & {*(each.what for each in situation.denied), *spec.deny}
             )
 
         found = good_value(proven, fits)

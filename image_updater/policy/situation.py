@@ -69,6 +69,16 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Denied:
+    """A tag, or bytes by their digest, that a person does not want. `by`, `at`, `reason`: as far as they are known."""
+
+    what: str
+    by: str = ""
+    at: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
     """One person's yes to a tag (with `digest`: to these bytes only)."""
 
@@ -100,8 +110,8 @@ class Situation:
     """Those that apply to this policy, by namespace and labels; their times are judged by the gate."""
     quarantined: tuple[Quarantined, ...] = ()
     hold: Hold | None = None
-    denied: tuple[str, ...] = ()
-    """Tags and digests that a person denied by command."""
+    denied: tuple[Denied, ...] = ()
+    """By command. Of two about the same, the first is told."""
     approvals: tuple[Approval, ...] = ()
     upstream: tuple[Proven, ...] | None = None
     """What the policy of `after` has proven; None = there is no source: it holds."""

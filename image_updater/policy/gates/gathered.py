@@ -75,7 +75,8 @@ def gather(compiled: CompiledPolicy, facts: Facts, situation: Situation, now: da
     floor = None
     name = parse_name(policy.image)
     if situation.denied:
-        checks.append(lambda tag, known: people.denied(situation.denied, tag, known))
+        denials = {each.what: each for each in reversed(situation.denied)}
+        checks.append(lambda tag, known: people.denied(denials, tag, known))
     if entries := quarantines.standing(situation.quarantined, name, now):
         checks.append(lambda tag, known: quarantines.check(entries, tag, known, now))
     hold = holds.standing(situation.hold, now)

@@ -8,26 +8,34 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from image_updater.images import is_digest
-from image_updater.policy.gates.blocked import Blocked, GateName, asks, held, rejected, unknowable
+from image_updater.policy.gates.blocked import Blocked, GateName, asks, held, rejected, unknowable, utc
 from image_updater.policy.situation import Need
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from image_updater.policy.model import TagFacts
-    from image_updater.policy.situation import Approval
+    from image_updater.policy.situation import Approval, Denied
 
 
-def denied(entries: Sequence[str], tag: str, known: TagFacts | None) -> Blocked | None:
-    """`entries` are tags and digests."""
+def denied(entries: Mapping[str, Denied], tag: str, known: TagFacts | None) -> Blocked | None:
+    """`entries`: by tag or digest."""
     if tag in entries:
-        return rejected(GateName.DENY, tag, "denied by command")
+        return rejected(GateName.DENY, tag, _denial(entries[tag]))
     if not any(map(is_digest, entries)):
         return None
     digest = None if known is None else known.digest
     if digest is None:
         return None if unknowable(known, Need.DIGEST) else asks(GateName.DENY, tag, Need.DIGEST)
-    return rejected(GateName.DENY, tag, f"denied by command, by its digest {digest}") if digest in entries else None
+    if digest not in entries:
+        return None
+    return rejected(GateName.DENY, tag, _denial(entries[digest], f", by its digest {digest}"))
+
+
+def _denial(entry: Denied, what: str = "") -> str:
+    when = f" at {utc(entry.at).isoformat(timespec='minutes').replace('+00:00', 'Z')}" if entry.at is not None else ""
+    why = f": {' '.join(entry.reason.split())}" if entry.reason else ""
+    return f"denied by {entry.by or 'command'}{when}{what}{why}"
 
 
 def approved(wanted: int, approvals: Sequence[Approval], tag: str, known: TagFacts | None) -> Blocked | None:

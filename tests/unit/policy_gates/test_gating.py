@@ -13,7 +13,20 @@ from image_updater.policy import Fate, TagFacts
 from image_updater.policy.gating import MOST_ASKED, GateName, gate, takes
 from image_updater.policy.situation import Approval, Hold, Need, Quarantined, Situation
 from tests.unit.policy.making import NOW, sha
-from tests.unit.policy_gates.gating import DAY, HOUR, bad, gated, known, made, nobody_knows, pick, proven, said, seen
+from tests.unit.policy_gates.gating import (
+    DAY,
+    HOUR,
+    bad,
+    denied,
+    gated,
+    known,
+    made,
+    nobody_knows,
+    pick,
+    proven,
+    said,
+    seen,
+)
 
 AGED = made(min_age=72 * HOUR)
 MANY = tuple(f"1.{minor}.{patch}" for minor in range(2, 22) for patch in range(100))
@@ -175,7 +188,7 @@ def test_a_hold_ends_the_way_down() -> None:
 
 def test_leading_shows_what_a_person_wants_to_see_first() -> None:
     facts = {"1.6.0": seen("a", HOUR), "1.5.0": seen("b", 80 * HOUR)}
-    answer = gated(AGED, facts, ("1.4.0", "1.5.0", "1.6.0", "1.7.0", "x"), denied=("1.7.0",))
+    answer = gated(AGED, facts, ("1.4.0", "1.5.0", "1.6.0", "1.7.0", "x"), denied=denied("1.7.0"))
     assert [(verdict.tag, verdict.fate) for verdict in answer.leading(4)] == [
         ("1.7.0", Fate.REJECTED),
         ("1.6.0", Fate.HELD),
@@ -232,7 +245,7 @@ def test_a_hold_that_is_over_holds_nothing() -> None:
 
 def test_until_is_when_a_hold_ends_although_the_best_tag_is_out_for_good() -> None:
     hold = Hold(reason="reverted", tag="1.6.0", until=NOW + HOUR)
-    answer = gated(made(), hold=hold, denied=("1.6.0",))
+    answer = gated(made(), hold=hold, denied=denied("1.6.0"))
     assert (pick(answer), answer.until, answer.wanted) == (None, NOW + HOUR, "1.5.0")
 
 
@@ -280,12 +293,12 @@ def test_a_group_takes_the_best_that_all_take() -> None:
     group = made(group="checkout")
     ours = policy.judge(group, ("1.4.0", "1.5.0", "1.6.0"), {}, now=NOW)
     theirs = policy.judge(group, ("1.4.0", "1.5.0", "1.7.0"), {}, now=NOW)
-    denies = Situation(denied=("1.5.0",))
+    denies = Situation(denied=denied("1.5.0"))
     mine = takes(ours, group, {}, Situation(), now=NOW)
     other = takes(theirs, group, {}, denies, now=NOW)
     assert (mine.tags, other.tags) == (("1.6.0", "1.5.0", "1.4.0"), ("1.7.0", "1.4.0"))
     one = gate(ours, group, {}, Situation(group={"b": frozenset(other.tags)}), now=NOW)
-    two = gate(theirs, group, {}, Situation(group={"a": frozenset(mine.tags)}, denied=("1.5.0",)), now=NOW)
+    two = gate(theirs, group, {}, Situation(group={"a": frozenset(mine.tags)}, denied=denied("1.5.0")), now=NOW)
     assert pick(one) == pick(two) == "1.4.0"
 
 

@@ -28,7 +28,7 @@ from image_updater.policy import CompiledPolicy, Fate, Gated, TagFacts
 from image_updater.policy.contest import Outcome
 from image_updater.policy.gates.gathered import gather
 from image_updater.policy.model import Verified
-from image_updater.policy.situation import Approval, Hold, Need, Origin, Proven, Quarantined, Situation
+from image_updater.policy.situation import Approval, Denied, Hold, Need, Origin, Proven, Quarantined, Situation
 from tests.unit.policy.making import NOW, sha
 from tests.unit.policy_gates.gating import HOUR, freeze, made, proven
 
@@ -153,7 +153,7 @@ class Dice(random.Random):
                     until_resume=self.perhaps(0.1),
                 )
             case "denied":
-                return (self.choice([*TAGS, sha("b")]),)
+                return (Denied(what=self.choice([*TAGS, sha("b")])),)
             case "approvals":
                 return tuple(
                     Approval(

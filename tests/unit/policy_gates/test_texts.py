@@ -12,13 +12,14 @@ import pytest
 from image_updater.api.model import After, DigestPolicy, NewestPolicy, Start, Verify, Window
 from image_updater.policy import CompiledPolicy, Fate, TagFacts
 from image_updater.policy.gating import GateName
-from image_updater.policy.situation import Approval, Hold, Need
+from image_updater.policy.situation import Approval, Denied, Hold, Need
 from tests.unit.policy.making import NOW, sha
 from tests.unit.policy_gates.gating import (
     DAY,
     HOUR,
     TAGS,
     bad,
+    denied,
     freeze,
     gated,
     known,
@@ -104,12 +105,30 @@ TABLE = {
         needs=Need.DIGEST,
     ),
     "denied by command": Case(
-        PLAIN, {}, {"denied": ("1.6.0",)}, GateName.DENY, Fate.REJECTED, "denied by command", chosen="1.5.0"
+        PLAIN, {}, {"denied": denied("1.6.0")}, GateName.DENY, Fate.REJECTED, "denied by command", chosen="1.5.0"
+    ),
+    "denied, by whom, when and why": Case(
+        PLAIN,
+        {},
+        {"denied": (Denied(what="1.6.0", by="ada", at=NOW - DAY, reason="loses\n orders"), Denied(what="1.6.0"))},
+        GateName.DENY,
+        Fate.REJECTED,
+        "denied by ada at 2026-11-24T12:00Z: loses orders",
+        chosen="1.5.0",
+    ),
+    "denied by its digest, by whom and why": Case(
+        PLAIN,
+        {"1.6.0": known("a"), "1.5.0": known("b")},
+        {"denied": (Denied(what=sha("a"), by="ada", reason="slow"),)},
+        GateName.DENY,
+        Fate.REJECTED,
+        f"denied by ada, by its digest {sha('a')}: slow",
+        chosen="1.5.0",
     ),
     "denied by its digest": Case(
         PLAIN,
         {"1.6.0": known("a"), "1.5.0": known("b")},
-        {"denied": (sha("a"),)},
+        {"denied": denied(sha("a"))},
         GateName.DENY,
         Fate.REJECTED,
         f"denied by command, by its digest {sha('a')}",
@@ -118,7 +137,7 @@ TABLE = {
     "denied digest, not known": Case(
         PLAIN,
         {},
-        {"denied": (sha("a"),)},
+        {"denied": denied(sha("a"))},
         GateName.DENY,
         Fate.HELD,
         "waiting: its digest is not known yet (deny asks for it)",
@@ -394,7 +413,7 @@ TABLE = {
     "digest to be written, not known": Case(
         made(reflection="Always", approvals=0),
         {},
-        {"denied": ("0.0.1",)},
+        {"denied": denied("0.0.1")},
         GateName.DIGEST,
         Fate.HELD,
         "waiting: its digest is not known yet, and must be",
@@ -572,7 +591,7 @@ def test_every_gate_is_in_the_table() -> None:
         (
             PLAIN,
             {},
-            {"denied": ("1.6.0", "1.5.0")},
+            {"denied": denied("1.6.0", "1.5.0")},
             "the newest version in ^1.2; 1.6.0 is denied by command (and 1 more do not pass)",
         ),
         (
@@ -587,7 +606,7 @@ def test_every_gate_is_in_the_table() -> None:
         (
             made(approvals=1),
             {},
-            {"denied": ("1.6.0",)},
+            {"denied": denied("1.6.0")},
             "no tag passes the gates: 1.5.0 is at 0 of 1 approvals (and 2 more do not pass)",
         ),
         (
