@@ -242,7 +242,8 @@ def _reason(judged: Judged, gates: Gates, walk: _Walk) -> str:
     if walk.blocked:
         # A held one before one that is out: it is what people wait for.
         tag, blocks = min(walk.blocked.items(), key=lambda item: item[1][0].fate is Fate.REJECTED)
-        more = f" (and {len(walk.blocked) - 1:,} more do not pass)" if len(walk.blocked) > 1 else ""
+        others = len(walk.blocked) - 1
+        more = f" (and {others:,} more {'does' if others == 1 else 'do'} not pass)" if others else ""
         better = f"{tag} is {said(blocks)}{more}"
     if outcome is None:
         wide = f"; {said(gates.wide)}" if gates.wide else ""

@@ -592,7 +592,7 @@ def test_every_gate_is_in_the_table() -> None:
             PLAIN,
             {},
             {"denied": denied("1.6.0", "1.5.0")},
-            "the newest version in ^1.2; 1.6.0 is denied by command (and 1 more do not pass)",
+            "the newest version in ^1.2; 1.6.0 is denied by command (and 1 more does not pass)",
         ),
         (
             AGED,
