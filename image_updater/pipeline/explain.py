@@ -51,7 +51,7 @@ def report(outcome: Outcome, current: Sequence[CurrentValue] = ()) -> PolicyRepo
     value = _value(outcome.spec, current)
     if value is not None and outcome.selection is not None and outcome.compiled is not None:
         move = movement(outcome, value.tag, value.digest, outcome.facts, outcome.judged_at)
-        reason = f"{reason}; {move.reason}"
+        reason = f"{reason}; {_added(move.reason, reason)}"
         if move.kind is MoveKind.REFUSED:
             assert judgement is not None
             judgement = Withheld(judgement, outcome.selection.tag, move.reason)
@@ -95,6 +95,12 @@ class Withheld:
     @property
     def needs_facts(self) -> Sequence[str]:
         return self.inner.needs_facts
+
+
+def _added(reason: str, told: str) -> str:
+    """A reason without its first clauses where they were told: why what a site holds is out, before what follows."""
+    why, _, follows = reason.rpartition("; ")
+    return follows if why and why in told else reason
 
 
 def _wanted(request: ExplainRequest) -> tuple[ImagePolicy, ...]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from image_updater.policy import may_replace
+from image_updater.policy.gates.quarantines import reason
 from image_updater.policy.gating import downgrade
 from image_updater.policy.model import MoveKind
 
@@ -33,10 +34,8 @@ def movement(outcome: Outcome, tag: str | None, digest: str | None, facts: Facts
     entry = downgrade(outcome.compiled, outcome.situation, tag, bytes_, now)
     if entry is None:
         return found
-    source = f" by {entry.source}" if entry.source else ""
-    why = f": {entry.reason}" if entry.reason else ""
     return replace(
         found,
         kind=MoveKind.REPLACE,
-        reason=f"{tag or bytes_} is quarantined{source}{why}; down to {outcome.selection.tag}, the best that is left",
+        reason=f"{tag or bytes_} is {reason(entry, tag, now)}; down to {outcome.selection.tag}, the best that is left",
     )

@@ -47,7 +47,7 @@ def check(entries: Sequence[Quarantined], tag: str, known: TagFacts | None, now:
     sure = entries if certain else [entry for entry in entries if entry.digest is None]
     entry = _lasting([entry for entry in sure if _bars(entry, tag, digest)])
     if entry is not None:
-        return rejected(GateName.QUARANTINE, tag, _reason(entry, tag, now), _end(entry))
+        return rejected(GateName.QUARANTINE, tag, reason(entry, tag, now), _end(entry))
     last = _lasting(by_digest)
     if certain or last is None:
         return None
@@ -77,7 +77,8 @@ def _end(entry: Quarantined) -> datetime | None:
     return None if entry.expires is None else utc(entry.expires)
 
 
-def _reason(entry: Quarantined, tag: str, now: datetime) -> str:
+def reason(entry: Quarantined, tag: str | None, now: datetime) -> str:
+    """Continues "TAG is"."""
     text = "quarantined"
     if entry.tag is not None and entry.tag != tag:
         text += f" (its bytes are those of {entry.tag})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from click.testing import CliRunner
 
 from image_updater.cli.app import cli
@@ -90,11 +91,14 @@ def test_without_state_the_age_begins_now_and_that_is_said(tmp_path: Path) -> No
     }
 
 
-def test_a_quarantine_of_what_git_holds_takes_it_down(tmp_path: Path) -> None:
-    (tmp_path / "objects.yaml").write_text(POLICY.replace("  minAge: 72h\n", "") + BAD)
+@pytest.mark.parametrize("ends", ["", ", expires: '2100-01-01T00:00:00Z'"])
+def test_a_quarantine_of_what_git_holds_takes_it_down(tmp_path: Path, ends: str) -> None:
+    bad = BAD.replace("crash loop}", f"crash loop{ends}}}")
+    (tmp_path / "objects.yaml").write_text(POLICY.replace("  minAge: 72h\n", "") + bad)
     (tmp_path / "tags").write_text("1.1.0\n1.2.0\n")
     arguments = ["explain", "-f", str(tmp_path / "objects.yaml"), "--tags", str(tmp_path / "tags"), "-o", "json"]
     result = CliRunner().invoke(cli, [*arguments, "--current", "1.2.0"], standalone_mode=False)
     report = json.loads(result.stdout)[0]
     assert report["chosen"] == {"tag": "1.1.0", "digest": None}
     assert report["reason"].endswith("down to 1.1.0, the best that is left")
+    assert report["reason"].count("crash loop") == 1, "the gate has said it already"
