@@ -6,6 +6,10 @@
     Image-Updater: hold | resume               of a person: the sites in the files that the commit touches; of a commit
                                                that touches none, or a hold whose files are not known: the whole branch
 
+`Release` and `Image-Updater` of people count on every line of the body that begins with them, in any case: a word to
+stop is not overlooked for the paragraph that it stands in. Whatever else is recorded counts as a trailer only, and so
+does all that we write: a text forges nothing. A line that looks like a person's word and is none is a problem.
+
 A pull request of ours that was merged as one commit of a person often has our trailers in its text, not at its end: the
 Quarantines there count all the same.
 
@@ -16,7 +20,8 @@ older is forgotten here; in a cluster the Quarantine objects that were derived f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -37,6 +42,12 @@ OURS: Final = frozenset({"Automation", "Image-Policy"})
 """A commit with one of these trailers is ours."""
 ASKED: Final = "Asked-By"
 """A commit of ours that a command made for a person has it, with the person's name: its Release counts."""
+
+_LINE: Final = re.compile(r"^(image[-_ ]?updater|release|quarantine)[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
+_WORDS: Final = frozenset({"hold", "resume"})
+
+_SPELT: Final = {key.lower(): key for key in (QUARANTINE, REASON, RELEASE, WORD)}
+"""People write them as they like; Git does not tell the case of trailers apart either."""
 
 Files = Callable[[str], "frozenset[str] | None"]
 """Commit → the files that it changed; None = not known."""
@@ -78,7 +89,7 @@ class Record:
         """The record after these commits, newest first, that follow those of this one."""
         made = self
         for commit in reversed(tuple(commits)):
-            if ":" in commit.message and (commit.trailers or f"{QUARANTINE}:" in commit.message):
+            if commit.trailers or f"{QUARANTINE}:" in commit.message or _LINE.search(commit.message):
                 made = made._after(commit, files)
         return made
 
@@ -89,9 +100,13 @@ class Record:
         directives = self.directives
         keys = {key for key, _ in commit.trailers}
         person = not keys & OURS
-        said = list(commit.trailers)
-        if person and f"{QUARANTINE}:" in commit.message:
+        said = [(_SPELT.get(key.lower(), key), value) for key, value in commit.trailers]
+        if person:
+            said = [each for each in said if each[0] in (QUARANTINE, REASON)]
             said += (each for each in squashed(commit) if each[0] in (QUARANTINE, REASON) and each not in said)
+            words, complaints = _by_person(commit, said)
+            said = [*words, *said]
+            problems += complaints
         for index, (key, value) in enumerate(said):
             if key == QUARANTINE:
                 found = _image(commit, key, value)
@@ -126,6 +141,48 @@ class Record:
         )
 
 
+def _by_person(
+    commit: CommitInfo, recorded: Iterable[tuple[str, str]]
+) -> tuple[dict[tuple[str, str], None], list[Problem]]:
+    """The words of a person's commit, and the lines that look like one but do not count. `recorded`: the Quarantines
+    that do.
+    """
+    words: dict[tuple[str, str], None] = {}
+    problems: list[Problem] = []
+    trailers = {(key.lower(), value) for key, value in commit.trailers}
+    quotes = bool(squashed(commit))
+    for name, value, subject in _lines(commit):
+        key, trailer = name.lower(), (name.lower(), value) in trailers
+        if key in (RELEASE.lower(), QUARANTINE.lower()):
+            if not trailer and (subject or not any(mark in value.split(" ")[0] for mark in "/:@")):
+                continue  # Prose: it names no image.
+            if key == RELEASE.lower() and (trailer or not quotes):
+                words[RELEASE, value] = None
+            elif key == RELEASE.lower():
+                text = "does not count beside trailers of ours that the text quotes: write it in the last paragraph"
+                problems.append(_problem(commit, f"{name}: {_cut(value)!r} {text}"))
+            elif (QUARANTINE, value) not in recorded:
+                text = f"does not count: write `{QUARANTINE}: ` so, in the last paragraph"
+                problems.append(_problem(commit, f"{name}: {_cut(value)!r} {text}"))
+        elif key == WORD.lower() and not subject:
+            words[WORD, value] = None
+        elif value.lower() in _WORDS:
+            text = "does not count: write" if key != WORD.lower() else "does not count in the subject: write"
+            problems.append(_problem(commit, f"{name}: {value!r} {text} `{WORD}: {value.lower()}` below the subject"))
+    return words, problems
+
+
+def _lines(commit: CommitInfo) -> Iterator[tuple[str, str, bool]]:
+    """Name and value of each line that may be meant for us, neither indented nor quoted; is it the subject?"""
+    end = len(commit.subject)
+    for found in _LINE.finditer(commit.message):
+        yield found[1], found[2].strip(), found.start() < end
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= 100 else f"{value[:100]}…"
+
+
 def squashed(commit: CommitInfo) -> tuple[tuple[str, str], ...]:
     """The lines `Key: value` of a text that quotes trailers of ours, in order; () where it has them at its end (it is
     ours then), or quotes none.
@@ -139,8 +196,8 @@ def squashed(commit: CommitInfo) -> tuple[tuple[str, str], ...]:
 
 def _directive(commit: CommitInfo, value: str, files: Files) -> tuple[Directive | None, Problem | None]:
     word = value.strip().lower()
-    if word not in ("hold", "resume"):
-        return None, _problem(commit, f"{WORD}: {value!r} is neither hold nor resume")
+    if word not in _WORDS:
+        return None, _problem(commit, f"{WORD}: {_cut(value)!r} is neither hold nor resume")
     touched, problem = files(commit.id), None
     if touched is None:
         text = "what the commit touches is not known, its parent was not fetched"
@@ -157,7 +214,7 @@ def _image(commit: CommitInfo, key: str, value: str) -> Quarantined | Problem:
     try:
         found = parse_ref(value.strip())
     except SpecError as error:
-        return _problem(commit, f"{key}: {value!r} is no image:tag[@digest]: {error.message}")
+        return _problem(commit, f"{key}: {_cut(value)!r} is no image:tag[@digest]: {error.message}")
     if found.tag is None and found.digest is None:
         return _problem(commit, f"{key}: {value!r} is no image:tag[@digest]: it names neither tag nor digest")
     return Quarantined(

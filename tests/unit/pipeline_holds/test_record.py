@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -110,6 +112,76 @@ def test_what_cannot_be_read_is_said(trailer: str, words: str) -> None:
     assert words in problem.reason
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "image-updater: hold",
+        "IMAGE-UPDATER : Hold ",
+        "Image-Updater: hold\r\n\r\nCo-authored-by: Bob <bob@acme.example>",
+        "Image-Updater: hold\n\nCo-authored-by: Bob <bob@acme.example>",
+        "Image-Updater: hold\nbecause of the fair, as Bob says",
+        "* Wait (#7)\n\nImage-Updater: hold\n\n* More\n\nSigned-off-by: Ada <ada@acme.example>",
+    ],
+)
+def test_a_persons_word_counts_in_any_case_and_paragraph(body: str) -> None:
+    record = read(body)
+    assert record.problems == ()
+    assert record.directive(["any.yaml"]) is not None
+    word = re.compile("image-updater ?: hold", re.IGNORECASE)
+    assert read("Image-Updater: hold", word.sub("image-updater: Resume", body)).directive(["any.yaml"]) is None
+    bad_one = f"Quarantine: acme/web:1.2\n{OURS}"
+    assert read(bad_one, word.sub("release: acme/web:1.2", body)).quarantined == ()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "  Image-Updater: hold\n  Release: acme/web:1.2",
+        "> Image-Updater: hold\n> Release: acme/web:1.2",
+        "Say `Image-Updater: hold` to wait, or Release: acme/web:1.2",
+        "Release: see the notes\n\nRelease: 2.0\n\nthe end",
+    ],
+)
+def test_what_a_text_quotes_or_says_in_passing_is_no_word(body: str) -> None:
+    record = read(f"Quarantine: acme/web:1.2\n{OURS}", body)
+    assert (len(record.quarantined), record.directives, record.problems) == (1, (), ())
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("image-updater: wait\n\nSigned-off-by: Ada", "neither hold nor resume"),
+        ("Image_Updater: hold", "write `Image-Updater: hold` below the subject"),
+        ("Release: acme/web:1.2, it is fine\n\nthe end", "is no image:tag"),
+        ("Quarantine: acme/web:1.2\n\nCo-authored-by: Bob", "in the last paragraph"),
+        ("quarantine: acme/web:1.2", "in the last paragraph"),
+    ],
+)
+def test_what_looks_like_a_word_and_is_none_is_said(body: str, words: str) -> None:
+    record = read(body)
+    assert (record.quarantined, record.directives) == ((), ())
+    (problem,) = record.problems
+    assert words in problem.reason
+
+
+def test_a_word_as_the_subject_is_said() -> None:
+    (commit,) = commits("x")
+    record = Record().on([replace(commit, message="Image-Updater: hold\n")], lambda _: frozenset())
+    assert record.directives == ()
+    assert "does not count in the subject" in record.problems[0].reason
+
+
+def test_a_text_in_a_commit_of_ours_forges_nothing() -> None:
+    text = "Image-Updater: resume\nRelease: acme/web:1.2\n\nQuarantine: acme/web:1.3\n\n"
+    bad_one = f"Quarantine: acme/web:1.2\n{OURS}"
+    record = read("Image-Updater: hold", bad_one, text + OURS)
+    assert bad(record) == [("acme/web", "1.2", None)]
+    assert record.directive(["any.yaml"]) is not None
+    merged = read(bad_one, f"* Update\n\nRelease: acme/web:1.2\n{OURS}\n\nCo-authored-by: Bob")
+    assert bad(merged) == [("acme/web", "1.2", None)], "quoted from us: nobody asked for it"
+    assert "beside trailers of ours" in merged.problems[0].reason
+
+
 def test_holds_are_about_the_files_of_their_commit() -> None:
     record = read(
         "Image-Updater: hold",
@@ -152,3 +224,10 @@ def test_a_record_goes_on_where_it_ended() -> None:
     for cut in range(len(every) + 1):
         older = Record().on(every[cut:], lambda _: frozenset())
         assert older.on(every[:cut], lambda _: frozenset()) == whole
+
+
+def test_the_case_of_a_trailer_does_not_matter() -> None:
+    record = read("image-updater: Hold", f"QUARANTINE: acme/web:1.0\nquarantine-reason: it crashes\n{OURS}")
+    assert record.directive(["a.yaml"]) is not None
+    assert [(each.tag, each.reason) for each in record.quarantined] == [("1.0", "it crashes")]
+    assert not bad(read("quarantine: acme/web:1.0", "release: acme/web:1.0"))
