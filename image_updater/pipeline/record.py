@@ -46,9 +46,6 @@ ASKED: Final = "Asked-By"
 _LINE: Final = re.compile(r"^(image[-_ ]?updater|release|quarantine)[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
 _WORDS: Final = frozenset({"hold", "resume"})
 
-_SPELT: Final = {key.lower(): key for key in (QUARANTINE, REASON, RELEASE, WORD)}
-"""People write them as they like; Git does not tell the case of trailers apart either."""
-
 Files = Callable[[str], "frozenset[str] | None"]
 """Commit → the files that it changed; None = not known."""
 
@@ -100,7 +97,7 @@ class Record:
         directives = self.directives
         keys = {key for key, _ in commit.trailers}
         person = not keys & OURS
-        said = [(_SPELT.get(key.lower(), key), value) for key, value in commit.trailers]
+        said = list(commit.trailers)
         if person:
             said = [each for each in said if each[0] in (QUARANTINE, REASON)]
             said += (each for each in squashed(commit) if each[0] in (QUARANTINE, REASON) and each not in said)

@@ -224,10 +224,3 @@ def test_a_record_goes_on_where_it_ended() -> None:
     for cut in range(len(every) + 1):
         older = Record().on(every[cut:], lambda _: frozenset())
         assert older.on(every[:cut], lambda _: frozenset()) == whole
-
-
-def test_the_case_of_a_trailer_does_not_matter() -> None:
-    record = read("image-updater: Hold", f"QUARANTINE: acme/web:1.0\nquarantine-reason: it crashes\n{OURS}")
-    assert record.directive(["a.yaml"]) is not None
-    assert [(each.tag, each.reason) for each in record.quarantined] == [("1.0", "it crashes")]
-    assert not bad(read("quarantine: acme/web:1.0", "release: acme/web:1.0"))
