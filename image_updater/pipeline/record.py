@@ -7,8 +7,8 @@
                                                that touches none, or a hold whose files are not known: the whole branch
 
 `Release` and `Image-Updater` of people count on every line of the body that begins with them, in any case: a word to
-stop is not overlooked for the paragraph that it stands in. Whatever else is recorded counts as a trailer only, and so
-does all that we write: a text forges nothing. A line that looks like a person's word and is none is a problem.
+stop is not overlooked for the paragraph that it stands in. Whatever else is recorded counts as a trailer only, and what
+we write just as we write it: a text forges nothing. A line that looks like a person's word and is none is a problem.
 
 A pull request of ours that was merged as one commit of a person often has our trailers in its text, not at its end: the
 Quarantines there count all the same.
@@ -45,6 +45,7 @@ ASKED: Final = "Asked-By"
 
 _LINE: Final = re.compile(r"^(image[-_ ]?updater|release|quarantine)[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
 _WORDS: Final = frozenset({"hold", "resume"})
+_SPELT: Final = {key.lower(): key for key in (QUARANTINE, REASON)}
 
 Files = Callable[[str], "frozenset[str] | None"]
 """Commit → the files that it changed; None = not known."""
@@ -99,7 +100,7 @@ class Record:
         person = not keys & OURS
         said = list(commit.trailers)
         if person:
-            said = [each for each in said if each[0] in (QUARANTINE, REASON)]
+            said = [(_SPELT[key.lower()], value) for key, value in said if key.lower() in _SPELT]
             said += (each for each in squashed(commit) if each[0] in (QUARANTINE, REASON) and each not in said)
             words, complaints = _by_person(commit, said)
             said = [*words, *said]
@@ -159,7 +160,7 @@ def _by_person(
                 text = "does not count beside trailers of ours that the text quotes: write it in the last paragraph"
                 problems.append(_problem(commit, f"{name}: {_cut(value)!r} {text}"))
             elif (QUARANTINE, value) not in recorded:
-                text = f"does not count: write `{QUARANTINE}: ` so, in the last paragraph"
+                text = "does not count: write it in the last paragraph"
                 problems.append(_problem(commit, f"{name}: {_cut(value)!r} {text}"))
         elif key == WORD.lower() and not subject:
             words[WORD, value] = None

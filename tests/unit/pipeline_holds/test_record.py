@@ -154,7 +154,7 @@ def test_what_a_text_quotes_or_says_in_passing_is_no_word(body: str) -> None:
         ("Image_Updater: hold", "write `Image-Updater: hold` below the subject"),
         ("Release: acme/web:1.2, it is fine\n\nthe end", "is no image:tag"),
         ("Quarantine: acme/web:1.2\n\nCo-authored-by: Bob", "in the last paragraph"),
-        ("quarantine: acme/web:1.2", "in the last paragraph"),
+        ("QUARANTINE: acme/web:1.2\n\nthe end", "in the last paragraph"),
     ],
 )
 def test_what_looks_like_a_word_and_is_none_is_said(body: str, words: str) -> None:
@@ -162,6 +162,11 @@ def test_what_looks_like_a_word_and_is_none_is_said(body: str, words: str) -> No
     assert (record.quarantined, record.directives) == ((), ())
     (problem,) = record.problems
     assert words in problem.reason
+
+
+def test_a_persons_quarantine_counts_in_any_case() -> None:
+    (found,) = read("quarantine: acme/web:1.0\nQUARANTINE-reason: it crashes").quarantined
+    assert (found.tag, found.reason) == ("1.0", "it crashes")
 
 
 def test_a_word_as_the_subject_is_said() -> None:
