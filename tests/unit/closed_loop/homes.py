@@ -16,10 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from image_updater.api.model import LabelSelector, ObjectKey
-from image_updater.cluster.errors import ObjectNotFound
-from image_updater.cluster.model import Ref
 from image_updater.controller import loopstatus
-from image_updater.controller.cache import Cache
 from image_updater.controller.closing import Closing
 from image_updater.controller.context import Context
 from image_updater.controller.loopmetrics import LoopMetrics
@@ -28,10 +25,8 @@ from image_updater.controller.quarantines import Quarantines
 from image_updater.controller.rollouts import Rollouts, to_status
 from image_updater.controller.saying import Saying
 from image_updater.controller.status import StatusWriter
-from image_updater.images.names import split
 from image_updater.pipeline.branches import Branch
 from image_updater.pipeline.metrics import Metrics
-from image_updater.pipeline.mirrors import Mirrors
 from image_updater.pipeline.observing import Nobody
 from image_updater.pipeline.report import Mode, UpdateRequest
 from image_updater.pipeline.scheduler import Window
@@ -42,135 +37,25 @@ from image_updater.pipeline.update import update
 from image_updater.settings import Settings
 from image_updater.store import Store
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
+from tests.unit.closed_loop.clusters import SPACE, Circles, Events, FakeCluster, Hooked, Killed, WatchedMirrors, ref_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from image_updater.git import Mirror, WriterQueue
     from image_updater.pipeline.evidence import Taking
     from image_updater.pipeline.outcome import Outcome
+    from image_updater.pipeline.placements import Placement
     from image_updater.pipeline.report import AutomationReport, UpdateReport
     from image_updater.pipeline.reverting import Answer
     from image_updater.registry import RegistryClient
     from image_updater.render import Renderer
 
-API = "image-updater.dev/v1alpha1"
-GROUP = "image-updater.dev"
-SPACE = "shop"
 AUTOMATION = ObjectKey(SPACE, "all")
 KUSTOMIZATION = ObjectKey(SPACE, "apps")
 ROUNDS = 25
 """Looks after which a home that is still at work is said to run in circles."""
-
-
-class Circles(AssertionError):
-    """Work leads to work without an end."""
-
-
-class Killed(BaseException):
-    """The process is no more."""
-
-
-@dataclass
-class Hooked:
-    """What happens right before, or right after, the next push reaches the server."""
-
-    before: Callable[[], None] | None = None
-    after: Callable[[], None] | None = None
-
-
-class WatchedMirrors(Mirrors):
-    """Queues that tell the time of the test, and mirrors whose pushes can be met on their way."""
-
-    def __init__(self, folder: Path, clock: Callable[[], datetime], hooked: Hooked) -> None:
-        super().__init__(folder)
-        self._clock = clock
-        self._hooked = hooked
-
-    def queue(self, mirror: Mirror, branch: str, *, base: str) -> WriterQueue:
-        queue = super().queue(mirror, branch, base=base)
-        queue._now = self._clock
-        if "push" not in vars(mirror):
-            push, hooked = mirror.push, self._hooked
-
-            async def met(*arguments: Any, **more: Any) -> None:
-                before, hooked.before = hooked.before, None
-                if before is not None:
-                    before()
-                await push(*arguments, **more)
-                after, hooked.after = hooked.after, None
-                if after is not None:
-                    after()
-
-            mirror.push = met  # type: ignore[method-assign]
-        return queue
-
-
-class FakeCluster:
-    """Takes statuses and Quarantines, and tells the cache at once, as the watch would."""
-
-    def __init__(self, clock: Callable[[], datetime]) -> None:
-        self.clock = clock
-        self.cache = Cache()
-        self.bodies: dict[tuple[str, str], dict[str, Any]] = {}
-        self._uids = 0
-
-    def put(self, body: dict[str, Any]) -> None:
-        """Somebody makes or edits an object."""
-        place = (body["kind"], body["metadata"]["name"])
-        known = self.bodies.get(place)
-        metadata = {"namespace": SPACE, **body["metadata"]}
-        if known is None:
-            self._uids += 1
-            metadata |= {"uid": f"uid-{self._uids}", "generation": 1}
-            metadata["creationTimestamp"] = self.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
-        else:
-            old = known["metadata"]
-            metadata |= {"uid": old["uid"], "creationTimestamp": old["creationTimestamp"]}
-            metadata["generation"] = old["generation"] + (known["spec"] != body["spec"])
-        status = known.get("status", {}) if known is not None else {}
-        self.bodies[place] = {**body, "metadata": metadata, "status": status}
-        self._tell(place)
-
-    def remove(self, kind: str, name: str) -> None:
-        self.bodies.pop((kind, name), None)
-        self.cache.forget(kind, ObjectKey(SPACE, name))
-
-    def status(self, kind: str, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.bodies[kind, name].get("status", {})
-        return found
-
-    def set_status(self, kind: str, name: str, status: dict[str, Any]) -> None:
-        self.bodies[kind, name]["status"] = status
-        self._tell((kind, name))
-
-    def _tell(self, place: tuple[str, str]) -> None:
-        self.cache.observe(place[0], dict(self.bodies[place]))
-
-    # ---------------------------------------------------------------------------------------------- asked by us
-
-    async def apply(self, _: object, body: dict[str, Any], **__: Any) -> dict[str, Any]:
-        self.set_status(body["kind"], body["metadata"]["name"], body["status"])
-        return body
-
-    async def create(self, _: object, body: dict[str, Any], **__: Any) -> dict[str, Any]:
-        self.put(body)
-        return body
-
-    async def delete(self, resource: Any, name: str, namespace: str | None = None, **_: Any) -> None:
-        if (resource.kind, name) not in self.bodies:
-            raise ObjectNotFound(f"no {resource.kind} {name}")
-        self.remove(resource.kind, name)
-
-
-class Events:
-    def __init__(self) -> None:
-        self.sent: list[tuple[str, str, str]] = []
-
-    def event(self, *, about: Any, type: str, reason: str, message: str, action: str = "") -> None:  # noqa: A002
-        self.sent.append((about["name"], reason, message))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,7 +89,7 @@ class Pods:
 
 
 class Observer(Nobody):
-    """What the controller keeps of what was asked: in status."""
+    """What the controller keeps of what was asked, in status; and when nothing may be touched."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -214,6 +99,9 @@ class Observer(Nobody):
         entry = home.cluster.cache.get("ImagePolicy", answer.spec.key)
         if entry is not None:
             home.saying.amend(entry, *loopstatus.reverted(answer))
+
+    def forbids(self, placed: Sequence[Placement]) -> str | None:
+        return self._home.closing.promoting(placed)
 
     def handled(self, policy: str) -> datetime | None:
         home = self._home
@@ -312,10 +200,12 @@ class Home:
             released=self._released,
         )
         # Failures are followed step by step here, not by tasks of their own.
-        self.closing._pursuing.run = self._followed  # type: ignore[method-assign]
+        self.closing._pursuing.run = self._followed  # type: ignore[method-assign,assignment]
         self.quarantines = Quarantines(context, self.saying, self.selector.situations, metrics)
         self.selector.situations.subscribe(self._changed)
         self.adopted: object = None
+        self._adopt()
+        self.closing.remember()
 
     async def end(self) -> None:
         """As a kill leaves it: what was not written is lost."""
@@ -510,17 +400,3 @@ class Home:
                 with suppress(Killed, asyncio.CancelledError):
                     await queue.close()
         return False
-
-
-def ref_of(app: str) -> Ref:
-    return Ref("apps", "Deployment", SPACE, app)
-
-
-def object_(kind: str, name: str, spec: dict[str, Any], **metadata: Any) -> dict[str, Any]:
-    return {"apiVersion": API, "kind": kind, "metadata": {"name": name, **metadata}, "spec": spec}
-
-
-def value_of(image: str) -> tuple[str, str | None]:
-    """Tag and digest of an image as Git holds it."""
-    _, tag, digest = split(image)
-    return tag or "", digest

@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from datetime import timedelta
@@ -23,12 +23,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from image_updater.api.wishes import ApprovalWish, DenyWish, HoldWish, ResumeWish, RollbackWish, UndenyWish
-from image_updater.embedded import EmbeddedRegistry
-from image_updater.pipeline.opening import open_client
-from image_updater.render import Renderer
-from image_updater.settings import Settings
-from tests.unit.closed_loop.homes import Killed, object_
-from tests.unit.closed_loop.world import APPS, Options, World, order
+from tests.unit.closed_loop.clusters import Killed, object_
+from tests.unit.closed_loop.laws import JudgedWorld
+from tests.unit.closed_loop.rooms import Faults, Room
+from tests.unit.closed_loop.world import APPS, Options, order
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -44,18 +42,6 @@ number = st.sampled_from([0, 0, 1, 1, 2, 3, 4])
 which = st.integers(0, 1)
 
 
-class Faults(logging.Handler):
-    """Faults that a task has logged, and nobody awaits."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.found: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info:
-            self.found.append(logging.Formatter().format(record))
-
-
 class Loop(RuleBasedStateMachine):
     """Its world is made by `options`, and every rule ends with all homes at rest."""
 
@@ -66,7 +52,7 @@ class Loop(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world: World
+        self.world: JudgedWorld
         self.faults = Faults()
         logging.getLogger("image_updater").addHandler(self.faults)
 
@@ -97,7 +83,7 @@ class Loop(RuleBasedStateMachine):
     def options(self, proven: bool, **drawn: Any) -> None:
         Loop.worlds += 1
         room = self.room
-        self.world = World(
+        self.world = JudgedWorld(
             room.registry, room.client, room.renderer, room.folder, f"w{Loop.worlds}", Options(**drawn)
         )
         self.world.tell(f"{drawn}")
@@ -214,7 +200,9 @@ class Loop(RuleBasedStateMachine):
         digest = world.bytes_of(app, tag) if world.value(app)[1] else None
         text = f"Image-Policy: shop/{app}\nImage: {world.images[app]}\nOld: {now}\nNew: {tag}\nAutomation: shop/all"
         self.tell(f"a person squashes a proposal: {app} {tag}")
-        world.by_hand(app, (tag, digest), f"Merge (#1)\n\n* Update\n\n  {text.replace(chr(10), chr(10) + '  ')}\n\nFine")
+        world.by_hand(
+            app, (tag, digest), f"Merge (#1)\n\n* Update\n\n  {text.replace(chr(10), chr(10) + '  ')}\n\nFine"
+        )
         self.check()
 
     @rule(app=st.sampled_from([None, *APPS]), word=st.sampled_from(["hold", "resume", "resume", "resume"]))
@@ -446,42 +434,13 @@ class Loop(RuleBasedStateMachine):
         await home.calm()
 
 
-class Room:
-    """What all worlds share: the event loop, the registry, the renderer."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._runner = asyncio.Runner()
-        self.registry = EmbeddedRegistry()
-        self._runner.run(self.registry.__aenter__())
-        self._opened = open_client(Settings(registry_rate=1e6), lambda: Loop_now())
-        self.client = self._runner.run(self._opened.__aenter__())
-        self._renderer = Renderer.open({})
-        self.renderer = self._renderer.__enter__()
-
-    def do(self, work: Any) -> Any:
-        return self._runner.run(work)
-
-    def close(self) -> None:
-        self._renderer.__exit__(None, None, None)
-        self._runner.run(self._opened.__aexit__(None, None, None))
-        self._runner.run(self.registry.__aexit__(None, None, None))
-        self._runner.close()
-
-
-def Loop_now() -> Any:
-    from tests.unit.closed_loop.world import START
-
-    return START
-
-
 @pytest.fixture(scope="module", autouse=True)
 def room() -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         Loop.room = Room(Path(folder))
         yield
         Loop.room.close()
-        print(dict(Loop.seen))
+        sys.stdout.write(f"{dict(Loop.seen)}\n")
 
 
 Loop.TestCase.settings = settings(
