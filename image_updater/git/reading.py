@@ -27,6 +27,10 @@ class History:
     def contains(self, commit: str) -> bool:
         return commits.contains(self.repository, self.tip, commit)
 
+    def follows(self, newer: str, older: str) -> bool:
+        """Was `newer` made on `older`, or is it the same commit? As far as the history is here; times say nothing."""
+        return commits.contains(self.repository, newer, older)
+
     def touched(self, commit: str, path: str) -> bool:
         """Whether that commit changed this file."""
         return dating.touched(self.repository, commit, path)

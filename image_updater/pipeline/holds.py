@@ -3,7 +3,7 @@
 A site is held when the newest commit that changed it is a person's and an earlier one of ours set it. The hold blocks
 every tag up to the one that was displaced, by the policy's own order; a newer one ends it (with `hold: untilResume`
 only a resume does). A rollback of ours displaces in the same way. `Image-Updater: hold` in a person's commit blocks
-every tag, until `resume`.
+every tag, until `resume`, which ends every hold of these files that was there when it was said.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ SHALLOW: Final = (
     " people took back there cannot be seen; `git fetch --unshallow` brings the rest"
 )
 
+RESUMES: Final = "a commit with `Image-Updater: resume` or `image-updater resume`"
+"""What ends any hold that Git leaves."""
+
 _ROLES: Final = {
     Part.IMAGE: Role.IMAGE,
     Part.TAG: Role.TAG,
@@ -62,14 +65,16 @@ def judge(
     *,
     proposed: Sequence[Step] = (),
     resumed: datetime | None = None,
+    over: Callable[[str], bool] = lambda _: False,
 ) -> Hold | None:
     """Is the selection held at a place with this past? Pure.
 
-    `proposed`: moves of ours that wait to be merged. `resumed`: holds that began until then are over.
+    `proposed`: moves of ours that wait to be merged. `resumed`: holds that began until then are over. `over`: did a
+    later commit say so of what this one began?
     """
     now = chain.changes[0].after if chain.changes else None
     for value, change in _displaced(chain.changes, now, selection, proposed):
-        if resumed is not None and change.commit.when <= resumed:
+        if (resumed is not None and change.commit.when <= resumed) or over(change.commit.id):
             continue
         ended = _newer(selection, choice, value) or _other_bytes(value, change, selection)
         if choice.policy.hold is HoldUntil.RESUME or not ended:
@@ -152,8 +157,7 @@ def _hold(displaced: Value, change: Changed, selection: Selection, choice: Choic
     else:
         text = f"{who} replaced {displaced} by {change.after}"
     return Hold(
-        reason=f"held: {text}; "
-        + ("`image-updater resume` ends it (hold: untilResume)" if lasts else f"{end}, or `image-updater resume`"),
+        reason=f"held: {text}; " + (f"{RESUMES} ends it (hold: untilResume)" if lasts else f"{end}, or {RESUMES}"),
         by=commit.author.name,
         since=commit.when,
         tag=displaced.tag,
@@ -166,8 +170,7 @@ def _told(directive: Directive) -> Hold:
     where = "the branch" if directive.files is None else "the files that it touches"
     who = f"{directive.commit[:12]} by {directive.author} ({directive.when.date().isoformat()})"
     return Hold(
-        reason=f"held: {who} says `Image-Updater: hold` for {where}; a commit with `Image-Updater: resume` ends it, or"
-        " `image-updater resume`",
+        reason=f"held: {who} says `Image-Updater: hold` for {where}; {RESUMES} ends it",
         by=directive.author,
         since=directive.when,
         until_resume=True,
@@ -230,16 +233,24 @@ async def find(
     proposed = steps(past.proposed())
     for site, policy, wanted in asked:
         choice, chain = choices[policy], chains[wanted]
-        if site_is_held := _judged(chain, choice, proposed, resumed):
+        if site_is_held := _judged(chain, choice, proposed, resumed, _over(past, wanted.file)):
             found.put(site, policy, site_is_held)
         elif chain.end is End.BOUNDARY and not any(is_from_us(change) for change in chain.changes):
             found.notes[SHALLOW] = None
     return found
 
 
-def _judged(chain: Chain, choice: Choice, proposed: Sequence[Step], resumed: Resumed) -> Hold | None:
+def _judged(
+    chain: Chain, choice: Choice, proposed: Sequence[Step], resumed: Resumed, over: Callable[[str], bool]
+) -> Hold | None:
     assert choice.selection is not None
-    return judge(chain, choice.selection, choice, proposed=proposed, resumed=resumed(choice.policy))
+    return judge(chain, choice.selection, choice, proposed=proposed, resumed=resumed(choice.policy), over=over)
+
+
+def _over(past: Past, file: str) -> Callable[[str], bool]:
+    """Was a resume for this file said on top of a commit? Clocks of two people do not tell."""
+    resumes = past.record().resumes(file)
+    return lambda began: any(past.history.follows(each, began) for each in resumes)
 
 
 class _Versions:

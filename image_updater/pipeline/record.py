@@ -4,7 +4,8 @@
     Quarantine-Reason: <text>                  of the Quarantine above it
     Release: <image>:<tag>[@<digest>]          lifts it; only from a person, or from a command that a person ran
     Image-Updater: hold | resume               of a person: the sites in the files that the commit touches; of a commit
-                                               that touches none, or a hold whose files are not known: the whole branch
+                                               that touches none, or a hold whose files are not known: the whole branch.
+                                               A resume ends what reverts, edits and rollbacks before it hold, too
 
 `Release` and `Image-Updater` of people count on every line of the body that begins with them, in any case: a word to
 stop is not overlooked for the paragraph that it stands in. Whatever else is recorded counts as a trailer only, and what
@@ -82,6 +83,10 @@ class Record:
             if last is not None and last.holds:
                 return last
         return None
+
+    def resumes(self, file: str) -> tuple[str, ...]:
+        """The commits with a `resume` that is about this file."""
+        return tuple(each.commit for each in self.directives if not each.holds and each.covers(file))
 
     def on(self, commits: Iterable[CommitInfo], files: Files) -> Record:
         """The record after these commits, newest first, that follow those of this one."""

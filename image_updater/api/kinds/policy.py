@@ -316,7 +316,7 @@ SPEC: Final = Struct(
             type=Choice(words=HoldUntil),
             default=HoldUntil.NEWER,
             doc="what ends the hold of a tag that a person, or a rollback, has taken back in Git: a tag newer than "
-            "that one (or `image-updater resume`), or `image-updater resume` alone",
+            "that one (or a resume), or a resume alone",
         ),
         Field(
             name="minAge",

@@ -451,6 +451,35 @@ def test_a_commit_can_say_hold_and_another_resume(desk: Desk) -> None:
     assert desk.update("1.0.0", "1.1.0")["changed"]
 
 
+@pytest.mark.parametrize("how", ["the file", "the branch", "among other lines"])
+def test_a_commit_that_says_resume_ends_what_a_revert_holds(desk: Desk, how: str) -> None:
+    assert desk.update("1.0.0", "1.2.0")["changed"]
+    desk.revert()
+    assert "`Image-Updater: resume`" in held(desk.update("1.0.0", "1.2.0"))
+    desk.by_hand("A fleet", "The fleet", "Unrelated\n\nImage-Updater: resume", path="README.md")
+    assert held(desk.update("1.0.0", "1.2.0")), "that was about another file"
+    if how == "the file":
+        desk.by_hand("name: web", "name:  web", "Go on\n\nImage-Updater: resume")
+    else:
+        more = "\n\nCo-authored-by: Bob <bob@acme.example>" if how == "among other lines" else ""
+        desk.commit(f"Go on\n\nimage-updater: resume{more}", "--allow-empty")
+    assert desk.update("1.0.0", "1.2.0", fresh=True)["changed"]
+    desk.revert()
+    assert held(desk.update("1.0.0", "1.2.0")), "a resume ends nothing of what comes after it"
+
+
+def test_what_was_set_by_hand_goes_on_after_a_resume_by_another_clock(desk: Desk) -> None:
+    desk.policy = SEMVER + ", hold: untilResume"
+    assert desk.update("1.0.0", "1.2.0")["changed"]
+    desk.by_hand("1.2.0", "1.1.0")
+    assert "untilResume" in held(desk.update("1.0.0", "1.2.0", "1.3.0"))
+    late = dict.fromkeys(("GIT_COMMITTER_DATE", "GIT_AUTHOR_DATE"), "2020-01-01T00:00:00Z")
+    desk.person("commit", "-q", "--allow-empty", "-m", "Go on\n\nImage-Updater: resume", **late)
+    desk.person("push", "-q", "origin", "HEAD:main")
+    assert desk.update("1.0.0", "1.2.0", "1.3.0")["changed"]
+    assert desk.tag() == "1.3.0"
+
+
 def test_an_empty_commit_holds_the_whole_branch(desk: Desk) -> None:
     desk.pull()
     desk.commit("Nobody moves\n\nImage-Updater: hold", "--allow-empty")

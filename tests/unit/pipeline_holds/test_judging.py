@@ -254,7 +254,7 @@ def test_the_reason_has_all_that_a_person_asks_for() -> None:
     assert found is not None
     assert found.reason == (
         "held: 000000000000 by Ada (2026-11-02) replaced 1.2 by 1.1; a tag newer than 1.2 ends it,"
-        " or `image-updater resume`"
+        " or a commit with `Image-Updater: resume` or `image-updater resume`"
     )
     assert (found.by, found.tag, found.since) == ("Ada", "1.2", START + timedelta(days=1))
     rolled = hold(chain(ours("1.2"), rolled_back("1.1")), "1.2")
@@ -269,6 +269,7 @@ def test_a_policy_may_be_held_until_somebody_resumes_it(back: By) -> None:
     held = hold(past, "1.2", until=HoldUntil.RESUME)
     assert held is not None
     assert held.until_resume
-    assert held.reason.endswith("; `image-updater resume` ends it (hold: untilResume)")
+    resumes = "a commit with `Image-Updater: resume` or `image-updater resume`"
+    assert held.reason.endswith(f"; {resumes} ends it (hold: untilResume)")
     assert hold(past, "1.2", until=HoldUntil.RESUME, resumed=START + timedelta(days=2)) is None
     assert hold(chain(ours("1.1")), "1.2", until=HoldUntil.RESUME) is None

@@ -209,6 +209,15 @@ def test_an_empty_commit_is_about_the_whole_branch() -> None:
     assert ended.directive(["a.yaml"]) is None
 
 
+def test_resumes_are_about_the_files_of_their_commit_or_about_all() -> None:
+    files = {0: frozenset({"a.yaml"}), 1: frozenset({"b.yaml"}), 2: frozenset({"a.yaml"})}
+    record = read("Image-Updater: resume", "Image-Updater: hold", "Image-Updater: resume", files=files)
+    assert record.resumes("a.yaml") == (f"{2:040x}", f"{0:040x}")
+    assert record.resumes("b.yaml") == record.resumes("c.yaml") == ()
+    assert read("Image-Updater: resume").resumes("any.yaml") == (f"{0:040x}",)
+    assert read(f"Image-Updater: resume\n{OURS}").resumes("any.yaml") == ()
+
+
 def test_our_own_commits_give_no_word() -> None:
     assert read(f"Image-Updater: hold\n{OURS}").directives == ()
 
