@@ -45,6 +45,8 @@ class Index:
         self._holders: dict[ObjectKey, _Holder] = {}
         self._clusters: dict[str, _Cluster] = {}
         self._refused: dict[ObjectKey, frozenset[Ref]] = {}
+        self.late: Callable[[ObjectKey, str, Ref], tuple[ObjectKey, ObjectKey] | None] = lambda *_: None
+        """One whose source stands at an older commit than this one's, and may render what this one lost; its source."""
 
     def built(self, key: ObjectKey, cluster: str, refs: Iterable[Ref]) -> None:
         """Its newest revision was built, and holds these."""
@@ -124,6 +126,10 @@ class Index:
             others = sorted(other for other in place.holders.get(ref, ()) if other != key)
             renders = next((other for other in others if self._renders(other, ref)), None)
             unsettled = next((other for other in sorted(place.unsettled) if self._may_hold(other, ref, key)), None)
+            if unsettled is None and key not in place.holders.get(ref, ()):
+                late = self.late(key, cluster, ref)
+                if late is not None:
+                    return Elsewhere(renders=renders, unsettled=late[0], behind=late[1])
             return Elsewhere(renders=renders, unsettled=unsettled)
 
         return elsewhere

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from image_updater.errors import ImageUpdaterError
 from image_updater.git import Tip, urls
 from image_updater.git.errors import BranchNotFound, RevisionNotFound
 
@@ -43,6 +44,8 @@ class Revision:
     """Names the repository, the login and the ref: trees of one line follow each other."""
     read_at: float = field(default=-math.inf, compare=False)
     """When the server was last asked and named it still: the moment before the question, by the monotonic clock."""
+    seen_at: float = field(default=-math.inf, compare=False)
+    """When it was there for the first time: whoever asks the server later is told of it, or of a newer one."""
 
     def __str__(self) -> str:
         return f"{self.branch}@sha1:{self.commit}" if self.branch else f"sha1:{self.commit}"
@@ -71,6 +74,10 @@ class Fetch:
         self.tip: Tip | None = None
         self.read_at = -math.inf
         """The moment before the last question that the server has answered."""
+        self.seen_at = -math.inf
+        """The moment when `tip` was known for the first time."""
+        self.failing_since: float | None = None
+        """Since when no question was answered."""
         self.busy = self.again = False
         """A fetch is under way; somebody has asked for one since it began."""
         self._monotonic = monotonic
@@ -86,14 +93,19 @@ class Fetch:
     async def fetch(self, mirrors: Mirrors) -> tuple[Mirror, Tip]:
         """Ask the server. Raises GitError, AccessDenied, GitInputError, SpecError."""
         async with self._lock:
-            mirror = await mirrors.open(self.url, self.access)
             began = self._monotonic()
-            tip = await self._read(mirror)
-            self.read_at = began
+            try:
+                mirror = await mirrors.open(self.url, self.access)
+                began = self._monotonic()
+                tip = await self._read(mirror)
+            except ImageUpdaterError:
+                self.failing_since = began if self.failing_since is None else self.failing_since
+                raise
+            self.read_at, self.failing_since = began, None
             if self._is_behind(mirror, tip):
                 assert self.tip is not None
                 return mirror, self.tip
-            self.tip = tip
+            self._see(tip)
             return mirror, tip
 
     async def take(self, mirrors: Mirrors, branch: str, commit: str) -> tuple[Mirror, Tip] | None:
@@ -105,8 +117,14 @@ class Fetch:
             except RevisionNotFound:
                 return None
             self._pushed_at = self._monotonic()
-            self.tip = Tip(commit=commit, tree=tree, branch=branch)
-            return mirror, self.tip
+            tip = Tip(commit=commit, tree=tree, branch=branch)
+            self._see(tip)
+            return mirror, tip
+
+    def _see(self, tip: Tip) -> None:
+        if self.tip is None or self.tip.commit != tip.commit:
+            self.seen_at = self._monotonic()
+        self.tip = tip
 
     def _is_behind(self, mirror: Mirror, tip: Tip) -> bool:
         """A replica that does not know our own push yet. Later it is a person who set the branch back."""

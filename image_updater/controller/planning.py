@@ -16,6 +16,7 @@ from image_updater.controller.elsewhere import mentions
 from image_updater.controller.fetching import LAG
 from image_updater.controller.remoteclusters import target_name
 from image_updater.controller.states import State, content_of, content_of_error
+from image_updater.controller.twins import Twins
 from image_updater.errors import DocumentError, ImageUpdaterError
 from image_updater.pipeline.building import Plan
 from image_updater.pipeline.tasks import Tasks
@@ -54,6 +55,7 @@ class Planning:
         """
         self._context = context
         self._sources = sources
+        self._twins = Twins(context, sources)
         self._builds = builds
         self._states = states
         self._index = index
@@ -64,6 +66,7 @@ class Planning:
         self._busy: dict[ObjectKey, set[ObjectKey]] = {}
         """By source those whose plan is being made."""
         self._tasks = Tasks()
+        index.late = self.late
 
     def plan(self, source: ObjectKey, keys: Iterable[ObjectKey]) -> None:
         """Soon, and once however often it is asked for meanwhile."""
@@ -83,6 +86,37 @@ class Planning:
                 value: Any = state.entry.value
                 self._index.unsettle(state.key, target_name(value))
             self.plan(twin, [state.key for state in others])
+        revision = self._sources.revision(source)
+        if revision is not None:
+            for other in {_source(state) for state in self._states.values()} - {None, source}:
+                assert other is not None
+                self._twins.is_late(other, revision)  # which asks for it
+
+    def late(self, key: ObjectKey, cluster: str, ref: Ref) -> tuple[ObjectKey, ObjectKey] | None:
+        """One that may hold what `key` lost, and its source: that one is not read as far as the commit that `key` is
+        at, or is being planned for it.
+        """
+        state = self._states.get(key)
+        revision = state.revision if state is not None and _source(state) is not None else None
+        if revision is None:
+            return None
+        found: dict[ObjectKey, bool] = {}
+        for other, each in self._states.items():
+            source, value = _source(each), each.entry.value
+            if source in (None, revision.repository) or not isinstance(value, Kustomization) or value.suspend:
+                continue
+            if each.revision is not None and each.revision.commit == revision.commit:
+                continue
+            assert source is not None
+            if source not in found:
+                newest = self._sources.revision(source)
+                planned = newest is not None and newest.commit == revision.commit
+                found[source] = planned or self._twins.is_late(source, revision)
+            if not found[source] or target_name(value) != cluster or ref in self._index.refused(other):
+                continue
+            if value.target_namespace is None or ref.namespace in ("", value.target_namespace):
+                return other, source
+        return None
 
     async def close(self) -> None:
         for task in self._tasks:

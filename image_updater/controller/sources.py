@@ -17,6 +17,7 @@ from image_updater.api.status import status_fields
 from image_updater.controller.fetching import Fetch, FetchKey, Revision, fetch_key
 from image_updater.controller.outcomes import short, suspended
 from image_updater.controller.status import Decision, Ready
+from image_updater.controller.twins import place_of
 from image_updater.errors import ImageUpdaterError, SecretNotFound, SpecError, Transient, Where
 from image_updater.git import access_for, keys_from_secret, urls
 from image_updater.git.errors import GitAuthenticationFailed
@@ -26,7 +27,6 @@ from image_updater.pipeline.tasks import Tasks, pause
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from image_updater.api.model import GitRef
     from image_updater.controller.cache import Entry
     from image_updater.controller.context import Context
     from image_updater.git import GitAccess, Mirror, Tip, TrustedKeys
@@ -88,37 +88,37 @@ class Sources:
         source = self._sources.get(key)
         return source.error if source is not None else None
 
+    def reads(self, key: ObjectKey) -> bool:
+        return key in self._sources
+
+    def fetch(self, key: ObjectKey) -> Fetch | None:
+        """What reads it now."""
+        source = self._sources.get(key)
+        return self._fetches.get(source.fetch) if source is not None and source.fetch is not None else None
+
     def alike(self, key: ObjectKey) -> tuple[ObjectKey, ...]:
         """GitRepositories of other shards that are not read here, and are the same repository at the same ref."""
-        place = self._place(key)
+        cache = self._context.cache
+        place = place_of(cache, key)
         if not self._context.settings.selector or place is None:
             return ()
-        others = self._context.cache.entries(KIND).keys() - self._sources.keys()
-        return tuple(other for other in sorted(others) if self._place(other) == place)
+        others = cache.entries(KIND).keys() - self._sources.keys()
+        return tuple(other for other in sorted(others) if place_of(cache, other) == place)
 
     def guess(self, key: ObjectKey) -> Revision | None:
         """What a GitRepository that is not read here points to, as far as one of ours that is alike tells. Good for
         planning what others will do, and for nothing else: nobody has shown the login that this one names.
         """
-        place = self._place(key)
+        cache = self._context.cache
+        place = place_of(cache, key)
         if key in self._sources or place is None:
             return None
-        found = (each.revision for other, each in self._sources.items() if self._place(other) == place)
+        found = (each.revision for other, each in self._sources.items() if place_of(cache, other) == place)
         return next((revision for revision in found if revision is not None), None)
-
-    def _place(self, key: ObjectKey) -> tuple[str, GitRef] | None:
-        entry = self._context.cache.get(KIND, key)
-        if entry is None or not isinstance(entry.value, GitRepository):
-            return None
-        try:
-            return urls.normalise(entry.value.url), entry.value.ref
-        except SpecError:
-            return None
 
     def hurry(self, key: ObjectKey) -> None:
         """Ask Git now: somebody needs what may have come since the last fetch."""
-        source = self._sources.get(key)
-        fetch = self._fetches.get(source.fetch) if source is not None and source.fetch is not None else None
+        fetch = self.fetch(key)
         if fetch is not None and fetch.ref.commit is None:
             self._hurry(fetch)
 
@@ -394,6 +394,7 @@ class Sources:
                 committed=committed,
                 line=" ".join(fetch.key),
                 read_at=fetch.read_at,
+                seen_at=fetch.seen_at,
             )
             self._tell(source)
             if known != source.revision:

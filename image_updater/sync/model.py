@@ -101,10 +101,12 @@ class Elsewhere:
 
     `renders` is one that holds it in its newest build. `unsettled` is one whose newest revision has not been built (it
     is under way, or it failed), so that it may hold it; whoever answers should name only those that can be meant.
+    `behind` is the source of that one, where the commit that we are at was not read from it yet.
     """
 
     renders: ObjectKey | None = None
     unsettled: ObjectKey | None = None
+    behind: ObjectKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,6 +176,12 @@ class Pruning:
         if others.renders is not None:
             reason = f"Kustomization {others.renders} renders it now, and has not applied it yet"
             return Done(ref=ref, action=Action.HELD, reason=reason)
+        if others.behind is not None:
+            reason = (
+                f"Kustomization {others.unsettled} may render it now: its GitRepository {others.behind} is being "
+                "fetched, which is waited for a minute where that fails"
+            )
+            return Done(ref=ref, action=Action.HELD, reason=reason)
         if others.unsettled is not None:
             reason = f"Kustomization {others.unsettled} may render it now: that revision of it is not built yet"
             return Done(ref=ref, action=Action.HELD, reason=reason)

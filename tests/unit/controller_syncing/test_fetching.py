@@ -81,6 +81,27 @@ async def test_when_the_server_was_asked_is_known(mirrors: Mirrors, repository: 
     assert fetch.read_at == asked, "a server that does not answer has said nothing"
 
 
+async def test_since_when_a_commit_is_known_and_nothing_answers(mirrors: Mirrors, repository: Path) -> None:
+    clock = Clock()
+    fetch = fetch_of(repository, clock, branch="main")
+    await fetch.fetch(mirrors)
+    seen, clock.now = clock.now, clock.now + 5
+    await fetch.fetch(mirrors)
+    assert (fetch.seen_at, fetch.failing_since) == (seen, None)
+    gitservers.commit(repository, {"a.yaml": "a: 2\n"})
+    await fetch.fetch(mirrors)
+    assert fetch.seen_at == seen + 5
+    away = repository.rename(repository.with_name("away.git"))
+    for _ in range(2):
+        clock.now += 1
+        with pytest.raises(ImageUpdaterError):
+            await fetch.fetch(mirrors)
+    assert (fetch.seen_at, fetch.failing_since) == (seen + 5, seen + 6)
+    away.rename(repository)
+    await fetch.fetch(mirrors)
+    assert fetch.failing_since is None
+
+
 async def test_what_we_pushed_is_there_without_a_request(mirrors: Mirrors, repository: Path) -> None:
     fetch = fetch_of(repository, branch="main")
     mirror, tip = await fetch.fetch(mirrors)
