@@ -376,3 +376,35 @@ def test_one_changed_path_costs_only_its_own_kustomization(here: Place, replica:
 
 def version(here: Place, name: str) -> str:
     return str(here.get("Kustomization", name)["metadata"]["resourceVersion"])
+
+
+def test_what_moves_between_two_sources_of_one_repository_is_never_deleted(here: Place, replica: Replica) -> None:
+    """The one that it moves to has another login, and reads Git once an hour."""
+    here.commit({"one/a.yaml": config("a", x="1"), "one/b.yaml": config("b", x="1"), "two/c.yaml": config("c", x="1")})
+    login = here.get("Secret", here.source()["spec"]["secretRef"]["name"])
+    here.apply(
+        {**login, "metadata": {"name": "another", "namespace": here.namespace}},
+        here.source(),
+        here.source("seldom", interval="1h", secretRef={"name": "another"}),
+        here.kustomization("one", path="one"),
+        here.kustomization("two", path="two", sourceRef={"name": "seldom"}),
+    )
+    here.await_applied("one")
+    here.await_applied("two")
+    uid = here.get("ConfigMap", "b")["metadata"]["uid"]
+
+    def holders() -> tuple[str, ...]:
+        return tuple(name for name in ("one", "two") if "ConfigMap/b" in here.inventory(name))
+
+    here.commit({"one/b.yaml": None, "two/b.yaml": config("b", x="2")})
+    until(lambda: holders() == ("two",), 60, "it has moved")
+    found = here.get("ConfigMap", "b")
+    assert (found["metadata"]["uid"], found["data"]) == (uid, {"x": "2"})
+    # And back, where the one that reads often comes first again.
+    here.commit({"one/b.yaml": config("b", x="3"), "two/b.yaml": None})
+    until(lambda: holders() == ("one",), 60, "it has moved back")
+    found = here.get("ConfigMap", "b")
+    assert (found["metadata"]["uid"], found["data"]) == (uid, {"x": "3"})
+    # Nothing of it is left to wait for.
+    here.commit({"one/a.yaml": None})
+    until(lambda: not here.has("ConfigMap", "a"), 60, "what left Git is gone")
