@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("image_updater.controller")
 
+LONGEST: Final = 60.0
+"""Seconds until it is looked at again, at most: the clock may be set back meanwhile."""
+
 _ACTS: Final = (Kind.HOLD, Kind.ROLLBACK)
 _LOUD: Final = (Kind.NOTIFY, Kind.PAGE)
 
@@ -94,7 +97,13 @@ class Pursuing:
         """Until the failure is over."""
         while not failure.over:
             failure.wake.clear()
-            await pause(failure.wake, await self.step(failure))
+            try:
+                again = await self.step(failure)
+            except Exception:
+                # What is newer waits for this failure: it may not be forgotten because of a fault of ours.
+                log.exception("unexpected fault")
+                again = PAUSES[-1]
+            await pause(failure.wake, again)
 
     async def step(self, failure: Failure) -> float | None:
         """Do what is to be done now. Seconds until it is looked at again; None: when something changes."""
@@ -119,14 +128,16 @@ class Pursuing:
             await self._begin(case, failure, action)
         if action.kind in _ACTS:
             for automation in sorted({each.automation for each in failure.placed}):
-                case.action = None
+                case.renew()
                 report = await self._take_back(automation, partial(self._retreat.take, case))
-                if report.error is not None and case.commit is None:
+                if report.error is not None and (case.plan is not None or case.commit is None):
                     return self._trouble(failure, report.error)
                 action = self._ended(case, failure, report, action)
         failure.tries = 0
         self._tell(failure, action)
-        return (action.again - self._context.clock()).total_seconds() if action.again is not None else None
+        if action.again is None:
+            return None
+        return min((action.again - self._context.clock()).total_seconds(), LONGEST)
 
     def _images(self, failure: Failure) -> list[Image]:
         """What is ours in it, as if all of it were our doing: enough to see whether Git must be asked at all."""
@@ -170,7 +181,7 @@ class Pursuing:
         if report.commit is not None:
             self._pushed(case, report.commit)
             return action
-        if case.commit is not None:
+        if case.commit is not None and case.plan is None:
             # It is in Git already: made before this process was started, or by another cluster.
             self._found(case, case.commit)
             return action

@@ -30,6 +30,7 @@ from image_updater.pipeline.rollback import (
     Suspect,
     decide,
     good_value,
+    is_applied,
 )
 from image_updater.policy.gating import bars, may_roll_back
 from image_updater.policy.situation import Origin
@@ -64,6 +65,10 @@ class Case:
     plan: RollbackPlan | None = None
     names: frozenset[str] = field(default_factory=frozenset)
     """The policies of ours in it."""
+
+    def renew(self) -> None:
+        """Nothing is found yet by who looks now."""
+        self.action = self.commit = self.plan = None
 
 
 class Retreat:
@@ -115,7 +120,10 @@ class Retreat:
         case.names = frozenset(self.name_of(each) for each in mine)
         found, before, base = await self._images(case, ground, mine)
         intent = self._intent(case)
-        case.commit = next((each.written.commit for each in found if each.written.author is Author.ROLLBACK), None)
+        applied = dict(case.rollout.images)
+        # An older rollback, of what has failed now or of an image beside it, has taken nothing of this back.
+        done = (each for each in found if each.written.author is Author.ROLLBACK)
+        case.commit = next((each.written.commit for each in done if not is_applied(each.placement, applied)), None)
         action = self._decide(case, found, intent)
         if action.kind in (Kind.HOLD, Kind.ROLLBACK):
             suspects = [each.placement for each in action.suspects]
@@ -126,12 +134,12 @@ class Retreat:
             action = self._in_storm(case, action)
         if action.kind in (Kind.HOLD, Kind.ROLLBACK):
             action = await self._with_groups(ground, action)
-        if action.breaker:
-            self._opens((self.name_of(each.placement) for each in action.suspects), action.breaker)
         case.action = action
-        if action.kind is not Kind.ROLLBACK:
-            return None
-        return await self._plan(case, ground, action)
+        plan = await self._plan(case, ground, action) if action.kind is Kind.ROLLBACK else None
+        if action.breaker:
+            # After the intent is written: what has none is not taken back any more while the breaker is open.
+            self._opens((self.name_of(each.placement) for each in action.suspects), action.breaker)
+        return plan
 
     def _decide(self, case: Case, images: Sequence[Image], intent: Intent | None, *, mixed: str = "") -> Action:
         frozen, breaker = self.stopped({self.name_of(each.placement): each.placement for each in images})
@@ -165,6 +173,7 @@ class Retreat:
         """Several policies at once: nothing goes back, and their breakers open."""
         for each in action.suspects:
             self._storms.note(self.name_of(each.placement), case.since)
+        self._storms.retain(self._selector.answers)
         together = self._storms.together(self._context.clock())
         if not together:
             return action

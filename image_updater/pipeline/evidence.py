@@ -18,9 +18,9 @@ from image_updater.patch.compare import compare
 from image_updater.patch.decisions import Decision, State
 from image_updater.patch.model import Intended
 from image_updater.pipeline.holds import places_of
-from image_updater.pipeline.past import is_from_us
+from image_updater.pipeline.past import is_from_us, rollback_of
 from image_updater.pipeline.placements import Placement, Value, images_at, placed
-from image_updater.pipeline.rollback import ROLLBACK, ROLLBACK_ASKED, Author, Written, moment
+from image_updater.pipeline.rollback import ROLLBACK_ASKED, Author, Written, moment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -138,7 +138,7 @@ async def written(ground: Ground, wanted: Iterable[Placement]) -> dict[Key, Writ
 def _author(change: Changed) -> Author:
     if not is_from_us(change):
         return Author.PERSON
-    return Author.ROLLBACK if any(key == ROLLBACK for key, _ in change.commit.trailers) else Author.OURS
+    return Author.ROLLBACK if rollback_of(change) is not None else Author.OURS
 
 
 def _value(reference: str) -> Value:
