@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from image_updater.pipeline.rollback import STORM, STORM_POLICIES
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from datetime import datetime
 
 
@@ -24,6 +25,10 @@ class Storms:
     def calm(self, policy: str) -> None:
         """Somebody has looked at it."""
         self._failed.pop(policy, None)
+
+    def retain(self, policies: Container[str]) -> None:
+        """All others are no more."""
+        self._failed = {name: at for name, at in self._failed.items() if name in policies}
 
     def together(self, now: datetime) -> tuple[str, ...]:
         """The policies that make a storm of it; () = it is none."""
