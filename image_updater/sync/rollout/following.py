@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from image_updater.cluster.model import Body, Ref
     from image_updater.sync.rollout.evidence import Judged
     from image_updater.sync.rollout.reading import Readers
+
+log = logging.getLogger("image_updater.sync")
 
 SLOTS: Final = 64
 """Workloads of a process whose pods are watched at a time."""
@@ -228,6 +231,10 @@ class Following:
                     except ImageUpdaterError as error:
                         subject.due = now + AGAIN
                         changed |= self._put(subject, self._unread(subject, error))
+                    except Exception:
+                        # One object that nobody has thought of ends the following of no other.
+                        log.exception("unexpected fault while %s is judged", subject.ref)
+                        subject.due = now + timedelta(seconds=LONGEST)
             self._tidy()
             if changed:
                 self._changed()

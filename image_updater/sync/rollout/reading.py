@@ -6,6 +6,7 @@ What our own rights do not show is read as the account that applied it. Of a pod
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from image_updater.cluster import Cluster
     from image_updater.cluster.model import Body, Ref, WatchEvent
     from image_updater.sync.scaling import Scaling
+
+log = logging.getLogger("image_updater.sync")
 
 PODS: Final = Resource(group="", version="v1", kind="Pod", plural="pods", namespaced=True)
 REPLICA_SETS: Final = Resource(group="apps", version="v1", kind="ReplicaSet", plural="replicasets", namespaced=True)
@@ -140,6 +143,11 @@ class Source:
                     await watcher.run()
                 except _RefusedError:
                     continue
+                except Exception:
+                    # Whoever waits for this would wait for ever.
+                    log.exception("unexpected fault while %s are watched", resource.plural)
+                    await self._readers.sleep(_UNSERVED)
+                    break
 
     async def _resource(self) -> Resource:
         if isinstance(self._kind, Resource):

@@ -7,8 +7,11 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from image_updater.cluster.errors import Forbidden, KindUnknown
 from image_updater.cluster.model import Ref, Resource
+from image_updater.sync.rollout import following
 from image_updater.sync.rollout.evidence import Memory
 from image_updater.sync.rollout.following import Following, Slots
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
@@ -384,3 +387,24 @@ async def test_after_a_restart_a_canary_that_had_failed_is_still_failed() -> Non
         rig.follow(memory=Memory(began=at(-600), told=told))
         await rig.go()
         assert (rig.found.state, rig.found.culprit, rig.found.since) == (RolloutState.FAILED, Culprit.TAG, at(-600))
+
+
+async def test_a_fault_of_ours_ends_no_following(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, faults = following.judge, [True]
+
+    def judge(*args: Any, **more: Any) -> Any:
+        if faults:
+            faults.clear()
+            raise KeyError("nobody has thought of it")
+        return real(*args, **more)
+
+    monkeypatch.setattr(following, "judge", judge)
+    async with rigged((DEPLOYMENTS, DONE)) as rig:
+        rig.follow()
+        await rig.go()
+        assert rig.state() is RolloutState.PENDING
+        assert "unexpected fault while Deployment.apps prod/web" in caplog.text
+        await rig.go(at(30))
+        assert rig.state() is RolloutState.HEALTHY
