@@ -14,6 +14,7 @@ from image_updater.cluster.model import Ref, Resource
 from image_updater.sync.rollout import following
 from image_updater.sync.rollout.evidence import Memory
 from image_updater.sync.rollout.following import Following, Slots
+from image_updater.sync.rollout.judge import judge
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 from image_updater.sync.rollout.reading import JOBS, PODS, REPLICA_SETS, Readers
 from image_updater.sync.rollout.subject import KEEP, LOOK, Wanted
@@ -392,15 +393,15 @@ async def test_after_a_restart_a_canary_that_had_failed_is_still_failed() -> Non
 async def test_a_fault_of_ours_ends_no_following(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    real, faults = following.judge, [True]
+    faults = [True]
 
-    def judge(*args: Any, **more: Any) -> Any:
+    def judging(*args: Any, **more: Any) -> Any:
         if faults:
             faults.clear()
             raise KeyError("nobody has thought of it")
-        return real(*args, **more)
+        return judge(*args, **more)
 
-    monkeypatch.setattr(following, "judge", judge)
+    monkeypatch.setattr(following, "judge", judging)
     async with rigged((DEPLOYMENTS, DONE)) as rig:
         rig.follow()
         await rig.go()
