@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from image_updater.api.model import Kustomization, OnFailure
 from image_updater.controller import loopstatus
 from image_updater.controller.inputs import KUSTOMIZATION, POLICY
-from image_updater.controller.placing import Placing, of_ref
+from image_updater.controller.placing import Placing, by_ref, of_ref
 from image_updater.controller.pursuing import Failure, Pursuing
 from image_updater.controller.retreat import Retreat
-from image_updater.controller.rollouts import from_status, unproven_of
+from image_updater.controller.rollouts import LISTED, from_status, unproven_of
 from image_updater.controller.storms import Storms
 from image_updater.controller.tripping import Breakers
 from image_updater.pipeline.placements import folder_of
@@ -32,7 +32,7 @@ from image_updater.policy.gates.holds import newer
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from image_updater.api.model import ImageUpdateAutomation, ObjectKey
     from image_updater.cluster.model import Ref
@@ -222,6 +222,7 @@ class Closing:
     def _look(self, key: ObjectKey) -> None:
         entry = self._context.cache.get(KUSTOMIZATION, key)
         if entry is None or entry.deleting or not isinstance(entry.value, Kustomization) or entry.value.suspend:
+            self._end_others(key, ())
             return
         placed = self._placing.of(entry.value)
         if not placed:
@@ -231,8 +232,10 @@ class Closing:
             self._proving.applies(name)
         status = self._context.status.current(entry)
         rollouts = (self._rollouts.of(key) if self._rollouts is not None else ()) or from_status(status)
+        self._end_others(key, [each.ref for each in rollouts])
+        of = by_ref(placed)
         for rollout in rollouts:
-            mine = of_ref(placed, rollout.ref)
+            mine = of(rollout.ref)
             if not mine:
                 continue
             if rollout.state in _BAD:
@@ -277,10 +280,11 @@ class Closing:
         """By policy and value: proven, when all that is known of it is healthy, and some of it was looked at."""
         key = kustomization.key
         revision = self._rollouts.revision(key) if self._rollouts is not None else ""
+        of = by_ref(placed)
+        judging = {each.key: rollout for rollout in rollouts for each in of(rollout.ref)}
         groups: dict[tuple[str, Value], list[tuple[Placement, Rollout | None]]] = {}
         for each in placed:
-            found = next((rollout for rollout in rollouts if of_ref((each,), rollout.ref)), None)
-            groups.setdefault((each.name, each.value), []).append((each, found))
+            groups.setdefault((each.name, each.value), []).append((each, judging.get(each.key)))
         for (name, value), members in groups.items():
             judged = [rollout for _, rollout in members if rollout is not None]
             here = [one for each, one in members if one is not None and is_applied(each, dict(one.images))]
@@ -316,9 +320,18 @@ class Closing:
         which it does not list.
         """
         unproven = unproven_of(status)
+        if max(len(unproven), len(status.get("rollouts") or ())) >= LISTED:
+            return False  # the list was cut
+        workloads = [each for each, _ in members if each.object.kind in _WORKLOADS]
+        if self._rollouts is not None:
+            # What an annotation keeps from us is in no list, and nobody has looked at it.
+            settled = self._rollouts.settled(kustomization.key)
+            mine = by_ref(workloads)
+            if not workloads or {each.key for ref in settled for each in mine(ref)} != {e.key for e in workloads}:
+                return False
         return (
             status.get("rolloutsSettled") is not None
-            and any(each.object.kind in _WORKLOADS for each, _ in members)
+            and bool(workloads)
             and not any(of_ref((each,), ref) for each, _ in members for ref in unproven)
             and self._placing.is_tip(kustomization, str(status.get("lastAppliedRevision") or ""))
         )
@@ -360,6 +373,11 @@ class Closing:
         elif (known.rollout, known.placed, known.kustomization) != (rollout, mine, spec):
             known.kustomization, known.rollout, known.placed = spec, rollout, mine
             known.wake.set()
+
+    def _end_others(self, key: ObjectKey, refs: Collection[Ref]) -> None:
+        """Nobody judges the rest any more: it is suspended, or out of Git."""
+        for place in [each for each in self._failures if each[0] == key and each[1] not in refs]:
+            self._end(place)
 
     def _end(self, place: tuple[ObjectKey, Ref]) -> None:
         known = self._failures.pop(place, None)

@@ -11,7 +11,7 @@ from image_updater.git import urls
 from image_updater.pipeline.placements import Placement, folder_of, of_kustomization, of_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from image_updater.api.model import ObjectKey
     from image_updater.cluster.model import Ref
@@ -99,6 +99,14 @@ class Placing:
             return urls.normalise(repository.url), repository.ref.branch or ""
         except SpecError:
             return None
+
+
+def by_ref(placed: Iterable[Placement]) -> Callable[[Ref], tuple[Placement, ...]]:
+    """The same for many workloads: each costs what it holds, not what all hold."""
+    found: dict[tuple[str, str, str], list[Placement]] = {}
+    for each in placed:
+        found.setdefault((each.object.group, each.object.kind, each.object.name), []).append(each)
+    return lambda ref: of_ref(found.get((ref.group, ref.kind, ref.name), ()), ref)
 
 
 def of_ref(placed: Iterable[Placement], ref: Ref) -> tuple[Placement, ...]:

@@ -102,13 +102,13 @@ class Proving:
             return
         name = str(environment)
         before = self._situations.proven_by(policy)
+        known = next((each for each in before if each.environment == name and _is(each, value)), None)
+        if known is not None and known.withdrawn is None and not (anew and known.revision != (revision or None)):
+            return  # asked with each look at everything: nothing is read for it
         digest = value.digest or self.digest_of(policy, value)
         new = Proven(
             tag=value.tag, at=self._context.clock(), digest=digest, environment=name, revision=revision or None
         )
-        known = next((each for each in before if each.environment == name and _is(each, value)), None)
-        if known is not None and known.withdrawn is None and not (anew and known.revision != new.revision):
-            return
         proven = loopstatus.with_healthy(before, new)
         if proven == before:
             return

@@ -30,6 +30,7 @@ class Rollouts:
 
     def __init__(self) -> None:
         self._known: dict[ObjectKey, tuple[str, tuple[Rollout, ...]]] = {}
+        self._settled: dict[ObjectKey, frozenset[Ref]] = {}
         self._callbacks: list[Callable[[ObjectKey], None]] = []
 
     def subscribe(self, callback: Callable[[ObjectKey], None]) -> None:
@@ -43,8 +44,17 @@ class Rollouts:
             self._known[kustomization] = new
             self._tell(kustomization)
 
+    def settle(self, kustomization: ObjectKey, refs: Iterable[Ref]) -> None:
+        """All that has settled, before this process began too; to be said before what `publish` tells."""
+        self._settled[kustomization] = frozenset(refs)
+
+    def settled(self, kustomization: ObjectKey) -> frozenset[Ref]:
+        """What is left alone (an annotation says so) is not among it, whatever Git holds."""
+        return self._settled.get(kustomization, frozenset())
+
     def forget(self, kustomization: ObjectKey) -> None:
         """It is gone, suspended, or not ours any more."""
+        self._settled.pop(kustomization, None)
         if self._known.pop(kustomization, None) is not None:
             self._tell(kustomization)
 

@@ -263,6 +263,7 @@ class Verdicts:
                 self._note(record, rollout, before)
                 failed = failed or rollout.failed
             record.told[rollout.ref] = rollout
+        self._rollouts.settle(key, record.settled)
         self._rollouts.publish(key, record.revision, record.rollouts)
         self._save(key, record, at_once=failed)
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from image_updater.api.model import ObjectKey
-from image_updater.sync.rollout.model import Culprit
-from tests.integration.line.looping import World, world
+from image_updater.cluster.model import Ref
+from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
+from tests.integration.line.looping import SPACE, World, world
 from tests.parts import gitservers
 
 if TYPE_CHECKING:
@@ -296,3 +297,36 @@ async def test_a_wish_is_done_when_what_was_there_before_is_healthy(
             await at.poll()
             assert at.tag("web") == "1.0.0"
             assert len(at.rollbacks()) == 1
+
+
+async def test_what_an_annotation_keeps_from_us_is_not_proven_by_what_has_settled_beside_it(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    async with world(server, tmp_path) as here:
+        here.setup()
+        apps = here.cluster.bodies["Kustomization", "apps"]
+        apps["status"] = {"rolloutsSettled": "0123456789abcdef", "lastAppliedRevision": f"main@sha1:{here.tip}"}
+        key, ref = ObjectKey(SPACE, "apps"), Ref("apps", "Deployment", SPACE, "web")
+        async with here.life():
+            await here.settle(roll=False)
+            here.rollouts.publish(key, f"main@sha1:{here.tip}", ())
+            await here.settle(roll=False)
+            assert not here.status().get("proven"), "nobody follows it"
+            here.rollouts.forget(key)
+            here.rollouts.settle(key, [ref])
+            here.rollouts.publish(key, f"main@sha1:{here.tip}", ())
+            await here.settle(roll=False)
+            assert [each["tag"] for each in here.status()["proven"]] == ["1.0.0"]
+            failed = Rollout(
+                ref=ref,
+                state=RolloutState.FAILED,
+                culprit=Culprit.UNKNOWN,
+                since=here.clock(),
+                images=(("web", f"{here.image('web')}:1.0.0"),),
+            )
+            closing = here.updating._loop._closing  # type: ignore[union-attr]
+            here.rollouts.publish(key, "main@sha1:1", [failed])
+            await here.until(lambda: closing._failures)
+            here.cluster.put("Kustomization", "apps", apps["spec"] | {"suspend": True})
+            here.rollouts.forget(key)
+            await here.until(lambda: not closing._failures)
