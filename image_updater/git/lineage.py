@@ -3,7 +3,7 @@
 Many places are followed in one walk, each back along the parents that it came from. At a merge it follows the parent
 that brought the value. A merge that took a side's change back (or decided between two) is itself the commit that
 changed it, and the side that lost is followed: that is where the displaced value was set. A file that a commit moved is
-followed to where it was. Nothing here judges.
+followed to where it was, one that was deleted and put back to what it was before. Nothing here judges.
 """
 
 from __future__ import annotations
@@ -82,6 +82,8 @@ class _Trail:
     changes: tuple[Changed, ...] = ()
     doubt: str | None = None
     """The newest of the commits in which the file could not be read."""
+    made: str | None = None
+    """The commit that made its file, which is not there now: it may have been deleted and put back."""
 
 
 def trace(
@@ -176,7 +178,10 @@ class _Walk:
         self.put(commit, {trail.file: [trail]}, self.depth[str(child.id)] + 1)
 
     def end(self, trail: _Trail, why: End, commit: pygit2.Commit) -> None:
-        self.chains[trail.name] = Chain(now=trail.now, changes=trail.changes, end=why, last=str(commit.id))
+        last = str(commit.id)
+        if trail.made is not None:
+            why, last = End.START, trail.made
+        self.chains[trail.name] = Chain(now=trail.now, changes=trail.changes, end=why, last=last)
 
     def visit(self, commit: pygit2.Commit, trails: _Trails) -> None:
         identity = str(commit.id)
@@ -188,7 +193,7 @@ class _Walk:
         parents = [self.commit(str(each)) for each in commit.parent_ids]
         if not parents:
             for trail in _all(trails):
-                self.change(trail, commit, None, None, End.START)
+                self.change(trail, commit, None, None)
             return
         folder = self.folder(trails)
         compared = [Compared(commit, each, folder) for each in parents]
@@ -198,7 +203,12 @@ class _Walk:
                 kept, looked = self.sort(trails[file], newer, older)
                 if kept:
                     rest[file] = kept
+                away = newer is None and (None, older) in {(old, new) for new, old in compared[0].everything().values()}
                 for trail in looked:
+                    if away:
+                        # What is here now is another file than the one that went to another place.
+                        self.end(trail, End.START, commit)
+                        continue
                     self.back(trail, commit, parents[0], self.before(trail, compared[0]))
             self.put(parents[0], rest, depth + 1)
             return
@@ -252,7 +262,7 @@ class _Walk:
         if before.reading.value == trail.reading.value and not before.gone:
             self.queue(commit, parent, replace(trail, file=before.file, reading=before.reading, doubt=None))
             return
-        self.change(trail, self.commit(trail.doubt) if trail.doubt else commit, before, parent, End.START)
+        self.change(trail, self.commit(trail.doubt) if trail.doubt else commit, before, parent)
 
     def change(
         self,
@@ -260,21 +270,19 @@ class _Walk:
         commit: pygit2.Commit,
         before: _Before | None,
         parent: pygit2.Commit | None,
-        otherwise: End,
     ) -> None:
         value = before.reading.value if before is not None else None
-        if value == trail.reading.value:
-            # Neither the place nor its file was there before.
-            self.end(trail, otherwise, commit)
+        if value != trail.reading.value:
+            changed = Changed(commit=info(commit), before=value, after=trail.reading.value)
+            trail = replace(trail, changes=(*trail.changes, changed), made=None)
+            if self.enough(trail.name, trail.changes):
+                self.end(trail, End.ENOUGH, commit)
+                return
+        if before is None or parent is None:
+            self.end(trail, End.START, commit)
             return
-        made = Changed(commit=info(commit), before=value, after=trail.reading.value)
-        trail = replace(trail, changes=(*trail.changes, made), doubt=None)
-        if self.enough(trail.name, trail.changes):
-            self.end(trail, End.ENOUGH, commit)
-        elif before is None or parent is None or before.gone:
-            self.end(trail, otherwise, commit)
-        else:
-            self.queue(commit, parent, replace(trail, file=before.file, reading=before.reading))
+        made = trail.made or (str(commit.id) if before.gone else None)
+        self.queue(commit, parent, replace(trail, file=before.file, reading=before.reading, doubt=None, made=made))
 
     def merge(
         self, trail: _Trail, commit: pygit2.Commit, parents: Sequence[pygit2.Commit], changed: Sequence[Compared]
@@ -292,7 +300,7 @@ class _Walk:
             return
         for number in other:
             if self.taken_back(trail, parents[same[0]], parents[number], befores[number]):
-                self.change(trail, commit, befores[number], parents[number], End.START)
+                self.change(trail, commit, befores[number], parents[number])
                 return
         chosen = befores[same[0]]
         self.queue(commit, parents[same[0]], replace(trail, file=chosen.file, reading=chosen.reading, doubt=None))
@@ -341,6 +349,8 @@ class _Walk:
         if not found.exact and new is not None:
             other = renamed(new, old, place)
             found = (read(old, other) if other is not None else None) or Reading(None, place)
+        elif not found.exact:
+            found = Reading(None, place)
         return _Before(file, found)
 
     def moved(self, trail: _Trail, compared: Compared) -> _Before | None:

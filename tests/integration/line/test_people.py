@@ -36,6 +36,7 @@ spec: {{sourceRef: {{name: fleet}}{more}}}
 """
 WEB = "apps/web.yaml"
 SEMVER = "{semver: {range: '*'}}"
+FIRST, SECOND, THIRD = (f"sha256:{digit * 64}" for digit in "abc")
 
 
 @pytest.fixture(scope="module")
@@ -391,6 +392,80 @@ def test_an_entry_that_a_person_took_out_is_not_put_back(desk: Desk) -> None:
     assert narrowed(desk, "overlays/dev", "1.0.0", "1.1.1")["changed"]
 
 
+OTHERS = "images: [{name: acme/api, newTag: 3.0.0}]\n"
+MOVED = "images:\n  - name: acme/web\n    newName: docker.io/acme/web\n"
+
+
+@pytest.mark.parametrize("images", ["", OTHERS, MOVED], ids=["no-entries", "others", "its-own-without-a-tag"])
+def test_a_reverted_entry_stays_out_however_often_we_look(desk: Desk, images: str) -> None:
+    overlays(desk)
+    file = "overlays/dev/kustomization.yaml"
+    (desk.clone / file).write_text(OVERLAY.format(name="dev") + images)
+    desk.commit("Images of dev", "--allow-empty")
+    desk.paths = "overlays/dev, overlays/prod"
+    assert desk.update("1.0.0", "1.1.0")["changed"]
+    assert "newTag: 1.1.0" in git("show", f"main:{file}", cwd=desk.bare)
+    commit = desk.revert()
+    for number in range(10):
+        reason = held(desk.update("1.0.0", "1.1.0", *(["1.0.5"] if number % 2 else []), fresh=number == 9))
+        assert commit[:12] in reason
+        assert "took 1.1.0 out" in reason
+    assert desk.tip == commit
+    assert desk.update("1.0.0", "1.1.0", "1.2.0")["changed"]
+    assert "newTag: 1.2.0" in git("show", f"main:{file}", cwd=desk.bare)
+
+
+def test_a_reverted_entry_comes_back_after_a_resume(desk: Desk) -> None:
+    overlays(desk)
+    assert narrowed(desk, "overlays/dev", "1.0.0", "1.1.0")["changed"]
+    desk.revert()
+    assert held(desk.update("1.0.0", "1.1.0"))
+    desk.pull()
+    desk.commit("Go on\n\nImage-Updater: resume", "--allow-empty")
+    assert desk.update("1.0.0", "1.1.0")["changed"]
+
+
+@pytest.mark.parametrize("taken", ["", "digest", "newTag"], ids=["a-revert", "its-digest", "its-tag"])
+def test_what_is_taken_out_of_an_entry_is_not_put_back(desk: Desk, taken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.OBJECTS", OBJECTS.replace("policy:", "digestReflectionPolicy: Always, policy:"))
+    overlays(desk)
+    desk.paths = "overlays/dev"
+    known = {"tag": "1.0.0", "digest": FIRST}, {"tag": "1.1.0", "digest": SECOND}
+    assert desk.update(*known)["changed"]
+    desk.pull()
+    file = desk.clone / "overlays/dev/kustomization.yaml"
+    lines = file.read_text().splitlines()
+    assert any("digest: " in line for line in lines)
+    if taken:
+        file.write_text("\n".join(line for line in lines if taken not in line) + "\n")
+        commit = desk.commit("Out with it")
+    else:
+        commit = desk.revert()
+    for _ in range(3):
+        assert f"1.1.0@{SECOND}" in held(desk.update(*known))
+    assert desk.tip == commit
+    assert desk.update(*known, {"tag": "1.2.0", "digest": THIRD})["changed"]
+
+
+@pytest.mark.parametrize("file", [WEB, "overlays/dev/kustomization.yaml"], ids=["a-manifest", "a-kustomization"])
+def test_a_file_that_a_person_deletes_and_puts_back_is_held(desk: Desk, file: str) -> None:
+    if file != WEB:
+        overlays(desk)
+        desk.paths = "overlays/dev"
+    assert desk.update("1.0.0", "1.1.0")["changed"]
+    desk.pull()
+    before = desk.person("show", f"HEAD~1:{file}")
+    desk.person("rm", "-q", file)
+    desk.commit("Away with it")
+    (desk.clone / file).parent.mkdir(parents=True, exist_ok=True)
+    (desk.clone / file).write_text(f"# As it was.\n{before}\n")
+    commit = desk.commit("Back as it was")
+    for _ in range(3):
+        assert "1.1.0" in held(desk.update("1.0.0", "1.1.0"))
+    assert desk.tip == commit
+    assert desk.update("1.0.0", "1.1.0", "1.2.0")["changed"]
+
+
 # ------------------------------------------------------------------------------------------------- rollbacks of ours
 
 RECORD = """\
@@ -519,8 +594,6 @@ def test_what_the_branch_records_as_bad_is_not_written(desk: Desk) -> None:
 
 
 # ------------------------------------------------------------------------------------------------- other strategies
-
-FIRST, SECOND, THIRD = (f"sha256:{digit * 64}" for digit in "abc")
 
 
 def test_a_followed_digest_is_held_for_those_bytes_alone(desk: Desk) -> None:

@@ -165,6 +165,59 @@ def test_an_entry_that_came_and_went_has_a_past(tmp_path: Path) -> None:
     assert chain.now is None
 
 
+def test_a_file_that_was_deleted_and_put_back_keeps_its_past(tmp_path: Path) -> None:
+    folder = tmp_path / "r.git"
+    imported(folder, [{FILE: entries(web="1.0")}, {FILE: entries(web="1.1")}, {"note": "1\n"}])
+    gitservers.commit(folder, {FILE: None}, message="Away")
+    gitservers.commit(folder, {"note": "2\n"}, message="Beside it")
+    commit = gitservers.commit(folder, {FILE: entries(api="2", web="1.0")}, message="Back")
+    past = history(folder, commit)
+    chain = past.trace({"web": entry(past, "web")}, enough=everything)["web"]
+    assert said(chain) == [
+        ("Back", None, "1.0"),
+        ("Away", "1.1", None),
+        ("Commit 1", "1.0", "1.1"),
+        ("Commit 0", None, "1.0"),
+    ]
+    never = past.trace({"api": entry(past, "api")}, enough=everything)["api"]
+    assert (never.end, said(never)) == (End.START, [("Back", None, "2")])
+
+
+def test_what_was_deleted_and_put_back_on_a_side_keeps_its_past(tmp_path: Path) -> None:
+    folder = tmp_path / "r.git"
+    imported(folder, [{FILE: entries(web="1.0")}, {FILE: entries(web="1.1")}])
+    git("branch", "side", "main", cwd=folder)
+    gitservers.commit(folder, {"note": "1\n"}, message="Meanwhile")
+    gitservers.commit(folder, {FILE: None}, message="Away", branch="side")
+    side = gitservers.commit(folder, {FILE: entries(web="1.0")}, message="Back", branch="side")
+    tree = git("merge-tree", "--write-tree", "main", "side", cwd=folder)
+    merged = git("commit-tree", tree, "-p", "main", "-p", side, "-m", "Merge", cwd=folder)
+    past = history(folder, merged)
+    chain = past.trace({"web": entry(past, "web")}, enough=everything)["web"]
+    assert [subject for subject, _, _ in said(chain)] == ["Back", "Away", "Commit 1", "Commit 0"]
+
+
+def test_a_new_file_has_no_past_of_the_one_that_went_elsewhere(tmp_path: Path) -> None:
+    folder = tmp_path / "r.git"
+    imported(folder, [{FILE: entries(web="1.0")}, {FILE: entries(web="1.1")}])
+    gitservers.commit(folder, {FILE: None, f"prod/{FILE}": entries(web="1.1")}, message="Move it")
+    commit = gitservers.commit(folder, {FILE: entries(web="1.0")}, message="Another one")
+    past = history(folder, commit)
+    chain = past.trace({"web": entry(past, "web")}, enough=everything)["web"]
+    assert (chain.end, said(chain)) == (End.START, [("Another one", None, "1.0")])
+
+
+def test_a_new_file_of_a_shallow_clone_came_into_being_there(tmp_path: Path) -> None:
+    folder = tmp_path / "r.git"
+    imported(folder, [{"note": f"{number}\n"} for number in range(5)])
+    made = gitservers.commit(folder, {FILE: entries(web="1.0")}, message="New")
+    commit = gitservers.commit(folder, {"note": "9\n"})
+    git("clone", "-q", "--bare", "--depth", "4", folder.as_uri(), tmp_path / "shallow.git")
+    for past in (history(folder, commit), history(tmp_path / "shallow.git", commit)):
+        chain = past.trace({"web": entry(past, "web")}, enough=everything)["web"]
+        assert (chain.end, chain.last, said(chain)) == (End.START, made, [("New", None, "1.0")])
+
+
 def test_the_files_of_a_commit(tmp_path: Path) -> None:
     folder = tmp_path / "r.git"
     first = imported(folder, [{"a": "1\n", "b": "1\n"}])

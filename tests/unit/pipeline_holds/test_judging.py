@@ -125,6 +125,8 @@ def hold(
         pytest.param([ours("1.1")], (), ("1.1", "1.2", "1.0"), id="ours-is-the-newest"),
         pytest.param([ours("1.1"), By("1.0")], ("0.9", "1.0.5", "1.1"), ("1.1.1", "2.0"), id="taken-back"),
         pytest.param([ours("1.1"), By(None)], ("1.1", "1.0"), ("1.2",), id="taken-out"),
+        pytest.param([ours("1.1"), By(None), By("1.0")], ("1.0.5", "1.1"), ("1.2",), id="taken-out-and-put-back-older"),
+        pytest.param([ours("1.1"), By(None), By("1.1")], (), ("1.1", "1.2"), id="taken-out-and-put-back"),
         pytest.param([ours("1.1"), By("1.0"), By("0.9")], ("1.1",), ("1.2",), id="and-then-set-by-hand"),
         pytest.param([ours("1.1"), By("1.0"), By("1.1")], (), ("1.1", "1.2", "1.0"), id="and-put-back"),
         pytest.param([ours("1.1"), By("1.3")], ("1.1",), ("1.2", "1.4"), id="set-to-a-newer-one-by-hand"),
