@@ -290,7 +290,7 @@ class Closing:
             here = [one for each, one in members if one is not None and is_applied(each, dict(one.images))]
             if here:
                 self._proving.applied(name, key, value, revision)
-            if any(one.state is RolloutState.FAILED and one.culprit is not Culprit.ENVIRONMENT for one in here):
+            if any(one is not None and _fails(each, one) for each, one in members):
                 self._proving.failed(name, key, value)
             elif (
                 len(here) == len(judged)
@@ -400,6 +400,16 @@ class Closing:
             resumed = self._situations.wishes(outcome.spec).resumed if outcome is not None else None
             if resumed is not None and (hold.since is None or hold.since <= resumed):
                 self._pursuing.release(policy)
+
+
+def _fails(placement: Placement, rollout: Rollout) -> bool:
+    """Does what speaks against it take its proof away? What fails beside it, and is known by name, does not."""
+    return (
+        rollout.state is RolloutState.FAILED
+        and rollout.culprit is not Culprit.ENVIRONMENT
+        and (not rollout.failing or placement.container in rollout.failing)
+        and is_applied(placement, dict(rollout.images))
+    )
 
 
 def _holds(placed: Sequence[Placement], value: Value | None) -> bool:

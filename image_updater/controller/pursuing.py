@@ -191,6 +191,8 @@ class Pursuing:
             reason = nothing_of(report)
             self._conclude(case, IntentState.REFUSED, reason)
             return Action(kind=Kind.NOTIFY, reason=f"{action.reason}: {reason}")
+        elif action.kind in _LOUD and action.again is not None:
+            self._postpone(case, action.reason)
         elif action.kind in _LOUD:
             self._conclude(case, IntentState.REFUSED, action.reason)
         elif action.kind is not Kind.ROLLBACK:
@@ -218,6 +220,13 @@ class Pursuing:
             if known is not None and known.state is IntentState.INTENDED:
                 self._amend(case, name, state, message=why)
         self._metrics.rollbacks.labels(str(state).lower()).inc()
+
+    def _postpone(self, case: Case, why: str) -> None:
+        """It is gone on with later: what was begun stays so."""
+        for name in sorted(case.names):
+            known = self._retreat.begun(case, name)
+            if known is not None and known.state is IntentState.INTENDED:
+                self._amend(case, name, IntentState.INTENDED, message=why)
 
     def _amend(
         self,

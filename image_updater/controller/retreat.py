@@ -18,6 +18,7 @@ from image_updater.images import parse_name
 from image_updater.pipeline import evidence
 from image_updater.pipeline.placements import Value, of_kustomization, of_object
 from image_updater.pipeline.rollback import (
+    FROZEN,
     Action,
     Author,
     Back,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from image_updater.pipeline.placements import Placement
     from image_updater.pipeline.rollback import Written
     from image_updater.pipeline.selection import Selector
+    from image_updater.policy.situation import Proven
     from image_updater.sync.rollout.model import Rollout
 
 
@@ -172,7 +174,8 @@ class Retreat:
     def _in_storm(self, case: Case, action: Action) -> Action:
         """Several policies at once: nothing goes back, and their breakers open."""
         for each in action.suspects:
-            self._storms.note(self.name_of(each.placement), case.since)
+            place = (case.kustomization.key, case.rollout.ref)
+            self._storms.note(self.name_of(each.placement), case.since, place)
         self._storms.retain(self._selector.answers)
         together = self._storms.together(self._context.clock())
         if not together:
@@ -222,7 +225,12 @@ class Retreat:
             if known[each.key].author is not Author.OURS:
                 continue
             tag = to.tag if to is not None else None
-            value = self._with_digest(self.name_of(each), Value(tag)) if tag is not None else None
+            name = self.name_of(each)
+            if tag is not None and not self._fits(name, each)(Value(tag)):
+                return _not_together(action, f"{each.image} may not go to {tag}")
+            if frozen := self.stopped([name])[0]:
+                return replace(_not_together(action, frozen), again=self._context.clock() + FROZEN)
+            value = self._with_digest(name, Value(tag)) if tag is not None else None
             more.append(Suspect(placement=each, to=value))
         return replace(action, suspects=(*action.suspects, *more))
 
@@ -240,6 +248,10 @@ class Retreat:
             fits = self._fits(name, each)
             proven = [one for one in self._proving.of(name) if one.environment == str(case.kustomization.key)]
             last = max((one.at for one in proven if one.withdrawn is None), default=None)
+            good = good_value(proven, fits)
+            if written.old is not None and fits(written.old) and _is_proven(proven, written.old):
+                # What served until our commit: what was proven after it, somebody has taken back.
+                good = written.old
             if written.old is not None and (written.old.tag is None or not fits(written.old)):
                 written = replace(written, old=None)
             found.append(
@@ -247,7 +259,7 @@ class Retreat:
                     placement=each,
                     written=replace(written, old=self._with_digest(name, written.old)),
                     changed=before.get(each.key) != evidence.reference(each),
-                    proven=self._with_digest(name, good_value(proven, fits)),
+                    proven=self._with_digest(name, good),
                     bad=self._bad(name, last),
                 )
             )
@@ -411,6 +423,14 @@ class Retreat:
             await self._selector.hint(parse_name(spec.image), value.tag, [spec])
             digest = self._seen_digest(spec, value.tag)
         return Quarantines(image=suspect.placement.image, value=Value(value.tag, digest))
+
+
+def _not_together(action: Action, why: str) -> Action:
+    return Action(kind=Kind.NOTIFY, reason=f"{action.reason}: its group does not go back together: {why}")
+
+
+def _is_proven(proven: Iterable[Proven], value: Value) -> bool:
+    return any(each.withdrawn is None and loopstatus.value_of(each).is_of(value) for each in proven)
 
 
 def _short(text: str, most: int = 300) -> str:

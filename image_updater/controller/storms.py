@@ -16,9 +16,11 @@ class Storms:
 
     def __init__(self) -> None:
         self._failed: dict[str, datetime] = {}
+        self._places: dict[str, object] = {}
 
-    def note(self, policy: str, at: datetime) -> None:
-        """It failed then. Times may come in any order: clocks jump, and statuses are read back."""
+    def note(self, policy: str, at: datetime, place: object = None) -> None:
+        """It failed then, in that workload. Times may come in any order: clocks jump, and statuses are read back."""
+        self._places[policy] = policy if place is None else place
         known = self._failed.get(policy)
         self._failed[policy] = at if known is None else max(known, at)
 
@@ -33,7 +35,9 @@ class Storms:
     def together(self, now: datetime) -> tuple[str, ...]:
         """The policies that make a storm of it; () = it is none."""
         found = sorted(name for name, at in self._failed.items() if abs(now - at) <= STORM)
-        return tuple(found) if len(found) >= STORM_POLICIES else ()
+        # One workload with many images of ours that fails is one failure.
+        wide = len({self._places[name] for name in found}) > 1
+        return tuple(found) if len(found) >= STORM_POLICIES and wide else ()
 
 
 def said(policies: tuple[str, ...]) -> str:

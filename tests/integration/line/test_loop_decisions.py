@@ -330,3 +330,49 @@ async def test_what_an_annotation_keeps_from_us_is_not_proven_by_what_has_settle
             here.cluster.put("Kustomization", "apps", apps["spec"] | {"suspend": True})
             here.rollouts.forget(key)
             await here.until(lambda: not closing._failures)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+async def test_a_group_of_which_one_may_not_go_back_stays(
+    server: gitservers.HttpServer, tmp_path: Path, frozen: bool
+) -> None:
+    async with world(server, tmp_path, ("web", "api")) as at:
+        at.setup()
+        for name in ("web", "api"):
+            spec = at.cluster.bodies["ImagePolicy", name]["spec"]
+            at.cluster.put("ImagePolicy", name, spec | {"group": "checkout"}, labels={"app": name})
+        async with at.life():
+            await at.settle()
+            for name in ("web", "api"):
+                at.registry.push(f"acme/{name}", "1.1.0")
+                await at.daemon.check(ObjectKey(SPACE, name))
+            await at.until(lambda: {at.tag(name) for name in at.names} == {"1.1.0"})
+            if frozen:
+                only = {"matchLabels": {"app": "api"}}
+                at.cluster.put("Freeze", "api", {"reason": "release", "policies": only})
+            else:
+                at.cluster.put("Quarantine", "api", {"image": at.image("api"), "tag": "1.0.0", "reason": "leaks"})
+            at.patient = True
+            await at.settle(roll=False)
+            at.bad.add(("web", "1.1.0"))
+            at.roll()
+            await at.until(lambda: any("does not go back together" in each for each in at.told("RollbackRefused")))
+            await at.settle()
+            assert {at.tag(name) for name in at.names} == {"1.1.0"}
+            assert not at.rollbacks()
+            assert at.status("web")["rollback"]["state"] == ("Intended" if frozen else "Refused")
+
+
+async def test_what_a_person_took_back_is_not_gone_back_to(server: gitservers.HttpServer, tmp_path: Path) -> None:
+    async with world(server, tmp_path) as at:
+        at.setup()
+        async with at.life():
+            await at.settle()
+            await at.push("web", "1.1.0")
+            at.person("web", "1.0.0")
+            at.clock.ahead += timedelta(minutes=1)
+            await at.poll()
+            assert at.tag("web") == "1.0.0"
+            await at.push("web", "1.2.0", bad=True)
+            await at.until(lambda: at.rollbacks() and at.tag("web") != "1.2.0")
+            assert at.tag("web") == "1.0.0"

@@ -253,6 +253,15 @@ def test_three_policies_within_ten_minutes_are_a_storm() -> None:
     assert storms.together(NOW - timedelta(days=1)) == (), "a clock that jumps makes no storm"
 
 
+def test_one_workload_with_three_images_of_ours_is_no_storm() -> None:
+    storms = Storms()
+    for name in "abc":
+        storms.note(name, NOW, "Deployment web")
+    assert storms.together(NOW) == ()
+    storms.note("d", NOW, "Deployment api")
+    assert storms.together(NOW) == ("a", "b", "c", "d")
+
+
 def test_where_a_derived_object_stands_it_counts_and_a_person_may_give_it_an_end() -> None:
     situations = Situations()
     record = quarantined(source="commit 123456789012")
