@@ -29,7 +29,7 @@ def command(place: asking.Place, policy: str, by: str | None, output: str) -> in
     from image_updater.api.wishes import ResumeWish
 
     def make(standing: Standing, who: str, now: datetime) -> ResumeWish:
-        return ResumeWish(at=now, by=who)
+        return ResumeWish(at=standing.resumes(now), by=who)
 
     asked = asking.ask(place, policy, by, make)
     return asking.report(asked, output, _lines(asked))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.moments import parse_rfc3339
 from image_updater.api.wishes import Wishes, read_wishes
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.cluster import Body
+
+
+SKEW: Final = timedelta(hours=1)
+"""How much a clock may be behind the one that a hold began by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,17 @@ class Standing:
     milestones: tuple[Milestone, ...] = field(default=(), repr=False)
     problems: tuple[str, ...] = ()
     """Wishes that stand there and cannot be read."""
+    stopped: datetime | None = None
+    """When the hold or the breaker began that its status tells of."""
+
+    def resumes(self, now: datetime) -> datetime:
+        """The moment of a `resume` that is said now: not before what it is to end began, by whatever clock that was.
+        Times of a status are whole seconds.
+        """
+        hold = self.wishes.hold
+        begun = (each for each in (self.stopped, hold.at if hold is not None else None) if each is not None)
+        ends = (each + timedelta(seconds=1) for each in begun if each - now <= SKEW)
+        return max((now, *ends))
 
     def against(self, tag: str, quarantined: Iterable[Quarantined], now: datetime) -> tuple[str, ...]:
         """What speaks against going to a tag, each as a clause after "TAG is"."""
@@ -82,7 +98,15 @@ def standing_of(body: Body) -> Standing:
         proven=tuple(_proven(each) for each in status.get("proven") or ()),
         milestones=_milestones(name, status),
         problems=tuple(str(error) for error in errors),
+        stopped=max(filter(None, (_since(status, "hold"), _since(status, "breaker"))), default=None),
     )
+
+
+def _since(status: Mapping[str, Any], part: str) -> datetime | None:
+    try:
+        return parse_rfc3339(str((status.get(part) or {})["since"]))
+    except (KeyError, ValueError):
+        return None  # it stands there for people
 
 
 def quarantined_of(body: Body) -> Quarantined:

@@ -356,3 +356,20 @@ async def test_a_file_that_fails_is_told_once_and_looked_at_again(caplog: pytest
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
         "what people ask through the state file cannot be read: the file is locked"
     ]
+
+
+def test_a_resume_ends_a_hold_that_began_by_a_clock_ahead_of_ours() -> None:
+    def resumes(**status: object) -> datetime:
+        body = {"metadata": {"namespace": "apps", "name": "web"}, "spec": {}, "status": status}
+        return standing_of(body).resumes(NOW)
+
+    def at(minutes: int) -> str:
+        return (NOW + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    assert resumes() == NOW
+    assert resumes(hold={"reason": "x", "since": at(-5)}) == NOW
+    assert resumes(hold={"reason": "x"}) == NOW
+    assert resumes(hold={"reason": "x", "since": at(5)}) >= NOW + timedelta(minutes=5)
+    later = resumes(hold={"reason": "x", "since": at(5)}, breaker={"reason": "y", "since": at(9)})
+    assert NOW + timedelta(minutes=9) <= later <= NOW + timedelta(minutes=10)
+    assert resumes(hold={"reason": "x", "since": at(24 * 60)}) == NOW, "no clock is so far behind"
