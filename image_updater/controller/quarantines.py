@@ -37,6 +37,8 @@ QUARANTINE: Final = "Quarantine"
 AGAIN: Final = 60.0
 """Seconds between looks when nobody tells of anything: what a person deletes comes back."""
 RETRY: Final = 5.0
+LONGEST: Final = 300.0
+"""Seconds until what failed is tried again: at first, and at most."""
 _LABEL: Final = f"{GROUP}/derived"
 
 
@@ -58,11 +60,15 @@ class Quarantines:
     async def run(self) -> None:
         changes = self._context.cache.subscribe([QUARANTINE])
         waiting = asyncio.create_task(changes.next())
+        failures = 0
         try:
             while True:
                 self._wake.clear()
                 good = await self._reconcile()
-                wake = asyncio.create_task(pause(self._wake, AGAIN if good else RETRY))
+                failures = 0 if good else failures + 1
+                # What it has no rights for would be asked for ever.
+                wait = AGAIN if good else min(RETRY * 2 ** min(failures - 1, 10), LONGEST)
+                wake = asyncio.create_task(pause(self._wake, wait))
                 await asyncio.wait({wake, waiting} if good else {wake}, return_when=asyncio.FIRST_COMPLETED)
                 wake.cancel()
                 if waiting.done():

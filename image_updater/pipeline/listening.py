@@ -59,6 +59,12 @@ class Listening:
                     log.warning("what people ask through the state file cannot be read: %s", error)
                 failed = True
                 continue
+            except Exception:
+                # An ear that has ended in silence would look as if nobody asked.
+                if not failed:
+                    log.exception("unexpected fault while the state file is read")
+                failed = True
+                continue
             failed = False
             if moved:
                 log.info("somebody asked something through the state file")

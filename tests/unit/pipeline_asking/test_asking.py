@@ -373,3 +373,25 @@ def test_a_resume_ends_a_hold_that_began_by_a_clock_ahead_of_ours() -> None:
     later = resumes(hold={"reason": "x", "since": at(5)}, breaker={"reason": "y", "since": at(9)})
     assert NOW + timedelta(minutes=9) <= later <= NOW + timedelta(minutes=10)
     assert resumes(hold={"reason": "x", "since": at(24 * 60)}) == NOW, "no clock is so far behind"
+
+
+async def test_an_ear_hears_on_after_a_fault_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks: list[bool] = []
+
+    def look(self: Listening) -> bool:
+        looks.append(True)
+        if len(looks) < 3:
+            raise KeyError("nobody has thought of it")
+        return False
+
+    async def sleep(_: float) -> None:
+        if len(looks) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(Listening, "look", look)
+    heard: Any = Heard()
+    with Store.open(tmp_path / "state.sqlite") as store, pytest.raises(asyncio.CancelledError):
+        await Listening(store, heard).run(sleep)
+    assert caplog.text.count("unexpected fault") == 1

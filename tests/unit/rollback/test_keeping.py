@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from image_updater.api.model import ImagePolicy, Meta, ObjectKey, Objects, Quarantine, SemverPolicy
 from image_updater.controller import loopstatus
 from image_updater.controller.loopstatus import Rollback
-from image_updater.controller.quarantines import body, is_derived, name_of
+from image_updater.controller.quarantines import Quarantines, body, is_derived, name_of
 from image_updater.controller.storms import Storms, said
 from image_updater.errors import DocumentError, GitError, SpecError
 from image_updater.git.errors import GitUnavailable
@@ -260,6 +263,32 @@ def test_one_workload_with_three_images_of_ours_is_no_storm() -> None:
     assert storms.together(NOW) == ()
     storms.note("d", NOW, "Deployment api")
     assert storms.together(NOW) == ("a", "b", "c", "d")
+
+
+async def test_what_may_not_be_written_is_asked_for_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float | None] = []
+
+    async def wait(_: asyncio.Event, seconds: float | None) -> None:
+        waits.append(seconds)
+
+    class Cache:
+        def subscribe(self, _: object) -> Cache:
+            return self
+
+        async def next(self) -> None:
+            await asyncio.Event().wait()
+
+    class Refused(Quarantines):
+        async def _reconcile(self) -> bool:
+            if len(waits) == 9:
+                raise asyncio.CancelledError
+            return len(waits) == 8
+
+    monkeypatch.setattr("image_updater.controller.quarantines.pause", wait)
+    nothing: Any = SimpleNamespace(cache=Cache())
+    with pytest.raises(asyncio.CancelledError):
+        await Refused(nothing, nothing, nothing, nothing).run()
+    assert waits == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0, 60.0]
 
 
 def test_where_a_derived_object_stands_it_counts_and_a_person_may_give_it_an_end() -> None:
