@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from image_updater.api.model import Kustomization, ObjectKey
-    from image_updater.kustomize.model import ObjectId, Path, Provenance, Root
+    from image_updater.kustomize.model import ObjectId, Path, Provenance
     from image_updater.patch.claims import Claims, SiteClaims
     from image_updater.pipeline.line import Run
 
@@ -152,12 +152,6 @@ def of_kustomization(placed: Iterable[Placement], kustomization: Kustomization) 
 def images_at(provenance: Provenance, root: str) -> dict[tuple[ObjectId, Path], str]:
     """All images that a root renders, by their places."""
     return {(use.object, use.path): use.value for _, use in provenance.by_root(root)}
-
-
-def roots_of(provenance: Provenance, kustomization: Kustomization) -> tuple[Root, ...]:
-    found = [root for root in provenance.roots.values() if is_root_of(kustomization, root.id, root.path)]
-    named = [root for root in found if root.id != root.path]
-    return tuple(named or found)
 
 
 def by_policy(placed: Iterable[Placement]) -> dict[str, list[Placement]]:
