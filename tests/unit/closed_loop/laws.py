@@ -7,6 +7,7 @@ reading of history is not judged by itself.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import pygit2
@@ -140,13 +141,17 @@ class JudgedWorld(World):
 
     def displaced(self, home: Home, app: str) -> list[tuple[Entry, Entry]]:
         """What of ours was taken back, and by what; those that hold yet."""
-        chain, resumed = self.chains[app], self.wishes(home, app).resumed
+        chain = self.chains[app]
+        said = [when for holds, files, when in self.directives if not holds and (not files or app in files)]
+        resumed = max((*said, *filter(None, [self.wishes(home, app).resumed])), default=None)
         found = []
         for number, entry in enumerate(chain[:-1]):
             by = chain[number + 1]
             if entry.kind not in ("ours", "squash") or by.kind not in ("person", "rollback"):
                 continue
             later = chain[number + 1 :]
+            # Of several people, one after the other, the last one's word counts.
+            by = [by, *takewhile(lambda each: each.kind == "person", later)][-1]
             restored = any(each.kind == "person" and each.value == entry.value for each in later)
             # Whoever merges a proposal of ours has said which one it shall be from then on.
             restored = restored or any(each.kind == "squash" for each in later)
