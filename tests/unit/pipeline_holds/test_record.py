@@ -210,7 +210,11 @@ def test_an_empty_commit_is_about_the_whole_branch() -> None:
 
 
 def test_resumes_are_about_the_files_of_their_commit_or_about_all() -> None:
-    files = {0: frozenset({"a.yaml"}), 1: frozenset({"b.yaml"}), 2: frozenset({"a.yaml"})}
+    files: dict[int, frozenset[str] | None] = {
+        0: frozenset({"a.yaml"}),
+        1: frozenset({"b.yaml"}),
+        2: frozenset({"a.yaml"}),
+    }
     record = read("Image-Updater: resume", "Image-Updater: hold", "Image-Updater: resume", files=files)
     assert record.resumes("a.yaml") == (f"{2:040x}", f"{0:040x}")
     assert record.resumes("b.yaml") == record.resumes("c.yaml") == ()
