@@ -51,6 +51,10 @@ class JudgedWorld(World):
             value = value_of(self.image_in(app, str(commit.id)))
             if value != value_of(self.image_in(app, parent)):
                 self.chains[app].append(Entry(kind=kind, value=value, commit=str(commit.id), when=when))
+                if kind == "squash":
+                    # Whoever merges what was bad once lets it fail once more.
+                    again = (self.images[app], value[0])
+                    self.taken_back = {each for each in self.taken_back if (each.image, each.tag) != again}
         for line in commit.message.splitlines():
             key, _, text = line.partition(": ")
             if key == "Image-Updater":
@@ -59,7 +63,7 @@ class JudgedWorld(World):
                 image, _, tag = text.rpartition(":")
                 released = [each for each in self.record if (each.image, each.tag) == (image, tag)]
                 self.record = [each for each in self.record if each not in released]
-                self.taken_back -= {(each.image, each.tag) for each in released}
+                self.taken_back -= set(released)
 
     def _ours(self, commit: Any, parent: str, changed: list[str]) -> None:
         home = self.acting
@@ -88,14 +92,22 @@ class JudgedWorld(World):
                 self._after_failure(home, app, old, where)
             else:
                 found = self.quarantines(home, app)
-                value = (old[0], old[1] or self.bytes_of(app, old[0]))
-                assert any(bad.bars(self.images[app], value) for bad in found), f"{where}: nobody asked for it"
+                # What a tag meant when it was written may be other bytes by now.
+                known = (bad.tag == old[0] or bad.bars(self.images[app], self._now(app, old)) for bad in found)
+                assert any(known), f"{where}: nobody asked for it"
             entry = Entry(kind="rollback" if back else "ours", value=new, commit=str(commit.id), when=when)
             self.chains[app].append(entry)
         for text in trailers.get("Quarantine", ()):
             name, _, digest = text.partition("@")
             image, _, tag = name.rpartition(":")
-            self.record.append(Bad(image=image, tag=tag, digest=digest or None))
+            bad = Bad(image=image, tag=tag, digest=digest or None)
+            assert bad not in self.taken_back, f"{where}: rolled back twice"
+            self.taken_back.add(bad)
+            self.record.append(bad)
+
+    def _now(self, app: str, value: Image) -> Image:
+        """With the bytes that its tag has."""
+        return value[0], value[1] or self.bytes_of(app, value[0])
 
     def _only_images(self, commit: Any, parent: str, changed: list[str]) -> None:
         diff = self.git[parent].peel(pygit2.Tree).diff_to_tree(commit.tree)
@@ -126,16 +138,13 @@ class JudgedWorld(World):
         """Has the tag other bytes than those that this rollback calls bad? It is a new candidate then."""
         bad = f"Quarantine: {self.images[app]}:{new[0]}@"
         digest = new[1] or self.bytes_of(app, new[0])
-        message = self.git[by.commit].message
+        message = str(self.git[by.commit].peel(pygit2.Commit).message)
         return bad in message and f"{bad}{digest}" not in message
 
     def _after_failure(self, home: Home, app: str, old: Image, where: str) -> None:
         assert not self.is_frozen(home, for_rollback=True), f"{where}: frozen"
         last = self.chains[app][-1]
         assert last.kind in ("ours", "squash"), f"{where}: {app} {old} was set by {last.kind}"
-        key = (self.images[app], old[0] + (f"@{old[1]}" if old[1] else ""))
-        assert key not in self.taken_back, f"{where}: rolled back twice"
-        self.taken_back.add(key)
 
     def is_told_to_hold(self, home: Home, app: str) -> str:
         """Why a person lets nothing be written for it."""

@@ -101,8 +101,8 @@ class World:
     acting: Home | None = None
     chains: dict[str, list[Entry]] = field(default_factory=dict)
     record: list[Bad] = field(default_factory=list)
-    taken_back: set[tuple[str, str]] = field(default_factory=set)
-    """Image and value of rollbacks after a failure, since the last Release of them."""
+    taken_back: set[Bad] = field(default_factory=set)
+    """What went back after a failure, since the last Release of it."""
     granted: set[tuple[str, str]] = field(default_factory=set)
     """App and moment of wishes to roll back that a commit answered."""
     directives: list[tuple[bool, frozenset[str], datetime]] = field(default_factory=list)
