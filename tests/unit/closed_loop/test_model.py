@@ -447,8 +447,50 @@ Loop.TestCase.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
     deadline=None,
+    # The same stories at each run of the whole suite; whoever asks for a number of examples looks for new ones.
+    derandomize="CLOSED_LOOP_EXAMPLES" not in os.environ,
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
 TestLoop = Loop.TestCase
+
+
+# ------------------------------------------------------------------------------------------------- found by it
+
+
+@pytest.fixture
+def loop() -> Iterator[Loop]:
+    machine = Loop()
+    yield machine
+    machine.teardown()
+
+
+def begin(loop: Loop, *, homes: int = 1, **more: Any) -> None:
+    known = {"reflection": "Never", "on_failure": "rollback", "window": False, "approvals": False, "proven": True}
+    loop.options(**known | more, homes=homes)
+
+
+def test_what_another_writer_has_just_recorded_as_bad_is_no_way_back(loop: Loop) -> None:
+    begin(loop, homes=2)
+    loop.ship_bad_ones(home=0)
+    loop.quarantine(app="web", by_digest=False, home=1, hours=None, number=1)
+    loop.settle()
+
+
+def test_a_rollback_that_is_asked_for_ends_nothing_that_a_person_took_back(loop: Loop) -> None:
+    begin(loop)
+    for _ in range(2):
+        loop.ship_and_revert(app="web", home=0)
+        loop.wish(app="web", home=0, number=0, what="rollback")
+        loop.settle()
+
+
+def test_a_breaker_that_was_open_is_open_after_a_restart_before_anything_is_written(loop: Loop) -> None:
+    begin(loop)
+    for _ in range(2):
+        loop.ships(app="web", good=False, home=0, again=False)
+    loop.new_tag(app="web", good=True, under=False)
+    loop.restart(home=0, keep=False)
+    assert loop.world.homes[0].breaker("web")
+    loop.settle()
