@@ -171,7 +171,7 @@ async def run(
         if rollback is not None:
             return rollback.choices(claims.policies), ()
         if past is not None:
-            await _tell(line, automation, past)
+            await tell(line, automation, past)
         read_proven(line.selector.situations, automation, tree, wanted)
         outcomes = await line.selector.select(wanted, current=asked)
         choices = {
@@ -275,7 +275,7 @@ async def run(
     )
 
 
-async def _tell(line: Line, automation: ImageUpdateAutomation, past: Past) -> None:
+async def tell(line: Line, automation: ImageUpdateAutomation, past: Past) -> None:
     """What the branch records binds whoever writes there."""
     record = await asyncio.to_thread(past.record)
     if line.situations is not None:

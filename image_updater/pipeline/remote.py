@@ -19,7 +19,7 @@ from image_updater.patch.decisions import Decision, State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.pipeline.commits import check_templates, message_for, note_message, signer_for
 from image_updater.pipeline.evidence import Ground
-from image_updater.pipeline.line import default_automation, moved_sites, relabel, run
+from image_updater.pipeline.line import default_automation, moved_sites, relabel, run, tell
 from image_updater.pipeline.past import REACH, Past, is_ours
 from image_updater.pipeline.progress import Done
 from image_updater.pipeline.report import CommitReport, Mode
@@ -298,6 +298,9 @@ async def _queued(
                 signer=signer_for(automation, request.secrets),
             )
         if request.rollback is not None:
+            # What this tip records as bad is no way back.
+            await past.ready()
+            await tell(line, automation, past)
             rollback = await request.rollback(ground)
             if rollback is None:
                 landed.run = None
