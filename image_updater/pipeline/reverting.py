@@ -81,12 +81,14 @@ class Reverting:
         take_back: Callable[[ObjectKey, Taking], Awaitable[AutomationReport]],
         clock: Callable[[], datetime],
         sleep: Callable[[float], Awaitable[None]],
+        digests: Callable[[ImagePolicy, Iterable[str]], Awaitable[Mapping[str, str]]],
         told: Callable[[Answer], None] = lambda _: None,
         handled: Callable[[str], datetime | None] = lambda _: None,
         forbids: Callable[[Sequence[Placement]], str | None] = lambda _: None,
     ) -> None:
-        """`take_back` makes the commit, through the branch's queue. `told` hears of each end. `handled`: the wish of a
-        policy that was answered last, where that outlives the process. `forbids`: why images may not be touched now.
+        """`take_back` makes the commit, through the branch's queue. `digests`: which bytes tags have. `told` hears of
+        each end. `handled`: the wish of a policy that was answered last, where that outlives the process. `forbids`:
+        why images may not be touched now.
         """
         self._situations = situations
         self._answers = answers
@@ -94,6 +96,7 @@ class Reverting:
         self._take_back = take_back
         self._clock = clock
         self._sleep = sleep
+        self._digests = digests
         self._told = told
         self._handled = handled
         self._forbids = forbids
@@ -226,7 +229,7 @@ class Reverting:
             meant = [each for each in meant if not _is_later(known[each.key].at, wish.at)]
             if not meant:
                 return "what Git holds was written after that wish"
-            to = self._target(outcome, meant, known, wish.to)
+            to = await self._target(outcome, meant, known, wish.to)
             return self._plan(ground, meant, outcome.spec, to, why, asked=wish.at)
 
         failed, _ = await self._each(outcome, why, choose, asked=wish.at, since=wish.at)
@@ -246,7 +249,7 @@ class Reverting:
             meant = [each for each in meant if not _is_insisted(known[each.key], entry.since)]
             if not meant:
                 return "a person has set it in Git after that"
-            to = self._target(outcome, meant, known, None)
+            to = await self._target(outcome, meant, known, None)
             return self._plan(ground, meant, outcome.spec, to, why, bad=value)
 
         failed, done = await self._each(outcome, why, choose, asked=None, since=entry.since or self._clock())
@@ -343,7 +346,7 @@ class Reverting:
             now=self._clock(),
         )
 
-    def _target(
+    async def _target(
         self, outcome: Outcome, meant: Sequence[Placement], known: Mapping[Key, Written], to: str | None
     ) -> Value:
         """Where they go: the tag that was named, the last proven one, the one before, the best that is left."""
@@ -354,9 +357,20 @@ class Reverting:
             return Value(to, digest or (_digest(outcome, to) if _writes_digest(spec) else None))
         image, situation = parse_name(spec.image), self._situations.of(spec)
         current = {each.value for each in meant}
+        newest = sorted(meant, key=lambda each: str(known[each.key].at or ""), reverse=True)
+        olds = [old for each in newest if (old := known[each.key].old) is not None and old.tag]
+        asked: Mapping[str, str] = {}
+        careful = outcome.listing is not None and any(each.digest for each in situation.quarantined)
+        if careful:
+            # What is bad by its bytes is bad under every tag.
+            values = (*(Value(each.tag, each.digest) for each in proven), *olds)
+            tags = {each.tag for each in values if each.tag and not (each.digest or _digest(outcome, each.tag))}
+            asked = await self._digests(spec, tags) if tags else {}
 
         def fits(value: Value) -> bool:
-            digest = value.digest or _digest(outcome, value.tag)
+            digest = value.digest or _digest(outcome, value.tag) or asked.get(value.tag or "")
+            if digest is None and careful:
+                return False
             return (
                 not any(value.is_of(each) for each in current)
                 and bars(situation.quarantined, image, value.tag, digest, now) is None
@@ -365,9 +379,7 @@ class Reverting:
 
         found = good_value(proven, fits)
         if found is None:
-            newest = sorted(meant, key=lambda each: str(known[each.key].at or ""), reverse=True)
-            olds = (known[each.key].old for each in newest)
-            found = next((old for old in olds if old is not None and old.tag and fits(old)), None)
+            found = next((old for old in olds if fits(old)), None)
         chosen = outcome.selection
         if found is None and chosen is not None and fits(Value(chosen.tag, chosen.digest)):
             found = Value(chosen.tag, chosen.digest)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from image_updater.images import parse_name
 from image_updater.patch.decisions import State
 from image_updater.pipeline.reverting import Reverting
 from image_updater.store.model import EVERYWHERE, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from image_updater.api.model import ObjectKey
+    from image_updater.api.model import ImagePolicy, ObjectKey
     from image_updater.errors import ImageUpdaterError
     from image_updater.pipeline.branches import Branch
     from image_updater.pipeline.evidence import Taking
@@ -53,6 +54,7 @@ class Tracking:
             take_back=take_back,
             clock=clock,
             sleep=sleep,
+            digests=self._digests,
             told=self.reverted,
             handled=self.handled,
             forbids=self.forbids,
@@ -60,6 +62,14 @@ class Tracking:
 
     async def close(self) -> None:
         await self.reverting.close()
+
+    async def _digests(self, policy: ImagePolicy, tags: Iterable[str]) -> Mapping[str, str]:
+        """The bytes that these tags have now; without those that the registry does not tell."""
+        asked, image = sorted(tags), parse_name(policy.image)
+        for tag in asked:
+            await self._selector.hint(image, tag, [policy])
+        source = self._selector.source(policy)
+        return self._store.tag_digests(source.repository, source.identity, asked)
 
     # ------------------------------------------------------------------------------------------------- the observer
 

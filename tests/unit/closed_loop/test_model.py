@@ -494,3 +494,12 @@ def test_a_breaker_that_was_open_is_open_after_a_restart_before_anything_is_writ
     loop.restart(home=0, keep=False)
     assert loop.world.homes[0].breaker("web")
     loop.settle()
+
+
+def test_the_bytes_that_a_person_has_quarantined_are_no_way_back_under_another_tag(loop: Loop) -> None:
+    begin(loop)
+    loop.same_bytes(app="web", number=0)
+    loop.settle()
+    loop.quarantine(app="web", by_digest=True, home=0, hours=None, number=0)
+    loop.settle()
+    assert loop.world.value("web") == ("1.1.0", None), "there is no other way: it stays"
