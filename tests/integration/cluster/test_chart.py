@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+from image_updater.api.kinds import KINDS
 from image_updater.api.model import GROUP
 from tests.integration.chart.helm import CHART, NAMES, VALUES, HelmError, Object, helm, of_kind, template, workloads
 from tests.parts.controlplane import ApiError, control_plane
@@ -94,7 +95,7 @@ def test_one_install_on_an_empty_cluster_makes_definitions_controller_and_first_
         "repository.path=clusters/prod",
     )
     assert "The first repository is https://git.example.com/acme/fleet.git" in notes
-    assert len(definitions(cluster)) == 4
+    assert len(definitions(cluster)) == len(KINDS)
     for kind in ("gitrepositories", "kustomizations", "imageupdateautomations"):
         assert cluster.get(f"{kind}.{GROUP}", "fleet", "default") is not None
     assert cluster.get("ServiceAccount", "fleet", "default") is not None
@@ -108,7 +109,7 @@ def test_one_install_on_an_empty_cluster_makes_definitions_controller_and_first_
     cluster.delete("ConfigMap", "proof", "default")
 
     uninstall(cluster, space)
-    assert len(definitions(cluster)) == 4
+    assert len(definitions(cluster)) == len(KINDS)
     assert cluster.get(f"kustomizations.{GROUP}", "fleet", "default") is not None
     assert cluster.get("ServiceAccount", "fleet", "default") is None
     assert cluster.list("Deployment", space) == []
@@ -182,7 +183,7 @@ def test_an_upgrade_brings_the_definitions_up_to_date_and_deletes_none(
     assert kept["metadata"]["uid"] == repository["metadata"]["uid"]
 
     uninstall(cluster, space)
-    assert len(definitions(cluster)) == 4
+    assert len(definitions(cluster)) == len(KINDS)
 
 
 def test_a_first_repository_may_come_with_an_upgrade(cluster: ControlPlane, clean: None, space: str) -> None:

@@ -158,7 +158,8 @@ async def test_after_a_restart_of_the_server_nothing_was_missed(
         await eventually(lambda: list(mirror.there) == ["b"])
         await cluster.apply(maps, config_map(namespace, "c"))
         await eventually(lambda: "c" in mirror.there)
-        assert mirror.synced == 1
+        # A server that has just started may know no version from before: then it is listed once more.
+        assert mirror.synced <= 2
 
 
 async def test_a_server_that_stays_away_is_told_and_its_return_too(

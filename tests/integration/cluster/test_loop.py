@@ -151,6 +151,8 @@ def test_nothing_is_written_and_nothing_told_while_nothing_happens(
         ("ImagePolicy", "web"), ("GitRepository", "fleet"), ("ImageUpdateAutomation", "all"), ("Kustomization", "apps")
     )
 
+    until(lambda: here.status("Kustomization", "apps").get("rolloutsSettled"), 60, "its rollout has settled")
+
     def counts() -> tuple[float, int]:
         return replica.metric("image_updater_registry_requests_total"), len(here.workshop.git.requests())
 
