@@ -52,7 +52,7 @@ def clean(cluster: ControlPlane) -> None:
     for each in cluster.list("CustomResourceDefinition"):
         if each["spec"]["group"] == GROUP:
             cluster.delete("CustomResourceDefinition", each["metadata"]["name"])
-    cluster.until(lambda: not definitions(cluster), what="the definitions to go")
+    cluster.until(lambda: not definitions(cluster), 120, "the definitions to go")
 
 
 def definitions(cluster: ControlPlane) -> dict[str, Object]:
