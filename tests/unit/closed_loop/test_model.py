@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tests.unit.closed_loop.homes import Home
 
-EXAMPLES = int(os.environ.get("CLOSED_LOOP_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("CLOSED_LOOP_EXAMPLES", "20"))
 STEPS = int(os.environ.get("CLOSED_LOOP_STEPS", "25"))
 IDLE = 10
 
