@@ -1,7 +1,7 @@
 """Docker's credential files: `config.json`, `.dockerconfigjson` and the legacy `.dockercfg`, and which entry serves an
 image.
 
-Keys are written in many ways (`https://index.docker.io/v1/`, `ghcr.io`, `registry:5000/team`). A key matches when its
+Keys are written in many ways (a URL with `/v1/`, `ghcr.io`, `registry:5000/team`). A key matches when its
 host is the image's, its port (if it has one, or the scheme's) is too, and its path is a prefix of the repository in
 whole components; the longest path wins (Kubernetes' rule for pull secrets). `docker.io`, `index.docker.io` and
 `registry-1.docker.io` are one registry.
@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 
 from image_updater.errors import SpecError, Where
 
-_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"})
+_INDEX = "index.docker.io"
+_HUB = frozenset({"docker.io", _INDEX, "registry-1.docker.io", "registry.hub.docker.com"})
 _API = ("/v1", "/v2")
-
+_HUB_KEY = f"https://{_INDEX}/v1/"
+"""What `docker login` calls Docker Hub in its files and to helpers; a name there, never an address that is asked."""
 
 _MAKE = "make it with `docker login`"
 
@@ -129,7 +131,7 @@ class DockerConfig:
             if Place.of(key).matches(name, port, ""):
                 return helper, key
         if self.creds_store:
-            return self.creds_store, "https://index.docker.io/v1/" if name == "docker.io" else host
+            return self.creds_store, _HUB_KEY if name == "docker.io" else host
         return None
 
 

@@ -13,6 +13,9 @@ from image_updater.registry.dockerconfig import Credentials, DockerConfig, load
 LOGIN = Credentials(username="u", password="p")
 
 HERE = Where(file="config.json")
+INDEX = "index.docker.io"
+HUB = f"https://{INDEX}/v1/"
+"""What `docker login` calls Docker Hub."""
 
 
 def auth(user: str, password: str) -> str:
@@ -24,8 +27,8 @@ def auth(user: str, password: str) -> str:
     [
         ("docker.io", "docker.io:443"),
         ("https://docker.io:443", "https://docker.io:443/v1"),
-        ("docker.io", "index.docker.io"),
-        ("https://index.docker.io/v1/", "registry-1.docker.io"),
+        ("docker.io", INDEX),
+        (HUB, "registry-1.docker.io"),
         ("https://r.example", "r.example:443"),
     ],
 )
@@ -109,7 +112,7 @@ def test_a_broken_file_is_an_error_that_shows_nothing_of_it(data: bytes) -> None
         (["ghcr.io", "ghcr.io/acme", "ghcr.io/acme/app"], "ghcr.io", "acme/app", "ghcr.io/acme/app"),
         (["ghcr.io", "ghcr.io/acme/ap"], "ghcr.io", "acme/app", "ghcr.io"),
         (["ghcr.io/other"], "ghcr.io", "acme/app", None),
-        (["https://index.docker.io/v1/"], "docker.io", "library/nginx", "https://index.docker.io/v1/"),
+        ([HUB], "docker.io", "library/nginx", HUB),
         (["docker.io"], "docker.io", "library/nginx", "docker.io"),
         (["registry-1.docker.io"], "docker.io", "library/nginx", "registry-1.docker.io"),
         (["registry:5000"], "registry:5000", "app", "registry:5000"),
@@ -132,7 +135,7 @@ def test_helpers_are_for_their_host_and_the_store_for_the_rest() -> None:
     file = {"credHelpers": {"1.dkr.ecr.eu-west-1.amazonaws.com": "ecr-login"}, "credsStore": "pass"}
     config = load(json.dumps(file).encode(), where=HERE, helpers=True)
     assert config.helper("1.dkr.ecr.eu-west-1.amazonaws.com") == ("ecr-login", "1.dkr.ecr.eu-west-1.amazonaws.com")
-    assert config.helper("docker.io") == ("pass", "https://index.docker.io/v1/")
+    assert config.helper("docker.io") == ("pass", HUB)
     assert config.helper("ghcr.io") == ("pass", "ghcr.io")
 
 
