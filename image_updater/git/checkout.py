@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pygit2
-from pygit2.enums import FileMode, FileStatus, RepositoryState
+from pygit2.enums import RepositoryState
 
 from image_updater.api.model import Author
 from image_updater.git import commits, dating, folder, journal, trees, upstream, urls, userconfig
@@ -38,25 +38,11 @@ from image_updater.git.folder import BlobIds, FileTree
 from image_updater.git.reading import History
 from image_updater.git.trees import GitTree, TreeCache
 from image_updater.git.upstream import Upstream
-from image_updater.kustomize.model import Entry, EntryKind
+from image_updater.git.worktree import WorkTree
+from image_updater.kustomize.model import Entry
 
 if TYPE_CHECKING:
     from image_updater.git import transport
-
-_STAGED = (
-    FileStatus.INDEX_NEW
-    | FileStatus.INDEX_MODIFIED
-    | FileStatus.INDEX_DELETED
-    | FileStatus.INDEX_RENAMED
-    | FileStatus.INDEX_TYPECHANGE
-)
-_ON_DISK = (
-    FileStatus.WT_NEW
-    | FileStatus.WT_MODIFIED
-    | FileStatus.WT_TYPECHANGE
-    | FileStatus.WT_RENAMED
-    | FileStatus.WT_DELETED
-)
 
 
 @contextlib.contextmanager
@@ -77,9 +63,9 @@ class Checkout:
 
     def __init__(self, repository: pygit2.Repository, ids: BlobIds = folder.SHARED) -> None:
         self._repository = repository
-        self._ids = ids
         self._cache = TreeCache(remedy="see git fsck; what a partial clone lacks comes with git fetch --refetch")
         self.root = Path(repository.workdir).resolve()
+        self._work = WorkTree(repository, self.root, ids)
 
     @classmethod
     def open(cls, path: Path) -> Checkout | None:
@@ -147,87 +133,13 @@ class Checkout:
 
     def dirty(self) -> frozenset[str]:
         """Paths that differ from HEAD: modified, staged, deleted, untracked (ignored ones are not)."""
-        return frozenset(
-            path
-            for path, flags in self._status().items()
-            if flags & (_STAGED | _ON_DISK) or flags & FileStatus.CONFLICTED
-        )
-
-    def _status(self) -> dict[str, int]:
-        try:
-            return self._repository.status(untracked_files="all", ignored=False)
-        except (pygit2.GitError, KeyError, ValueError) as exc:
-            raise CheckoutError(f"{self.root}: git status fails: {exc}", remedy="see git status") from exc
+        return self._work.dirty()
 
     def tree(self) -> FileTree:
         """The files as they stand: tracked and untracked ones that exist, ignored ones not. Ids are those of the bytes
         on disk.
         """
-        return FileTree(self.root, self._entries)
-
-    def _entries(self) -> Mapping[str, Entry]:
-        """HEAD's files, but for the paths that status names: what it does not name is equal in HEAD, index
-        and on disk.
-        """
-        status = self._status()
-        head = self.head_tree().files()
-        # Where Git converts contents (line ends, filters), its ids are not those of the bytes on disk.
-        every = self._converts(head, status)
-        sparse = self._flag("core.sparsecheckout")
-        found: dict[str, Entry] = {}
-        if every or sparse:
-            for path, entry in head.items():
-                if path in status or (sparse and not os.path.lexists(self.root / path)):
-                    continue
-                if every and entry.kind is EntryKind.FILE:
-                    self._add(found, path)
-                else:
-                    found[path] = entry
-        else:
-            found.update(head)
-        for path, flags in status.items():
-            found.pop(path, None)
-            if path.endswith("/"):
-                # A repository inside this one: its files are not ours.
-                continue
-            submodule = self._submodule(path)
-            if submodule is not None:
-                found[path] = submodule
-            elif not (
-                flags & FileStatus.WT_DELETED or (flags & FileStatus.INDEX_DELETED and not flags & FileStatus.WT_NEW)
-            ):
-                self._add(found, path)
-        return found
-
-    def _submodule(self, path: str) -> Entry | None:
-        index = self._repository.index
-        if not (self.root / path).is_dir() or path not in index or index[path].mode != FileMode.COMMIT:
-            return None
-        return Entry(str(index[path].id), EntryKind.SUBMODULE)
-
-    def _add(self, found: dict[str, Entry], path: str) -> None:
-        entry = folder.stat_entry(path, str(self.root / path), self._ids)
-        if entry is not None:
-            found[path] = entry
-
-    def _converts(self, head: Mapping[str, Entry], status: Mapping[str, int]) -> bool:
-        if (self._config("core.autocrlf") or "false").lower() not in ("false", "no", "off", "0"):
-            return True
-        if self._config("core.attributesfile") or (Path(self._repository.path) / "info" / "attributes").exists():
-            return True
-        if os.path.exists(os.path.expanduser("~/.config/git/attributes")):
-            return True
-        return any(p == ".gitattributes" or p.endswith("/.gitattributes") for paths in (head, status) for p in paths)
-
-    def _config(self, key: str) -> str | None:
-        try:
-            return self._repository.config[key]
-        except KeyError:
-            return None
-
-    def _flag(self, key: str) -> bool:
-        config = self._repository.config
-        return key in config and config.get_bool(key)
+        return self._work.tree(self.head_tree)
 
     def head_tree(self) -> GitTree:
         """The files of HEAD; empty before the first commit."""
@@ -317,8 +229,8 @@ class Checkout:
         parent = self.head
         reference = repository.references[f"refs/heads/{branch}"] if parent is not None else None
         for path in files:
-            self._check_writable(path)
-        begun = {path: (self._original(path), data) for path, data in files.items()}
+            self._work.check_writable(path)
+        begun = {path: (self._work.original(path), data) for path, data in files.items()}
         # Before anything is touched: these refuse paths, authors and keys that cannot be.
         commits.signature(author, when or datetime.now(UTC))
         base = self.head_tree().id
@@ -383,35 +295,6 @@ class Checkout:
 
     def _blob(self, oid: pygit2.Oid) -> bytes:
         return self._repository.read(oid)[1]
-
-    def _check_writable(self, path: str) -> None:
-        trees.check_path(path)
-        repository = self._repository
-        try:
-            flags = repository.status_file(path)
-        except KeyError:
-            flags = 0
-            if repository.path_is_ignored(path):
-                flags = int(FileStatus.IGNORED)
-        except (pygit2.GitError, ValueError) as exc:
-            raise TreeRefused(f"{path}: {exc}", remedy="name a file") from exc
-        if flags & FileStatus.IGNORED:
-            raise TreeRefused(f"{path} is ignored by Git", remedy="see git check-ignore -v")
-        if flags & (_STAGED | _ON_DISK | FileStatus.CONFLICTED):
-            raise TreeRefused(f"{path} has changes that are not committed", remedy="commit or stash them first")
-        if repository.get_attr(path, "filter"):
-            raise TreeRefused(
-                f"{path} passes through an external filter (LFS, git-crypt), which libgit2 cannot run",
-                remedy="edit it with git",
-            )
-
-    def _original(self, path: str) -> bytes | None:
-        place = self.root / path
-        if not os.path.lexists(place):
-            return None
-        if place.is_symlink() or not place.is_file():
-            raise TreeRefused(f"{path} is a symlink or no file", remedy="name the file itself")
-        return place.read_bytes()
 
     def _give_up(self, begun: Mapping[str, tuple[bytes | None, bytes | None]]) -> None:
         """Put everything back as it was; the error that made it necessary is on its way to the user."""
