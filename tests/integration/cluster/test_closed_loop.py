@@ -11,6 +11,7 @@ import pytest
 from tests.parts import gitservers
 from tests.parts.controllers import controller
 from tests.parts.controlplane import until
+from tests.parts.controlplane.components import CONTROLLERS
 from tests.parts.loops import GROUP, Place, Workshop, deployment, kustomize
 
 if TYPE_CHECKING:
@@ -193,6 +194,26 @@ def test_what_is_not_the_tags_fault_or_not_ours_is_only_told(here: Place, replic
         "By hand",
         f"Update {here.image('web')} to 1.1.0-outage",
     ]
+
+
+def test_a_node_that_is_gone_takes_nothing_back(here: Place, replica: Replica, plane: ControlPlane) -> None:
+    begin(here, "web")
+    plane.parts["kwok"].kill()
+    try:
+        here.push("web", "1.1.0")
+
+        def told() -> bool:
+            notes = [each["note"] for each in here.events("ImagePolicy", "web") if each["reason"] == "RollbackRefused"]
+            assert any("the environment's fault" in each and "the node has not made" in each for each in notes), notes
+            return True
+
+        until(told, 90, "an Event of the node")
+        assert [new for _, _, new in here.moves()] == ["1.1.0"]
+        assert (rollbacks(here), quarantines(here)) == ([], [])
+    finally:
+        plane.parts["kwok"] = CONTROLLERS["kwok"](plane.layout)
+    await_proven(here, "web", "1.1.0")
+    assert (rollbacks(here), quarantines(here)) == ([], [])
 
 
 def test_a_person_asks_for_a_rollback_and_it_stays_back_until_something_newer(here: Place, replica: Replica) -> None:
