@@ -22,7 +22,7 @@ from image_updater.cluster import tls
 from image_updater.cluster.credentials import Login
 from image_updater.cluster.errors import ClusterError, ClusterUnavailable
 from image_updater.cluster.refusals import is_written_wrong, parse_status, refusal
-from image_updater.cluster.sockets import Sockets
+from image_updater.sockets import Sockets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -26,6 +26,7 @@ from httpx_aiohttp import AiohttpTransport
 from image_updater import __version__
 from image_updater.errors import SpecError
 from image_updater.registry.errors import ConnectionRefused, InvalidAnswer, RegistryUnavailable
+from image_updater.sockets import Sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +110,7 @@ class Http:
         self._monotonic = monotonic
         self._per_host = per_host
         self._kept: dict[tuple[Wire, bool], _Kept] = {}
+        self._sockets = Sockets()
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,6 +122,7 @@ class Http:
         kept, self._kept = self._kept, {}
         for each in kept.values():
             await each.transport.aclose()
+        await self._sockets.close()
 
     async def exchange(
         self,
@@ -184,7 +187,11 @@ class Http:
         context = tls_context(wire) if tls else _plain_context()
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=0, limit_per_host=self._per_host, ssl=context, keepalive_timeout=_KEEPALIVE
+                limit=0,
+                limit_per_host=self._per_host,
+                ssl=context,
+                keepalive_timeout=_KEEPALIVE,
+                socket_factory=self._sockets.make,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("Accept-Encoding", "User-Agent"),

@@ -7,11 +7,14 @@ import gc
 import json
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from image_updater.cluster import Cluster, ClusterConfig
+from image_updater.registry.errors import RegistryUnavailable
+from image_updater.registry.http import Http, Wire
 from tests.parts.registries import Authority
 from tests.unit.cluster.conftest import DEPLOYMENTS
 
@@ -100,4 +103,14 @@ async def test_a_library_that_makes_its_own_requests(authority: Authority, silen
     await session.close()
     assert len(silent.clients()) == 1
     await cluster.close()
+    assert silent.clients() == []
+
+
+async def test_a_registry_that_stops_in_mid_answer(authority: Authority, silent: Silent) -> None:
+    http = Http(monotonic=time.monotonic, per_host=1)
+    with pytest.raises(RegistryUnavailable, match="no complete answer"):
+        await http.exchange(
+            "GET", f"https://127.0.0.1:{silent.port}/v2/", wire=Wire(ca=authority.certificate), timeout=0.5, limit=1_000
+        )
+    await http.aclose()
     assert silent.clients() == []
