@@ -46,6 +46,8 @@ class HoldWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalWish:
+    """One person's yes to a tag (with `digest`: to these bytes only)."""
+
     tag: str
     by: str = ""
     at: datetime | None = None
@@ -54,7 +56,7 @@ class ApprovalWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DenyWish:
-    """`what`: a tag or a digest."""
+    """`what`: a tag, or bytes by their digest. `by`, `at`, `reason`: as far as they are known."""
 
     what: str
     by: str = ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.moments import parse_rfc3339
-from image_updater.pipeline.wishing import MOMENT_UNKNOWN
 from image_updater.policy.gates.blocked import GateName
 from image_updater.policy.model import Fate
 
@@ -46,13 +45,7 @@ def gate_fields(outcome: Outcome, verdicts: Iterable[Verdict]) -> dict[str, Any]
         "eligibleAt": eligible_at(outcome),
         "firstSeen": _ages(outcome, verdicts) or None,
         "approvals": [
-            {
-                "tag": each.tag,
-                "digest": each.digest,
-                "by": each.by or None,
-                "at": each.at if each.at != MOMENT_UNKNOWN else None,
-            }
-            for each in approvals
+            {"tag": each.tag, "digest": each.digest, "by": each.by or None, "at": each.at} for each in approvals
         ]
         or None,
     }

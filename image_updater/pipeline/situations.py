@@ -17,9 +17,9 @@ from image_updater.errors import SpecError
 from image_updater.images import parse_name
 from image_updater.pipeline.grouping import apart
 from image_updater.pipeline.outcome import policy_name
-from image_updater.pipeline.wishing import MOMENT_UNKNOWN, merged
+from image_updater.pipeline.wishing import merged
 from image_updater.policy.gates.freezes import applies
-from image_updater.policy.situation import Approval, Denied, Hold, Origin, Proven, Quarantined, Situation
+from image_updater.policy.situation import Hold, Origin, Proven, Quarantined, Situation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -276,14 +276,8 @@ class Situations:
             freezes=tuple(freeze for freeze in self._freezes if applies(freeze, policy)),
             quarantined=(*self._bad(policy), *failed),
             hold=self._hold(name, policy, wishes),
-            denied=tuple(
-                Denied(what=wish.what, by=wish.by, at=wish.at, reason=wish.reason)
-                for wish in dict.fromkeys(wishes.denied)
-            ),
-            approvals=tuple(
-                Approval(tag=wish.tag, by=wish.by, at=wish.at or MOMENT_UNKNOWN, digest=wish.digest)
-                for wish in wishes.approvals
-            ),
+            denied=tuple(dict.fromkeys(wishes.denied)),
+            approvals=wishes.approvals,
             node_platforms=self._nodes if policy.from_nodes else None,
             breaker=self._breakers.get(name, ""),
         )

@@ -10,7 +10,7 @@ from image_updater.api.wishes import Wishes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MOMENT_UNKNOWN: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNKNOWN: Final = datetime(1970, 1, 1, tzinfo=UTC)
 """When somebody said so in an annotation without a time."""
 
 T = TypeVar("T")
@@ -35,4 +35,4 @@ def merged(one: Wishes, other: Wishes) -> Wishes:
 def _later(one: T | None, other: T | None, at: Callable[[T], datetime | None]) -> T | None:
     if one is None or other is None:
         return other if one is None else one
-    return other if (at(other) or MOMENT_UNKNOWN) > (at(one) or MOMENT_UNKNOWN) else one
+    return other if (at(other) or _UNKNOWN) > (at(one) or _UNKNOWN) else one

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.api.model import Freeze, ImagePolicy
+    from image_updater.api.wishes import ApprovalWish, DenyWish
 
 
 class Need(StrEnum):
@@ -69,26 +70,6 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Denied:
-    """A tag, or bytes by their digest, that a person does not want. `by`, `at`, `reason`: as far as they are known."""
-
-    what: str
-    by: str = ""
-    at: datetime | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approval:
-    """One person's yes to a tag (with `digest`: to these bytes only)."""
-
-    tag: str
-    by: str
-    at: datetime
-    digest: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Proven:
     """A tag whose rollout was healthy in `environment` (`namespace/name` of a Kustomization) since `at`."""
 
@@ -110,9 +91,9 @@ class Situation:
     """Those that apply to this policy, by namespace and labels; their times are judged by the gate."""
     quarantined: tuple[Quarantined, ...] = ()
     hold: Hold | None = None
-    denied: tuple[Denied, ...] = ()
+    denied: tuple[DenyWish, ...] = ()
     """By command. Of two about the same, the first is told."""
-    approvals: tuple[Approval, ...] = ()
+    approvals: tuple[ApprovalWish, ...] = ()
     upstream: tuple[Proven, ...] | None = None
     """What the policy of `after` has proven; None = there is no source: it holds."""
     upstream_source: str = ""

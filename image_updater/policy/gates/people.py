@@ -14,11 +14,11 @@ from image_updater.policy.situation import Need
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from image_updater.api.wishes import ApprovalWish, DenyWish
     from image_updater.policy.model import TagFacts
-    from image_updater.policy.situation import Approval, Denied
 
 
-def denied(entries: Mapping[str, Denied], tag: str, known: TagFacts | None) -> Blocked | None:
+def denied(entries: Mapping[str, DenyWish], tag: str, known: TagFacts | None) -> Blocked | None:
     """`entries`: by tag or digest."""
     if tag in entries:
         return rejected(GateName.DENY, tag, _denial(entries[tag]))
@@ -32,13 +32,13 @@ def denied(entries: Mapping[str, Denied], tag: str, known: TagFacts | None) -> B
     return rejected(GateName.DENY, tag, _denial(entries[digest], f", by its digest {digest}"))
 
 
-def _denial(entry: Denied, what: str = "") -> str:
+def _denial(entry: DenyWish, what: str = "") -> str:
     when = f" at {utc(entry.at).isoformat(timespec='minutes').replace('+00:00', 'Z')}" if entry.at is not None else ""
     why = f": {' '.join(entry.reason.split())}" if entry.reason else ""
     return f"denied by {entry.by or 'command'}{when}{what}{why}"
 
 
-def approved(wanted: int, approvals: Sequence[Approval], tag: str, known: TagFacts | None) -> Blocked | None:
+def approved(wanted: int, approvals: Sequence[ApprovalWish], tag: str, known: TagFacts | None) -> Blocked | None:
     ours = [approval for approval in approvals if approval.tag == tag]
     digest = None if known is None else known.digest
     certain = {one.by for one in ours if one.digest is None or (digest is not None and one.digest == digest)}

@@ -22,7 +22,7 @@ from image_updater.api.wishes import ApprovalWish, DenyWish, HoldWish, Wishes
 from image_updater.pipeline.situations import NOTHING, Situations
 from image_updater.pipeline.wishing import merged
 from image_updater.policy.gates import holds
-from image_updater.policy.situation import Denied, Hold, Origin, Proven, Quarantined
+from image_updater.policy.situation import Hold, Origin, Proven, Quarantined
 from tests.unit.pipeline_selection.fakes import IMAGE, START, policy
 
 WEB = policy(name="web")
@@ -146,7 +146,7 @@ def test_a_denial_is_told_with_who_and_why() -> None:
     known.adopt(Objects(policies=(WEB,)))
     wish = DenyWish(what="1.1.0", by="ada", at=START, reason="loses orders")
     known.wished(NAME, Wishes(denied=(wish, wish)))
-    assert known.of(WEB).denied == (Denied(what="1.1.0", by="ada", at=START, reason="loses orders"),)
+    assert known.of(WEB).denied == (DenyWish(what="1.1.0", by="ada", at=START, reason="loses orders"),)
 
 
 def test_what_follows_another_policy_needs_to_know_what_that_one_has_proven() -> None:

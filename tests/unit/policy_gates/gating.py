@@ -8,9 +8,10 @@ from typing import Any
 
 from image_updater import policy
 from image_updater.api.model import Freeze, LabelSelector, Meta, ObjectKey, SemverPolicy, Strategy
+from image_updater.api.wishes import DenyWish
 from image_updater.policy import CompiledPolicy, Fate, Gated, TagFacts
 from image_updater.policy.model import Verified
-from image_updater.policy.situation import Denied, Need, Proven, Quarantined, Situation
+from image_updater.policy.situation import Need, Proven, Quarantined, Situation
 from tests.unit.policy.making import NOW, compiled, sha
 
 TAGS = ("1.4.0", "1.5.0", "1.6.0", "latest")
@@ -57,8 +58,8 @@ def bad(tag: str | None = "1.6.0", letter: str | None = None, **fields: Any) -> 
     return Quarantined(image=fields.pop("image", "ghcr.io/acme/web"), tag=tag, digest=digest, **fields)
 
 
-def denied(*what: str) -> tuple[Denied, ...]:
-    return tuple(Denied(what=each) for each in what)
+def denied(*what: str) -> tuple[DenyWish, ...]:
+    return tuple(DenyWish(what=each) for each in what)
 
 
 def proven(tag: str, ago: timedelta, **fields: Any) -> Proven:

@@ -9,9 +9,10 @@ import pytest
 
 from image_updater import policy
 from image_updater.api.model import After, DigestPolicy, DigestReflection, NewestPolicy
+from image_updater.api.wishes import ApprovalWish
 from image_updater.policy import Fate, TagFacts
 from image_updater.policy.gating import MOST_ASKED, GateName, gate, takes
-from image_updater.policy.situation import Approval, Hold, Need, Quarantined, Situation
+from image_updater.policy.situation import Hold, Need, Quarantined, Situation
 from tests.unit.policy.making import NOW, sha
 from tests.unit.policy_gates.gating import (
     DAY,
@@ -136,7 +137,7 @@ def test_facts_are_asked_for_in_growing_numbers_and_not_for_ever() -> None:
     ("fields", "situation"),
     [
         ({"after": After(name="staging")}, {"upstream": (proven(BEST[1500], DAY), proven("0.1.0", DAY))}),
-        ({"approvals": 1}, {"approvals": (Approval(tag=BEST[1500], by="ann", at=NOW),)}),
+        ({"approvals": 1}, {"approvals": (ApprovalWish(tag=BEST[1500], by="ann", at=NOW),)}),
         ({"group": "g"}, {"group": {"a": frozenset(BEST[1490:1600]), "b": frozenset((BEST[3], BEST[1500]))}}),
     ],
     ids=["after", "approvals", "group"],
@@ -278,9 +279,9 @@ def test_bytes_that_nobody_knows_are_proven_by_their_tag() -> None:
 
 def test_one_person_approves_once() -> None:
     two = made(approvals=2)
-    twice = [Approval(tag="1.6.0", by="ann", at=NOW), Approval(tag="1.6.0", by="ann", at=NOW, digest=sha("a"))]
+    twice = [ApprovalWish(tag="1.6.0", by="ann", at=NOW), ApprovalWish(tag="1.6.0", by="ann", at=NOW, digest=sha("a"))]
     assert pick(gated(two, {"1.6.0": known("a")}, approvals=tuple(twice))) is None
-    both = (*twice, Approval(tag="1.6.0", by="bob", at=NOW, digest=sha("a")))
+    both = (*twice, ApprovalWish(tag="1.6.0", by="bob", at=NOW, digest=sha("a")))
     assert pick(gated(two, {"1.6.0": known("a")}, approvals=both)) == "1.6.0"
     # Other bytes were pushed since.
     assert pick(gated(two, {"1.6.0": known("b")}, approvals=both)) is None

@@ -23,12 +23,13 @@ from image_updater.api.model import (
     Verify,
     Window,
 )
+from image_updater.api.wishes import ApprovalWish, DenyWish
 from image_updater.images import Digest
 from image_updater.policy import CompiledPolicy, Fate, Gated, TagFacts
 from image_updater.policy.contest import Outcome
 from image_updater.policy.gates.gathered import gather
 from image_updater.policy.model import Verified
-from image_updater.policy.situation import Approval, Denied, Hold, Need, Origin, Proven, Quarantined, Situation
+from image_updater.policy.situation import Hold, Need, Origin, Proven, Quarantined, Situation
 from tests.unit.policy.making import NOW, sha
 from tests.unit.policy_gates.gating import HOUR, freeze, made, proven
 
@@ -153,10 +154,10 @@ class Dice(random.Random):
                     until_resume=self.perhaps(0.1),
                 )
             case "denied":
-                return (Denied(what=self.choice([*TAGS, sha("b")])),)
+                return (DenyWish(what=self.choice([*TAGS, sha("b")])),)
             case "approvals":
                 return tuple(
-                    Approval(
+                    ApprovalWish(
                         tag=self.choice(TAGS),
                         by=self.choice(["ann", "bob"]),
                         at=NOW,

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from image_updater.api.model import After, DigestPolicy, NewestPolicy, Start, Verify, Window
+from image_updater.api.wishes import ApprovalWish, DenyWish
 from image_updater.policy import CompiledPolicy, Fate, TagFacts
 from image_updater.policy.gating import GateName
-from image_updater.policy.situation import Approval, Denied, Hold, Need
+from image_updater.policy.situation import Hold, Need
 from tests.unit.policy.making import NOW, sha
 from tests.unit.policy_gates.gating import (
     DAY,
@@ -61,8 +62,8 @@ def at(hour: int, minute: int = 0, *, day: int = 25, month: int = 11) -> datetim
     return datetime(2026, month, day, hour, minute, tzinfo=UTC)
 
 
-def yes(by: str, letter: str | None = None, tag: str = "1.6.0") -> Approval:
-    return Approval(tag=tag, by=by, at=NOW, digest=None if letter is None else sha(letter))
+def yes(by: str, letter: str | None = None, tag: str = "1.6.0") -> ApprovalWish:
+    return ApprovalWish(tag=tag, by=by, at=NOW, digest=None if letter is None else sha(letter))
 
 
 TABLE = {
@@ -110,7 +111,7 @@ TABLE = {
     "denied, by whom, when and why": Case(
         PLAIN,
         {},
-        {"denied": (Denied(what="1.6.0", by="ada", at=NOW - DAY, reason="loses\n orders"), Denied(what="1.6.0"))},
+        {"denied": (DenyWish(what="1.6.0", by="ada", at=NOW - DAY, reason="loses\n orders"), DenyWish(what="1.6.0"))},
         GateName.DENY,
         Fate.REJECTED,
         "denied by ada at 2026-11-24T12:00Z: loses orders",
@@ -119,7 +120,7 @@ TABLE = {
     "denied by its digest, by whom and why": Case(
         PLAIN,
         {"1.6.0": known("a"), "1.5.0": known("b")},
-        {"denied": (Denied(what=sha("a"), by="ada", reason="slow"),)},
+        {"denied": (DenyWish(what=sha("a"), by="ada", reason="slow"),)},
         GateName.DENY,
         Fate.REJECTED,
         f"denied by ada, by its digest {sha('a')}: slow",
