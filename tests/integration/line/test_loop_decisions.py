@@ -10,7 +10,7 @@ import pytest
 
 from image_updater.api.model import ObjectKey
 from image_updater.cluster.model import Ref
-from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
+from image_updater.sync.rollout.model import PROMOTED, Culprit, Rollout, RolloutState
 from tests.integration.line.looping import SPACE, World, world
 from tests.parts import gitservers
 
@@ -376,3 +376,41 @@ async def test_what_a_person_took_back_is_not_gone_back_to(server: gitservers.Ht
             await at.push("web", "1.2.0", bad=True)
             await at.until(lambda: at.rollbacks() and at.tag("web") != "1.2.0")
             assert at.tag("web") == "1.0.0"
+
+
+@pytest.mark.parametrize("doing", ["it is being analysed", PROMOTED])
+async def test_what_is_barred_leaves_a_canary_at_work_but_no_promotion(
+    server: gitservers.HttpServer, tmp_path: Path, doing: str
+) -> None:
+    """facts/flagger.md 2.4, busy: nothing newer is written; what is quarantined may go back, before `Promoting`."""
+    async with world(server, tmp_path) as at:
+        at.setup()
+        async with at.life():
+            await at.settle()
+            await at.push("web", "1.1.0")
+            at.patient = True
+            canary = Rollout(
+                ref=Ref("apps", "Deployment", SPACE, "web"),
+                state=RolloutState.PROGRESSING,
+                reason=doing,
+                since=at.clock(),
+                images=(("web", f"{at.image('web')}:1.1.0"),),
+                canary=Ref("flagger.app", "Canary", SPACE, "web"),
+            )
+            at.rollouts.publish(ObjectKey(SPACE, "apps"), f"main@sha1:{at.tip}", [canary])
+            at.registry.push("acme/web", "1.2.0")
+            await at.daemon.check(ObjectKey(SPACE, "web"))
+            await at.settle(roll=False)
+            assert at.tag("web") == "1.1.0", "the analysis would begin anew"
+
+            at.cluster.put("Quarantine", "web", {"image": at.image("web"), "tag": "1.1.0", "reason": "leaks"})
+            at.cluster.put("Quarantine", "next", {"image": at.image("web"), "tag": "1.2.0", "reason": "leaks"})
+            if doing == PROMOTED:
+                await at.until(lambda: PROMOTED in at.status().get("rollback", {}).get("message", ""))
+                await at.settle(roll=False)
+                assert (at.tag("web"), at.rollbacks()) == ("1.1.0", [])
+                at.verdicts.clear()
+                at.roll()
+            await at.until(lambda: at.tag("web") == "1.0.0")
+            await at.settle()
+            assert len(at.rollbacks()) == 1
