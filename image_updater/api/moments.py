@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}):(\d{2})(?:\.(\d+))?(?:[Zz]|([+-])(\d{2}):(\d{2}))\Z", re.ASCII
@@ -34,8 +35,22 @@ def parse_rfc3339(text: str) -> datetime:
         raise ValueError(f"{text!r} is out of range") from error
 
 
+def moment_of(value: Any) -> datetime | None:
+    """A time that somebody else wrote; None where it is none."""
+    try:
+        return parse_rfc3339(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
 def format_rfc3339(moment: datetime) -> str:
     """In UTC, whole seconds: `2024-05-01T12:00:00Z`. The value must have a zone."""
     if moment.tzinfo is None:
         raise ValueError("a moment has a time zone")
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def exact_rfc3339(moment: datetime) -> str:
+    """The same to the microsecond, where there are any: two wishes of one second are two."""
+    text = format_rfc3339(moment)
+    return f"{text[:-1]}.{moment.microsecond:06d}Z" if moment.microsecond else text

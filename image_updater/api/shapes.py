@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import Any
+
+from image_updater.api.moments import format_rfc3339
 
 Schema = dict[str, Any]
 
@@ -81,7 +83,7 @@ class Moment(Shape):
             return value
         if not isinstance(value, datetime) or value.tzinfo is None:
             raise _wrong(path, "a time with a zone", value)
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return format_rfc3339(value)
 
     def describe(self) -> str:
         return "time"

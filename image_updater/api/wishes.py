@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 
 from image_updater.api.decode import SpecErrors, suggest
 from image_updater.api.model import GROUP
-from image_updater.api.moments import format_rfc3339, parse_rfc3339
+from image_updater.api.moments import exact_rfc3339, parse_rfc3339
 from image_updater.api.tags import check_denied, check_digest, check_tag
 from image_updater.errors import SpecError, Where
 
@@ -276,14 +276,13 @@ def _dump(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Without what is empty; times as text, their microseconds kept: two wishes within a second are two."""
+    """Without what is empty; times as text."""
     if isinstance(value, list):
         return [_plain(each) for each in value]
     if isinstance(value, dict):
         return {name: _plain(each) for name, each in value.items() if each not in (None, "")}
     if isinstance(value, datetime):
-        text = format_rfc3339(value)
-        return f"{text[:-1]}.{value.microsecond:06d}Z" if value.microsecond else text
+        return exact_rfc3339(value)
     return value
 
 

@@ -212,22 +212,22 @@ def kind_of(new: Wish) -> str:
 def wishes_json(wishes: Wishes) -> dict[str, Any]:
     hold, rollback = wishes.hold, wishes.rollback
     return {
-        "hold": {"reason": hold.reason, "by": hold.by or None, "at": _json(hold.at), "until": _json(hold.until)}
+        "hold": {"reason": hold.reason, "by": hold.by or None, "at": rfc3339(hold.at), "until": rfc3339(hold.until)}
         if hold
         else None,
-        "resumed": {"at": _json(wishes.resumed), "by": wishes.resumed_by or None} if wishes.resumed else None,
+        "resumed": {"at": rfc3339(wishes.resumed), "by": wishes.resumed_by or None} if wishes.resumed else None,
         "approvals": [
-            {"tag": each.tag, "digest": each.digest, "by": each.by or None, "at": _json(each.at)}
+            {"tag": each.tag, "digest": each.digest, "by": each.by or None, "at": rfc3339(each.at)}
             for each in wishes.approvals
         ],
         "denied": [
-            {"what": each.what, "by": each.by or None, "at": _json(each.at), "reason": each.reason or None}
+            {"what": each.what, "by": each.by or None, "at": rfc3339(each.at), "reason": each.reason or None}
             for each in wishes.denied
         ],
         "rollback": {
             "to": rollback.to,
             "by": rollback.by or None,
-            "at": _json(rollback.at),
+            "at": rfc3339(rollback.at),
             "reason": rollback.reason or None,
         }
         if rollback
@@ -235,7 +235,7 @@ def wishes_json(wishes: Wishes) -> dict[str, Any]:
     }
 
 
-def _json(moment: datetime | None) -> str | None:
+def rfc3339(moment: datetime | None) -> str | None:
     from image_updater.api.moments import format_rfc3339
 
     return format_rfc3339(moment) if moment is not None else None

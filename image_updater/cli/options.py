@@ -30,7 +30,7 @@ FILE = click.Path(path_type=Path)
 def _moment(_: click.Context, __: click.Parameter, value: str | None) -> datetime | None:
     if value is None:
         return None
-    from image_updater.pipeline.moments import parse_rfc3339
+    from image_updater.api.moments import parse_rfc3339
 
     try:
         return parse_rfc3339(value)

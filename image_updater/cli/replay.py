@@ -106,8 +106,8 @@ def command(
             both.append(_replay(objects, past, begin, end, policy, assume_approved=assume_approved))
     if output == "json":
         document: dict[str, Any] = {
-            "since": _json(begin),
-            "until": _json(end),
+            "since": asking.rfc3339(begin),
+            "until": asking.rfc3339(end),
             "policies": [_policy_json(each) for each in both[0]],
         }
         if theirs is not None:
@@ -182,29 +182,23 @@ def _policy_json(each: Replayed) -> dict[str, Any]:
         "deploys": len(each.commits),
         "commits": [
             {
-                "at": _json(commit.at),
+                "at": asking.rfc3339(commit.at),
                 "tag": commit.tag,
                 "digest": commit.digest,
                 "before": commit.before,
                 "reason": commit.reason,
-                "appeared": _json(commit.appeared),
+                "appeared": asking.rfc3339(commit.appeared),
                 "waitedSeconds": round(commit.waited.total_seconds()) if commit.waited is not None else None,
                 "heldBy": list(commit.held_by),
             }
             for commit in each.commits
         ],
         "passedOver": list(each.passed_over),
-        "waiting": {"tag": each.waiting.tag, "reason": each.waiting.reason, "until": _json(each.waiting.until)}
+        "waiting": {"tag": each.waiting.tag, "reason": each.waiting.reason, "until": asking.rfc3339(each.waiting.until)}
         if each.waiting is not None
         else None,
         "notes": list(each.notes),
     }
-
-
-def _json(moment: datetime | None) -> str | None:
-    from image_updater.api.moments import format_rfc3339
-
-    return format_rfc3339(moment) if moment is not None else None
 
 
 def _show(out: Console, each: Replayed) -> None:

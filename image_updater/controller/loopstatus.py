@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from image_updater.api.moments import parse_rfc3339
+from image_updater.api.moments import exact_rfc3339, moment_of, parse_rfc3339
 from image_updater.api.policystatus import FIELDS
 from image_updater.api.shapes import Record
 from image_updater.controller.status import Happening
 from image_updater.errors import Terminal
 from image_updater.pipeline.placements import Value
-from image_updater.pipeline.rollback import IntentState, moment
+from image_updater.pipeline.rollback import IntentState
 from image_updater.policy.situation import Origin, Proven, Quarantined
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ def rollback_of(status: Mapping[str, Any]) -> Rollback | None:
             kustomization=str(said.get("kustomization") or ""),
             object=str(said.get("object") or ""),
             reason=str(said.get("reason") or ""),
-            since=_moment(said, "since"),
+            since=moment_of(said.get("since")),
             commit=said.get("commit"),
-            requested=_moment(said, "requested"),
+            requested=moment_of(said.get("requested")),
             message=str(said.get("message") or ""),
         )
     except (KeyError, ValueError):
@@ -94,7 +94,7 @@ def rollback_fields(rollback: Rollback) -> dict[str, Any]:
         "since": rollback.since,
         "commit": rollback.commit,
         # To the microsecond: two wishes of one second are two.
-        "requested": moment(rollback.requested) if rollback.requested is not None else None,
+        "requested": exact_rfc3339(rollback.requested) if rollback.requested is not None else None,
         "message": rollback.message,
     }
     return _json("rollback", {name: value for name, value in said.items() if value not in (None, "")})
@@ -153,7 +153,7 @@ def proven_of(status: Mapping[str, Any]) -> tuple[Proven, ...]:
                     digest=each.get("digest"),
                     environment=str(each.get("environment") or ""),
                     revision=each.get("revision"),
-                    withdrawn=_moment(each, "withdrawn"),
+                    withdrawn=moment_of(each.get("withdrawn")),
                 )
             )
         except (KeyError, ValueError, TypeError):
@@ -281,7 +281,7 @@ def held_by_rollout(status: Mapping[str, Any], image: str) -> tuple[Quarantined,
             reason=str(hold.get("reason") or ""),
             source=source,
             origin=Origin.ROLLOUT,
-            since=_moment(hold, "since"),
+            since=moment_of(hold.get("since")),
         ),
     )
 
@@ -300,7 +300,7 @@ def breaker_fields(reason: str, since: datetime | None) -> dict[str, Any]:
 
 def breaker_of(status: Mapping[str, Any]) -> tuple[str, datetime | None]:
     said = status.get("breaker") or {}
-    return str(said.get("reason") or ""), _moment(said, "since")
+    return str(said.get("reason") or ""), moment_of(said.get("since"))
 
 
 # ------------------------------------------------------------------------------------------------- small parts
@@ -312,10 +312,3 @@ def _json(name: str, value: Any) -> dict[str, Any]:
 
 def _value(said: Mapping[str, Any], tag: str, digest: str) -> Value | None:
     return Value(said.get(tag), said.get(digest)) if said.get(tag) or said.get(digest) else None
-
-
-def _moment(said: Mapping[str, Any], name: str) -> datetime | None:
-    try:
-        return parse_rfc3339(str(said[name])) if said.get(name) else None
-    except ValueError:
-        return None

@@ -7,9 +7,9 @@ after a restart, reads from the Kustomizations' statuses what was not healthy.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from image_updater.api.moments import format_rfc3339, parse_rfc3339
 from image_updater.sync.inventory import object_id, parse_id
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 LISTED: Final = 50
 """Rollouts that a status lists."""
-
-_FORMAT: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Rollouts:
@@ -129,7 +127,7 @@ def _entry(rollout: Rollout, revision: str | None) -> dict[str, Any]:
         "culprit": str(rollout.culprit) if rollout.state is RolloutState.FAILED else None,
         "reason": rollout.reason or None,
         "revision": revision or None,
-        "since": rollout.since.strftime(_FORMAT) if rollout.since is not None else None,
+        "since": format_rfc3339(rollout.since) if rollout.since is not None else None,
         "images": [f"{container}={image}" for container, image in rollout.images] or None,
         "failing": list(rollout.failing) or None,
         "canary": object_id(rollout.canary) if rollout.canary is not None else None,
@@ -145,7 +143,7 @@ def _rollout(entry: Mapping[str, Any]) -> Rollout:
         state=RolloutState(entry["state"]),
         culprit=Culprit(entry.get("culprit") or Culprit.UNKNOWN),
         reason=str(entry.get("reason") or ""),
-        since=datetime.strptime(since, _FORMAT).replace(tzinfo=UTC) if since else None,
+        since=parse_rfc3339(since) if since else None,
         images=tuple((container, image) for container, _, image in images),
         failing=tuple(map(str, entry.get("failing") or ())),
         canary=parse_id(canary) if canary else None,

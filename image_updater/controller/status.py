@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import API_VERSION
+from image_updater.api.moments import format_rfc3339
 from image_updater.cluster.errors import Conflict, ObjectNotFound
 from image_updater.cluster.model import Resource
 from image_updater.controller.cache import OF_THE_CLUSTER, PLURALS
@@ -350,7 +351,7 @@ def _conditions(before: Mapping[str, Any], ready: Ready, generation: int, now: d
                 "observedGeneration": generation,
                 "lastTransitionTime": old["lastTransitionTime"]
                 if same and old is not None and "lastTransitionTime" in old
-                else now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                else format_rfc3339(now),
             }
         )
     return conditions

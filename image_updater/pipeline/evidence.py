@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from image_updater.api.moments import exact_rfc3339
 from image_updater.errors import DocumentError, GitError, RenderError
 from image_updater.images.names import split
 from image_updater.kustomize import locate
@@ -20,10 +21,10 @@ from image_updater.patch.model import Intended
 from image_updater.pipeline.holds import places_of
 from image_updater.pipeline.past import is_from_us, rollback_of
 from image_updater.pipeline.placements import Placement, Value, images_at, placed
-from image_updater.pipeline.rollback import ROLLBACK_ASKED, Author, Written, moment
+from image_updater.pipeline.rollback import ROLLBACK_ASKED, Author, Written
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, Objects
@@ -109,8 +110,10 @@ async def written(ground: Ground, wanted: Iterable[Placement]) -> dict[Key, Writ
     }
     chains = await ground.past.chains(place for found in asked.values() for place in found)
     newest: dict[str, Changed] = {}
+    displaced: dict[str, tuple[tuple[Value, Value], ...]] = {}
     for site, found in asked.items():
         changes = [chains[place].changes[0] for place in found if chains[place].changes]
+        displaced[site] = tuple(pair for place in found for pair in _displaced(chains[place].changes))
         if changes:
             newest[site] = max(changes, key=lambda change: change.commit.when)
     before = {
@@ -131,8 +134,19 @@ async def written(ground: Ground, wanted: Iterable[Placement]) -> dict[Key, Writ
             at=change.commit.when,
             old=_value(old) if old is not None and split(old)[0] == each.image else None,
             parent=parents[0] if parents else None,
+            displaced=displaced[each.site],
         )
     return made
+
+
+def _displaced(changes: Iterable[Changed]) -> Iterator[tuple[Value, Value]]:
+    for each in changes:
+        if each.before is not None and _author(each) is not Author.OURS:
+            after = each.after
+            yield (
+                Value(each.before.tag, each.before.digest),
+                Value(after.tag, after.digest) if after is not None else Value(),
+            )
 
 
 def _author(change: Changed) -> Author:
@@ -206,5 +220,5 @@ def reference(placement: Placement) -> str:
 
 def answered(ground: Ground, asked: datetime) -> CommitInfo | None:
     """The commit that has granted the wish of that moment, among those that are here."""
-    wanted = (ROLLBACK_ASKED, moment(asked))
+    wanted = (ROLLBACK_ASKED, exact_rfc3339(asked))
     return next((each for each in ground.past.history.commits() if wanted in each.trailers), None)

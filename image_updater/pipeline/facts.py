@@ -12,9 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, assert_never
 
 from image_updater.api.model import DigestReflection, NewestBy, NewestPolicy
+from image_updater.api.moments import exact_rfc3339, parse_rfc3339
 from image_updater.images import Digest
-from image_updater.pipeline.moments import parse_rfc3339
-from image_updater.pipeline.report import rfc3339
 from image_updater.policy.model import TagFacts
 
 if TYPE_CHECKING:
@@ -226,7 +225,7 @@ class FactBook:
             known.gone[tag] = error.message
             return None
         facts: dict[str, object] = {
-            "created": rfc3339(described.created) if described.created else None,
+            "created": exact_rfc3339(described.created) if described.created else None,
             "platforms": list(described.platforms),
             "media_type": described.media_type,
         }

@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from image_updater.api.moments import exact_rfc3339
 from image_updater.images.names import split
-from image_updater.pipeline.rollback import QUARANTINE, QUARANTINE_REASON, ROLLBACK, ROLLBACK_ASKED, moment
+from image_updater.pipeline.rollback import QUARANTINE, QUARANTINE_REASON, ROLLBACK, ROLLBACK_ASKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,7 +137,7 @@ def _record(rollback: RollbackPlan) -> list[tuple[str, str]]:
     """What binds every writer that reads the branch (design section 9)."""
     trailers = [(ROLLBACK, rollback.reason)]
     if rollback.asked is not None:
-        trailers.append((ROLLBACK_ASKED, moment(rollback.asked)))
+        trailers.append((ROLLBACK_ASKED, exact_rfc3339(rollback.asked)))
     for each in rollback.quarantines:
         trailers += [(QUARANTINE, str(each)), (QUARANTINE_REASON, each.reason or rollback.reason)]
     return trailers

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from image_updater.patch.decisions import State
@@ -320,11 +320,6 @@ class PolicyReport:
         return document
 
 
-def rfc3339(moment: datetime) -> str:
-    """`2024-05-01T12:00:00Z`, the form that our JSON and messages use."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 __all__ = [
     "AutomationReport",
     "ChangedObject",
@@ -351,6 +346,5 @@ __all__ = [
     "State",
     "UpdateReport",
     "UpdateRequest",
-    "rfc3339",
     "silent",
 ]

@@ -8,7 +8,7 @@ scope, the edit and the proof of an update; the rest of the commit that brought 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -72,6 +72,8 @@ class Written:
     old: Value | None = None
     parent: str | None = None
     """What that commit was made on."""
+    displaced: tuple[tuple[Value, Value], ...] = ()
+    """What people and rollbacks replaced here since our last commit, each with what came instead; newest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -400,11 +402,6 @@ def _stopped(planned: Plan, reason: str) -> Plan:
         return replace(decision, state=State.REFUSED, reason=reason, changes=())
 
     return Plan(decisions=tuple(stopped(each) for each in planned.decisions))
-
-
-def moment(at: datetime) -> str:
-    """As trailers have it: to the microsecond, two wishes of one second are two."""
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def good_value(proven: Sequence[Proven], fits: Callable[[Value], bool]) -> Value | None:

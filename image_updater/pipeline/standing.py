@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from image_updater.api.moments import parse_rfc3339
+from image_updater.api.moments import moment_of, parse_rfc3339
 from image_updater.api.wishes import Wishes, read_wishes
 from image_updater.pipeline.despite import despite
 from image_updater.policy.situation import Proven, Quarantined
@@ -103,10 +103,7 @@ def standing_of(body: Body) -> Standing:
 
 
 def _since(status: Mapping[str, Any], part: str) -> datetime | None:
-    try:
-        return parse_rfc3339(str((status.get(part) or {})["since"]))
-    except (KeyError, ValueError):
-        return None  # it stands there for people
+    return moment_of((status.get(part) or {}).get("since"))
 
 
 def quarantined_of(body: Body) -> Quarantined:

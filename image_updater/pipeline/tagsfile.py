@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from image_updater import documents
 from image_updater.api.decode import did_you_mean
+from image_updater.api.moments import parse_rfc3339
 from image_updater.errors import DocumentError, SpecError, Where
 from image_updater.images import Digest, ImageName, parse_name
 from image_updater.images.names import is_digest
-from image_updater.pipeline.moments import parse_rfc3339
 from image_updater.policy.model import TagFacts
 from image_updater.policy.situation import Need
 

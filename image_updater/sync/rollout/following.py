@@ -16,6 +16,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from image_updater.api.moments import format_rfc3339
 from image_updater.errors import ImageUpdaterError
 from image_updater.sync.health import Seen
 from image_updater.sync.health.reading import mapping, text
@@ -343,7 +344,7 @@ class Following:
             if found.state is not RolloutState.FAILED or not subject.asks_flagger(now):
                 return judged
             if subject.events is None:
-                began = subject.memory.began.strftime("%Y-%m-%dT%H:%M:%SZ")
+                began = format_rfc3339(subject.memory.began)
                 subject.events = await warnings(self._readers, subject.canary, began)
             resource = await self._readers.account.serving(subject.ref.group, subject.ref.kind)
             name = f"{subject.ref.name}-primary"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
+from image_updater.api.moments import moment_of
 from image_updater.cluster.model import Ref
 from image_updater.sync.health.reading import conditions, items, mapping, text
 from image_updater.sync.rollout.signs import is_over, is_ready
@@ -109,7 +110,7 @@ def broken_since(pods: Iterable[Body], since: datetime, *, besides: frozenset[st
         ready = conditions(pod).get("Ready")
         if text(metadata, "uid") in besides or is_over(pod) or ready is None or ready.true:
             continue
-        made, lost = moment(text(metadata, "creationTimestamp")), moment(_transition(pod))
+        made, lost = moment_of(metadata.get("creationTimestamp")), moment_of(_transition(pod))
         if made is not None and lost is not None and made < since - _ESTABLISHED and lost >= since:
             owners.add(owner_of(pod) or text(metadata, "uid"))
     return len(owners)
@@ -118,11 +119,3 @@ def broken_since(pods: Iterable[Body], since: datetime, *, besides: frozenset[st
 def _transition(pod: Body) -> str:
     said = items(mapping(pod, "status"), "conditions")
     return next((text(each, "lastTransitionTime") for each in said if each.get("type") == "Ready"), "")
-
-
-def moment(value: str) -> datetime | None:
-    """A time of the server's; None where it is none."""
-    try:
-        return datetime.fromisoformat(value)
-    except ValueError:
-        return None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
 
 from image_updater.api.model import Meta, ObjectKey, Objects, Secret
+from image_updater.api.moments import exact_rfc3339, format_rfc3339, moment_of, parse_rfc3339
 from image_updater.errors import SpecError
 from image_updater.pipeline.hints import MAX_IMAGES, Hints, Taken
-from image_updater.pipeline.moments import parse_rfc3339
 from image_updater.pipeline.secrets import CurrentSecrets, secrets_of
 
 if TYPE_CHECKING:
@@ -51,6 +51,19 @@ def test_rfc_3339_is_read(text: str, moment: datetime) -> None:
 def test_other_spellings_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"not|out of range"):
         parse_rfc3339(text)
+    assert moment_of(text) is None
+
+
+def test_moments_are_written_in_utc_and_exactly_where_it_is_asked() -> None:
+    there = timezone(timedelta(hours=2))
+    moment = datetime(2024, 5, 1, 14, 0, 0, 7, tzinfo=there)
+    assert format_rfc3339(moment) == "2024-05-01T12:00:00Z"
+    assert exact_rfc3339(moment) == "2024-05-01T12:00:00.000007Z"
+    assert exact_rfc3339(moment.replace(microsecond=0)) == "2024-05-01T12:00:00Z"
+    assert moment_of(exact_rfc3339(moment)) == moment
+    assert moment_of(None) is None
+    with pytest.raises(ValueError, match="zone"):
+        exact_rfc3339(datetime(2024, 5, 1))  # noqa: DTZ001  what must not be written
 
 
 def test_secrets_come_from_the_objects_then_from_the_folder_of_the_namespace_then_of_the_name(tmp_path: Path) -> None:
