@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -9,20 +10,22 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
+from image_updater.api.model import ImagePolicy, Meta, ObjectKey, Secret, SemverPolicy
 from image_updater.embedded import EmbeddedRegistry
 from image_updater.embedded.auth import Auth
 from image_updater.embedded.faults import Reply
 from image_updater.images import parse_name
 from image_updater.pipeline.listing import Source
-from image_updater.pipeline.preflight import Candidate, Preflight
-from image_updater.registry import RegistryClient, anonymous
+from image_updater.pipeline.preflight import AT_ONCE, Candidate, Preflight
+from image_updater.registry import RegistryClient, access_for, anonymous
 from image_updater.registry.errors import AuthenticationFailed, PermissionDenied, RegistryUnavailable
 from image_updater.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from image_updater.images import Digest
+    from image_updater.images import Digest, ImageName
+    from image_updater.registry import Access
 
 REPOSITORY = "acme/web"
 BOTH = ("linux/amd64", "linux/arm64")
@@ -200,3 +203,65 @@ async def test_a_login_that_is_missing_is_said() -> None:
         registry.faults.auth = Auth(scheme="basic", users={"ada": "secret"})
         with pytest.raises(AuthenticationFailed):
             await preflight.check(Candidate(source=source, tag="1.0.0"))
+
+
+async def test_all_of_it_is_asked_for_with_the_workloads_own_login_and_a_pass_is_that_logins_alone() -> None:
+    async with world() as (registry, preflight, _):
+        digest = registry.push(REPOSITORY, "1.0.0", platforms=BOTH)
+        registry.faults.auth = Auth(scheme="basic", users={"ada": "secret"})
+        ada = Candidate(source=login(registry.host, "ada", "secret"), tag="1.0.0", judged=digest)
+        assert await preflight.check(ada) is None
+        known = {each.target for each in registry.seen if each.auth == "basic"}
+        assert {each.target for each in registry.seen} == known
+        assert sum("/blobs/" in target for target in known) == 4
+        with pytest.raises(AuthenticationFailed):
+            await preflight.check(Candidate(source=login(registry.host, "bob", "guess"), tag="1.0.0", judged=digest))
+
+
+def login(host: str, name: str, password: str) -> Source:
+    """Of a pull secret, as a workload has it."""
+    key = ObjectKey("apps", name)
+    data = {"username": name, "password": password}
+    secret = Secret(meta=Meta(key=key), data={each: value.encode() for each, value in data.items()})
+    policy = ImagePolicy(
+        meta=Meta(key=ObjectKey("apps", "web")),
+        image=f"{host}/{REPOSITORY}",
+        strategy=SemverPolicy(range="*"),
+        insecure=True,
+        secret_ref=name,
+    )
+    access = access_for(policy, {key: secret}.get, {})
+    return Source(image=parse_name(policy.image), access=access, identity=access.identity)
+
+
+async def test_eight_at_a_time() -> None:
+    async with world() as (registry, _, source):
+        registry.push(REPOSITORY, "1.0.0", platforms=tuple(f"linux/{name}" for name in ARCHITECTURES))
+        async with RegistryClient(sleep=no_wait) as client:
+            crowd = Crowd(client)
+            assert await Preflight(crowd, Store.open(None)).check(Candidate(source=source, tag="1.0.0")) is None
+        assert (crowd.blobs, crowd.most) == (2 * len(ARCHITECTURES), AT_ONCE)
+        assert AT_ONCE == 8
+
+
+ARCHITECTURES = ("386", "amd64", "arm64", "mips64le", "ppc64le", "riscv64", "s390x", "loong64")
+
+
+class Crowd:
+    """Counts how many ask for a blob at the same moment."""
+
+    def __init__(self, client: RegistryClient) -> None:
+        self.head, self.manifest = client.head, client.manifest
+        self._client = client
+        self.now = self.most = self.blobs = 0
+
+    async def has_blob(self, image: ImageName, digest: str, access: Access) -> bool:
+        self.now += 1
+        self.blobs += 1
+        self.most = max(self.most, self.now)
+        for _ in range(20):  # everybody who may begin does
+            await asyncio.sleep(0)
+        try:
+            return await self._client.has_blob(image, digest, access)
+        finally:
+            self.now -= 1
