@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import DigestReflection
 from image_updater.errors import SpecError, Terminal, Waiting
-from image_updater.images import is_tag, parse_name
+from image_updater.images import is_tag
 from image_updater.patch.decisions import State
 from image_updater.pipeline.despite import despite
 from image_updater.pipeline.evidence import answered, written
 from image_updater.pipeline.outcome import policy_name
 from image_updater.pipeline.placements import Placement, Value
-from image_updater.pipeline.rollback import Author, Back, RollbackPlan, good_value
+from image_updater.pipeline.rollback import Author, Back, RollbackPlan
 from image_updater.pipeline.tasks import Tasks
-from image_updater.policy.gating import bars, downgrade, may_roll_back
+from image_updater.pipeline.waysback import digest_of, way_back
+from image_updater.policy.gating import downgrade, may_roll_back
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -171,7 +172,7 @@ class Reverting:
             return None
         wish = self._situations.wishes(outcome.spec).rollback
         for each in self.placed(name):
-            digest = each.value.digest or _digest(outcome, each.value.tag)
+            digest = each.value.digest or digest_of(outcome, each.value.tag)
             entry = downgrade(compiled, situation, each.value.tag, digest, now)
             if entry is None or self._mark(name, entry, each) in self._done:
                 continue
@@ -339,7 +340,7 @@ class Reverting:
         return despite(
             spec.image,
             to,
-            digest=_digest(outcome, to),
+            digest=digest_of(outcome, to),
             quarantined=self._situations.of(spec).quarantined,
             denied=self._situations.wishes(spec).denied,
             deny=spec.deny,
@@ -349,47 +350,28 @@ class Reverting:
     async def _target(
         self, outcome: Outcome, meant: Sequence[Placement], known: Mapping[Key, Written], to: str | None
     ) -> Value:
-        """Where they go: the tag that was named, the last proven one, the one before, the best that is left."""
-        spec, now = outcome.spec, self._clock()
+        """Where they go: the tag that was named, else down, to what is known to be good. Raises NotNow."""
+        spec = outcome.spec
         proven = self._proven(policy_name(spec))
         if to is not None:
             digest = next((each.digest for each in proven if each.tag == to and each.digest), None)
-            return Value(to, digest or (_digest(outcome, to) if _writes_digest(spec) else None))
-        image, situation = parse_name(spec.image), self._situations.of(spec)
-        current = {each.value for each in meant}
-        newest = sorted(meant, key=lambda each: str(known[each.key].at or ""), reverse=True)
-        olds = [old for each in newest if (old := known[each.key].old) is not None and old.tag]
-        asked: Mapping[str, str] = {}
-        careful = outcome.listing is not None and any(each.digest for each in situation.quarantined)
-        if careful:
-            # What is bad by its bytes is bad under every tag.
-            values = (*(Value(each.tag, each.digest) for each in proven), *olds)
-            tags = {each.tag for each in values if each.tag and not (each.digest or _digest(outcome, each.tag))}
-            asked = await self._digests(spec, tags) if tags else {}
-
-        def fits(value: Value) -> bool:
-            digest = value.digest or _digest(outcome, value.tag) or asked.get(value.tag or "")
-            if digest is None and careful:
-                return False
-            return (
-                not any(value.is_of(each) for each in current)
-                and bars(situation.quarantined, image, value.tag, digest, now) is None
-                and not {value.tag, digest} & {*(each.what for each in situation.denied), *spec.deny}
-            )
-
-        found = good_value(proven, fits)
-        if found is None:
-            found = next((old for old in olds if fits(old)), None)
-        chosen = outcome.selection
-        if found is None and chosen is not None and fits(Value(chosen.tag, chosen.digest)):
-            found = Value(chosen.tag, chosen.digest)
+            return Value(to, digest or (digest_of(outcome, to) if _writes_digest(spec) else None))
+        found = await way_back(
+            outcome,
+            meant,
+            known,
+            proven=proven,
+            situation=self._situations.of(spec),
+            now=self._clock(),
+            digests=self._digests,
+        )
         if found is None:
             raise NotNow(
                 f"nothing is known that {spec.image} could go back to",
                 remedy="name a tag: `image-updater rollback POLICY --to TAG`",
             )
         if _writes_digest(spec) and found.digest is None:
-            return Value(found.tag, _digest(outcome, found.tag))
+            return Value(found.tag, digest_of(outcome, found.tag))
         return found
 
     @staticmethod
@@ -439,11 +421,6 @@ def _is_later(at: datetime | None, wish: datetime) -> bool:
 def _is_insisted(found: Written, since: datetime | None) -> bool:
     """Has a person set it, knowing better?"""
     return found.author is Author.PERSON and since is not None and found.at is not None and found.at > since
-
-
-def _digest(outcome: Outcome, tag: str | None) -> str | None:
-    known = outcome.facts.get(tag) if tag is not None else None
-    return str(known.digest) if known is not None and known.digest is not None else None
 
 
 def _writes_digest(spec: ImagePolicy) -> bool:

@@ -503,3 +503,24 @@ def test_the_bytes_that_a_person_has_quarantined_are_no_way_back_under_another_t
     loop.quarantine(app="web", by_digest=True, home=0, hours=None, number=0)
     loop.settle()
     assert loop.world.value("web") == ("1.1.0", None), "there is no other way: it stays"
+
+
+def test_a_rollback_that_is_asked_for_never_goes_up_to_what_a_person_took_back(loop: Loop) -> None:
+    begin(loop)
+    loop.ships(app="web", good=True, home=0, again=True)
+    assert loop.world.value("web") == ("1.1.0", None)
+    loop.reverts(app="web")
+    loop.whole(home=0)
+    loop.wish(app="web", home=0, number=0, what="rollback")
+    loop.settle()
+    assert loop.world.value("web") == ("1.0.0", None), "nothing older is known: it stays"
+
+
+def test_each_rollback_that_is_asked_for_goes_further_down(loop: Loop) -> None:
+    begin(loop)
+    for _ in range(2):
+        loop.ships(app="web", good=True, home=0, again=True)
+    for tag in ("1.1.0", "1.0.0", "1.0.0"):
+        loop.wish(app="web", home=0, number=0, what="rollback")
+        loop.settle()
+        assert loop.world.value("web") == (tag, None)
