@@ -306,6 +306,11 @@ REASONS: Final[Mapping[str, str]] = {
 """Reasons of conditions and Events that are no errors of the tree (errors.py). A test finds those that are missing."""
 
 
+def ready_of(status: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The condition `Ready` of a status; empty where there is none yet."""
+    return next((each for each in status.get("conditions") or () if each.get("type") == "Ready"), {})
+
+
 def status_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """A status as JSON, None left out, lists cut to their length. Raises UndeclaredStatus for what is not declared."""
     return STATUS[kind].json(fields, "status")

@@ -28,9 +28,8 @@ from image_updater.controller.outcomes import (
     progressing,
     report_fields,
     short,
-    suspended,
 )
-from image_updater.controller.status import Happening, Ready, standing
+from image_updater.controller.status import Happening, Ready, standing, suspended
 from image_updater.errors import (
     DocumentError,
     ImageUpdaterError,
@@ -131,7 +130,7 @@ class Attempting:
         before = self._context.status.current(entry)
         self._verdicts.stop(state.key)
         await self._kustomizing.inventory(state, entry, kustomization)
-        ready = suspended(before, "nothing is applied or pruned")
+        ready = suspended(before, "suspended: nothing is applied or pruned")
         await self._kustomizing.tell(state, entry, ready, _standing_fields(before), handled=True)
         state.settled = before.get("lastAppliedContent") if ready.state else None
         state.ready, state.generation, state.tried, state.force = ready, entry.generation, None, False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from image_updater.api.status import STATUS
+from image_updater.api.status import STATUS, ready_of
 from image_updater.controller.cache import PLURALS
 
 if TYPE_CHECKING:
@@ -47,10 +47,8 @@ class Numbers(Collector):
         for kind in PLURALS:
             counted: dict[str, int] = {}
             for entry in list(self._cache.entries(kind).values()):
-                said = "Unknown" if kind in STATUS else str(entry.error is None)
-                for condition in self._status.current(entry).get("conditions") or ():
-                    if condition.get("type") == "Ready":
-                        said = str(condition.get("status"))
+                unsaid = "Unknown" if kind in STATUS else str(entry.error is None)
+                said = str(ready_of(self._status.current(entry)).get("status", unsaid))
                 counted[said] = counted.get(said, 0) + 1
             for said, count in counted.items():
                 objects.add_metric([kind, said], count)

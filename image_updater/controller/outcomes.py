@@ -13,7 +13,7 @@ from image_updater.sync.inventory import object_id
 from image_updater.sync.model import Action, Condition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from image_updater.cluster.model import Ref
     from image_updater.sync.model import Done, Health, SyncReport
@@ -73,13 +73,6 @@ def short(revision: str) -> str:
 
 def progressing(message: str) -> Ready:
     return Ready(state=None, reason=PROGRESSING, message=message, reconciling=True)
-
-
-def suspended(before: Mapping[str, Any], message: str) -> Ready:
-    """A suspended object is as ready as it was: nobody is alarmed, and nothing waits for it."""
-    known = next((each for each in before.get("conditions") or () if each.get("type") == "Ready"), None)
-    state = {"True": True, "False": False}.get(str(known.get("status"))) if known is not None else None
-    return Ready(state=state, reason="Suspended", message=f"suspended: {message}")
 
 
 def judged(good: Ready, revision: str, healths: Sequence[Health], seconds: float) -> Ready:

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from image_updater.api.status import POLICY_STATUS
+from image_updater.api.status import POLICY_STATUS, ready_of
 from image_updater.controller.gatestatus import gate_fields, gate_reason
 from image_updater.controller.loopstatus import KUSTOMIZATION
 from image_updater.controller.status import Ready
@@ -69,9 +69,7 @@ def is_said(outcome: Outcome, status: Mapping[str, Any], generation: int) -> boo
     if listing is None or not listing.restored or selection is None or outcome.error is not None or outcome.notes:
         return False
     latest = status.get("latest") or {}
-    ready: Mapping[str, Any] = next(
-        (each for each in status.get("conditions") or () if each.get("type") == "Ready"), {}
-    )
+    ready = ready_of(status)
     digest = selection.digest or _digest(outcome, selection.tag)
     return (
         (status.get("observedGeneration"), ready.get("observedGeneration")) == (generation, generation)
@@ -152,26 +150,11 @@ def failed(error: ImageUpdaterError, *, message: str | None = None) -> Ready:
     )
 
 
-def suspended(status: Mapping[str, Any], why: str = SUSPENDED) -> Ready:
-    """As ready as it was: a state that is unknown would be work in progress to whoever waits or watches."""
-    known: Mapping[str, Any] = next(
-        (each for each in status.get("conditions") or () if each.get("type") == "Ready"), {}
-    )
-    return Ready(state={"True": True, "False": False}.get(str(known.get("status"))), reason="Suspended", message=why)
-
-
 def steady(new: Ready, error: ImageUpdaterError | None, status: Mapping[str, Any], generation: int) -> Ready:
     """The words of a failure that goes on do not change: some hold a time, and each would be a write."""
     if not isinstance(error, Transient):
         return new
-    for condition in status.get("conditions") or ():
-        same = (condition.get("reason"), condition.get("observedGeneration")) == (new.reason, generation)
-        if condition.get("type") == "Ready" and condition.get("status") == "False" and same:
-            return Ready(
-                state=new.state,
-                reason=new.reason,
-                message=str(condition.get("message") or new.message),
-                stalled=new.stalled,
-                reconciling=new.reconciling,
-            )
-    return new
+    said = ready_of(status)
+    if (said.get("status"), said.get("reason"), said.get("observedGeneration")) != ("False", new.reason, generation):
+        return new
+    return replace(new, message=str(said.get("message") or new.message))

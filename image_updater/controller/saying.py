@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from image_updater.controller import policystatus
 from image_updater.controller.inputs import POLICY
-from image_updater.controller.status import Decision, Ready
+from image_updater.controller.status import Decision, Ready, standing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,18 +58,9 @@ class Saying:
 
     def repeat(self, entry: Entry, requested: str | None = None) -> Decision:
         """What status says already, with the request handled."""
-        status = self._status.current(entry)
-        conditions = {each.get("type"): each for each in status.get("conditions") or ()}
-        ready = conditions.get("Ready", {})
-        state = {"True": True, "False": False}.get(str(ready.get("status")))
-        said = Ready(
-            state=state,
-            reason=str(ready.get("reason") or "Waiting"),
-            message=str(ready.get("message") or "not looked at yet"),
-            stalled="Stalled" in conditions,
-            reconciling="Reconciling" in conditions or not ready,
-        )
-        return Decision(ready=said, fields=self.fields(entry), handled=requested)
+        said = standing(self._status.current(entry))
+        waiting = Ready(state=None, reason="Waiting", message="not looked at yet", reconciling=True)
+        return Decision(ready=said or waiting, fields=self.fields(entry), handled=requested)
 
     # ------------------------------------------------------------------------------------------- a part of it
 

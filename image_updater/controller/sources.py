@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from image_updater.api.model import GitRepository, ObjectKey
 from image_updater.api.status import status_fields
 from image_updater.controller.fetching import Fetch, FetchKey, Revision, fetch_key
-from image_updater.controller.outcomes import short, suspended
-from image_updater.controller.status import Decision, Ready
+from image_updater.controller.outcomes import short
+from image_updater.controller.status import Decision, Ready, suspended
 from image_updater.controller.twins import place_of
 from image_updater.errors import ImageUpdaterError, SecretNotFound, SpecError, Transient, Where
 from image_updater.git import access_for, keys_from_secret, urls
@@ -442,9 +442,8 @@ class Sources:
 def _ready(source: _Source, revision: str | None, before: Mapping[str, Any]) -> Ready:
     repository = source.entry.value
     if isinstance(repository, GitRepository) and repository.suspend:
-        return suspended(
-            before, f"nothing is fetched; {short(revision)} stays in use" if revision else "nothing is fetched"
-        )
+        stays = f"; {short(revision)} stays in use" if revision else ""
+        return suspended(before, f"suspended: nothing is fetched{stays}")
     if source.error is not None:
         return Ready.of(source.error)
     return Ready(state=True, reason="Succeeded", message=f"{short(revision)} is fetched" if revision else "fetched")

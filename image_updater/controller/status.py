@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import API_VERSION
 from image_updater.api.moments import format_rfc3339
+from image_updater.api.status import ready_of
 from image_updater.cluster.errors import Conflict, ObjectNotFound
 from image_updater.cluster.model import Resource
 from image_updater.controller.cache import OF_THE_CLUSTER, PLURALS
@@ -329,6 +330,14 @@ def standing(status: Mapping[str, Any]) -> Ready | None:
     )
 
 
+def suspended(before: Mapping[str, Any], message: str) -> Ready:
+    """A suspended object is as ready as it was: nobody is alarmed, and nothing waits for it. A state that is unknown
+    would be work in progress to whoever waits or watches.
+    """
+    known = standing(before)
+    return Ready(state=known.state if known is not None else None, reason="Suspended", message=message)
+
+
 def _conditions(before: Mapping[str, Any], ready: Ready, generation: int, now: datetime) -> list[dict[str, Any]]:
     known = {str(each.get("type")): each for each in before.get("conditions") or ()}
     state = {True: "True", False: "False", None: "Unknown"}[ready.state]
@@ -361,7 +370,7 @@ def _transition(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Did the status or the reason of `Ready` change?"""
 
     def said(status: Mapping[str, Any]) -> tuple[object, object] | None:
-        found = next((each for each in status.get("conditions") or () if each.get("type") == "Ready"), None)
-        return (found.get("status"), found.get("reason")) if found is not None else None
+        found = ready_of(status)
+        return (found.get("status"), found.get("reason")) if found else None
 
     return said(before) != said(wanted)

@@ -24,7 +24,7 @@ from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, Clus
 from image_updater.controller.loop import Loop
 from image_updater.controller.pullsecrets import RENEWED, PullSecrets
 from image_updater.controller.saying import Saying
-from image_updater.controller.status import Decision, Happening
+from image_updater.controller.status import Decision, Happening, suspended
 from image_updater.errors import AccessDenied, ImageUpdaterError, Waiting
 from image_updater.pipeline.branches import SourceNotFound
 from image_updater.pipeline.daemon import Daemon
@@ -264,14 +264,14 @@ class Updating:
         assert isinstance(value, ImagePolicy | ImageUpdateAutomation)
         status = self._context.status.current(entry)
         if value.suspend:
-            return policystatus.suspended(status), None
+            return suspended(status, policystatus.SUSPENDED), None
         if isinstance(value, ImageUpdateAutomation):
             error = self._inputs.blocked.get(entry.key)
             if error is not None:
                 return policystatus.failed(error), error
             source = self._context.cache.get(REPOSITORY, value.source_ref) if value.source_ref is not None else None
             if source is not None and source.value is not None and source.value.suspend:
-                return policystatus.suspended(status, f"GitRepository {source.key} is suspended"), None
+                return suspended(status, f"GitRepository {source.key} is suspended"), None
         return None, None
 
     def _restate(self, entry: Entry) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.moments import moment_of, parse_rfc3339
+from image_updater.api.status import ready_of
 from image_updater.api.wishes import Wishes, read_wishes
 from image_updater.pipeline.despite import despite
 from image_updater.policy.situation import Proven, Quarantined
@@ -81,8 +82,6 @@ def standing_of(body: Body) -> Standing:
     """Of an ImagePolicy as the server gives it."""
     metadata, spec, status = (body.get(part) or {} for part in ("metadata", "spec", "status"))
     wishes, errors = read_wishes(metadata.get("annotations") or {})
-    conditions = status.get("conditions") or ()
-    ready: Mapping[str, Any] = next((each for each in conditions if each.get("type") == "Ready"), {})
     name = f"{metadata['namespace']}/{metadata['name']}"
     number = spec.get("approvals")
     return Standing(
@@ -90,7 +89,7 @@ def standing_of(body: Body) -> Standing:
         wishes=wishes,
         image=str(spec.get("image") or ""),
         tag=(status.get("latest") or {}).get("tag"),
-        reason=str(ready.get("message") or ""),
+        reason=str(ready_of(status).get("message") or ""),
         approvals=number if isinstance(number, int) else 0,
         denied=tuple(str(each) for each in spec.get("deny") or ()),
         suspend=spec.get("suspend") is True,
