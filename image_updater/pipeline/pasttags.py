@@ -57,7 +57,6 @@ class PastTags:
     platforms: Mapping[Digest, tuple[str, ...]] = field(default_factory=dict, repr=False)
     made_up: frozenset[Digest] = field(default=frozenset(), repr=False)
     known_from: datetime | None = None
-    known_until: datetime | None = None
 
     def facts(self, policy: ImagePolicy, tag: PastTag, index: int) -> TagFacts:
         """What a policy may know of a tag while it has its digest of this number."""
@@ -127,7 +126,6 @@ def of_history(history: TagHistory, image: str) -> PastTags:
         platforms={Digest(digest): names for digest, names in history.platforms.items()},
         made_up=frozenset(made_up),
         known_from=history.since,
-        known_until=history.until,
     )
 
 

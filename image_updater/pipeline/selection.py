@@ -60,12 +60,11 @@ class Selector:
         at_once: int = 64,
         progress: Progress = silent,
         renew: Callable[[ImagePolicy], Awaitable[bool]] | None = None,
-        situations: Situations | None = None,
         verifier: Verifier | None = None,
     ) -> None:
         """`durable`: the store outlives the process (`firstSeen` needs it). `at_once`: policies looked at together.
         `renew` reads a policy's Secrets anew after its login was refused; True: they are other ones, ask once more.
-        `situations`: what decides beside the tags; `verifier` checks signatures, by default through `registry`.
+        `verifier` checks signatures, by default through `registry`.
         """
         if verifier is None and registry is not None:
             # Where there is a registry client, what this imports is there already.
@@ -81,7 +80,8 @@ class Selector:
         self._validity = Validity(secrets, environment, durable=durable, asks=tags is None)
         self._listings = Listings(registry, store, clock)
         self._book = FactBook(registry, store)
-        self.situations = situations if situations is not None else Situations()
+        self.situations = Situations()
+        """What decides beside the tags; whoever knows of it tells it here."""
         self._examiner = Examiner(
             self._book, store, secrets=secrets, clock=clock, verifier=verifier, durable=durable and tags is None
         )

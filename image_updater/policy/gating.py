@@ -53,7 +53,6 @@ _SPARE = 5
 
 _GOOD = frozenset({Fate.CHOSEN, Fate.ELIGIBLE})
 _BY_FACTS = frozenset({GateName.PLATFORMS, GateName.VERIFY, GateName.MIN_AGE})
-_NO_NEEDS: Mapping[str, frozenset[Need]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,30 +13,30 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-def scope_of(connection: sqlite3.Connection, repository: str, identity: str | None) -> int | None:
-    """The scope of an identity; without one, that which was listed last."""
+def _scope(connection: sqlite3.Connection, repository: str) -> int | None:
+    """The scope that was listed last, of whichever identity."""
     row = connection.execute(
         "SELECT id FROM scopes LEFT JOIN lists ON lists.scope = scopes.id"
-        " WHERE repository = ? AND (? IS NULL OR identity = ?) ORDER BY scanned_at DESC NULLS LAST LIMIT 1",
-        (repository, identity, identity),
+        " WHERE repository = ? ORDER BY scanned_at DESC NULLS LAST LIMIT 1",
+        (repository,),
     ).fetchone()
     return int(row[0]) if row is not None else None
 
 
-def read(connection: sqlite3.Connection, repository: str, identity: str | None) -> TagHistory | None:
-    scope = scope_of(connection, repository, identity)
+def read(connection: sqlite3.Connection, repository: str) -> TagHistory | None:
+    scope = _scope(connection, repository)
     if scope is None:
         return None
     listed = connection.execute(
-        "SELECT scanned_at, tags, pushed, digests FROM lists JOIN bodies USING (scope) WHERE scope = ?", (scope,)
+        "SELECT tags, pushed, digests FROM lists JOIN bodies USING (scope) WHERE scope = ?", (scope,)
     ).fetchone()
     baseline = connection.execute("SELECT keys, at FROM baselines WHERE scope = ?", (scope,)).fetchone()
     dated = connection.execute("SELECT key, at FROM seen WHERE scope = ? ORDER BY at", (scope,)).fetchall()
     facts = connection.execute("SELECT digest, body FROM facts WHERE scope = ?", (scope,)).fetchall()
     last = dict(connection.execute("SELECT tag, digest FROM tag_digests WHERE scope = ?", (scope,)).fetchall())
-    tags = unpack_words(listed[1]) if listed is not None else []
-    pushed = unpack_dates(listed[2]) if listed is not None and listed[2] is not None else {}
-    last |= unpack_strings(listed[3]) if listed is not None and listed[3] is not None else {}
+    tags = unpack_words(listed[0]) if listed is not None else []
+    pushed = unpack_dates(listed[1]) if listed is not None and listed[1] is not None else {}
+    last |= unpack_strings(listed[2]) if listed is not None and listed[2] is not None else {}
     first: dict[str, datetime] = {}
     digests: dict[str, dict[str, datetime | None]] = {}
     known: dict[str, None] = dict.fromkeys(tags)
@@ -59,7 +59,6 @@ def read(connection: sqlite3.Connection, repository: str, identity: str | None) 
     return TagHistory(
         repository=repository,
         since=from_micros(baseline[1]) if baseline is not None else None,
-        until=from_micros(listed[0]) if listed is not None else None,
         tags=tuple(
             SeenTag(
                 tag=tag,

@@ -121,8 +121,6 @@ class TagHistory:
     repository: str
     since: datetime | None
     """The first complete list: tags of it have no date."""
-    until: datetime | None
-    """The last complete list."""
     tags: tuple[SeenTag, ...] = field(default=(), repr=False)
     created: Mapping[str, datetime] = field(default_factory=dict, repr=False)
     """Creation dates by digest."""

@@ -358,10 +358,10 @@ class Store:
         """The last proven first; those that failed later are marked."""
         return milestones.proven(self.milestones(policy))
 
-    def tag_history(self, repository: str, identity: str | None = None) -> TagHistory | None:
-        """Everything that is kept of a repository's tags; without `identity`, as the one saw it that asked last."""
+    def tag_history(self, repository: str) -> TagHistory | None:
+        """Everything that is kept of a repository's tags, as the identity saw it that asked last."""
         self.flush()
-        return self._database.read(lambda connection: history.read(connection, repository, identity))
+        return self._database.read(lambda connection: history.read(connection, repository))
 
     # --------------------------------------------------------------------------------------- content caches
 
