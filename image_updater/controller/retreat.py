@@ -5,15 +5,16 @@ its images go. Before anything is pushed, the intent is in the policies' statuse
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from image_updater.api.model import DigestReflection, ImagePolicy, Kustomization
+from image_updater.api.model import Kustomization
 from image_updater.controller import loopstatus
 from image_updater.controller.inputs import KUSTOMIZATION
 from image_updater.controller.loopstatus import Rollback
 from image_updater.controller.status import Happening
 from image_updater.controller.storms import said
-from image_updater.errors import ImageUpdaterError
+from image_updater.controller.values import Values
 from image_updater.images import parse_name
 from image_updater.pipeline import evidence
 from image_updater.pipeline.placements import Value, of_kustomization, of_object
@@ -33,7 +34,8 @@ from image_updater.pipeline.rollback import (
     good_value,
     is_applied,
 )
-from image_updater.policy.gating import bars, may_roll_back
+from image_updater.pipeline.waysback import is_proven
+from image_updater.policy.gating import may_roll_back
 from image_updater.policy.situation import Origin
 
 if TYPE_CHECKING:
@@ -50,7 +52,6 @@ if TYPE_CHECKING:
     from image_updater.pipeline.placements import Placement
     from image_updater.pipeline.rollback import Written
     from image_updater.pipeline.selection import Selector
-    from image_updater.policy.situation import Proven
     from image_updater.sync.rollout.model import Rollout
 
 
@@ -94,6 +95,7 @@ class Retreat:
         self._situations = selector.situations
         self._proving = proving
         self._storms = storms
+        self._values = Values(selector=selector, proving=proving, clock=context.clock)
         self._entry = entry
         self._save = save
         self._opens = opens
@@ -188,7 +190,7 @@ class Retreat:
     def together(self, names: Iterable[str]) -> frozenset[str]:
         """These policies, and the others of their groups."""
         found = set(names)
-        specs = [spec for name in names if (spec := self._spec(name)) is not None and spec.group is not None]
+        specs = [spec for name in names if (spec := self._values.spec(name)) is not None and spec.group is not None]
         groups = {(spec.key.namespace, spec.group) for spec in specs}
         if groups:
             found |= {
@@ -226,11 +228,16 @@ class Retreat:
                 continue
             tag = to.tag if to is not None else None
             name = self.name_of(each)
-            if tag is not None and not self._fits(name, each)(Value(tag)):
-                return _not_together(action, f"{each.image} may not go to {tag}")
+            if tag is not None:
+                await self._values.ask(name, [Value(tag)])
+                if Value(tag).is_of(each.value) or not self._values.is_free(name, Value(tag)):
+                    return _not_together(action, f"{each.image} may not go to {tag}")
+                if not self._values.fits(name, Value(tag)):
+                    unknown = _not_together(action, f"the registry does not say which bytes {each.image}:{tag} has")
+                    return replace(unknown, again=self._context.clock() + FROZEN)
             if frozen := self.stopped([name])[0]:
                 return replace(_not_together(action, frozen), again=self._context.clock() + FROZEN)
-            value = self._with_digest(name, Value(tag)) if tag is not None else None
+            value = self._values.with_digest(name, Value(tag)) if tag is not None else None
             more.append(Suspect(placement=each, to=value))
         return replace(action, suspects=(*action.suspects, *more))
 
@@ -245,22 +252,27 @@ class Retreat:
         found = []
         for each in mine:
             name, written = self.name_of(each), known[each.key]
-            fits = self._fits(name, each)
             proven = [one for one in self._proving.of(name) if one.environment == str(case.kustomization.key)]
+            others = [one for one in proven if not loopstatus.value_of(one).is_of(each.value)]
+            old = written.old if written.old is not None and not written.old.is_of(each.value) else None
+            old = old if old is not None and old.tag is not None else None
+            await self._values.ask(name, [*map(loopstatus.value_of, others), *filter(None, [old])])
+            fits, is_free = partial(self._values.fits, name), partial(self._values.is_free, name)
+            unknown = good_value(others, is_free) or (old if old is not None and is_free(old) else None)
             last = max((one.at for one in proven if one.withdrawn is None), default=None)
-            good = good_value(proven, fits)
-            if written.old is not None and fits(written.old) and _is_proven(proven, written.old):
+            good = good_value(others, fits)
+            old = old if old is not None and fits(old) else None
+            if old is not None and is_proven(proven, old):
                 # What served until our commit: what was proven after it, somebody has taken back.
-                good = written.old
-            if written.old is not None and (written.old.tag is None or not fits(written.old)):
-                written = replace(written, old=None)
+                good = old
             found.append(
                 Image(
                     placement=each,
-                    written=replace(written, old=self._with_digest(name, written.old)),
+                    written=replace(written, old=self._values.with_digest(name, old)),
                     changed=before.get(each.key) != evidence.reference(each),
-                    proven=self._with_digest(name, good),
+                    proven=self._values.with_digest(name, good),
                     bad=self._bad(name, last),
+                    unknown=unknown,
                 )
             )
         return found, before, base
@@ -285,29 +297,9 @@ class Retreat:
         newest = max(ours, key=lambda each: each.at.timestamp() if each.at is not None else 0.0, default=None)
         return newest.parent if newest is not None else None
 
-    def _fits(self, name: str, placement: Placement) -> Callable[[Value], bool]:
-        """May it go to this value?"""
-        spec = self._spec(name)
-
-        def fits(value: Value) -> bool:
-            if value.is_of(placement.value):
-                return False
-            if spec is None:
-                return True
-            situation = self._situations.of(spec)
-            digest = value.digest or self._digest(name, value)
-            denied = {*(each.what for each in situation.denied), *spec.deny}
-            return (
-                not {value.tag, digest} & denied
-                and bars(situation.quarantined, parse_name(spec.image), value.tag, digest, self._context.clock())
-                is None
-            )
-
-        return fits
-
     def _bad(self, name: str, since: datetime | None) -> tuple[Value, ...]:
         """What failed since something was proven last. Git's times are whole seconds."""
-        spec = self._spec(name)
+        spec = self._values.spec(name)
         if spec is None:
             return ()
         since = since.replace(microsecond=0) if since is not None else None
@@ -317,35 +309,10 @@ class Retreat:
             if each.origin is not Origin.PERSON and (since is None or each.since is None or each.since >= since)
         )
 
-    def _spec(self, name: str) -> ImagePolicy | None:
-        outcome = self._selector.answers.get(name)
-        return outcome.spec if outcome is not None else None
-
     def name_of(self, placement: Placement) -> str:
         """As answers name its policy."""
         own = f"{placement.name} ({placement.automation})"
         return own if own in self._selector.answers else placement.name
-
-    def _digest(self, name: str, value: Value) -> str | None:
-        """The bytes of a tag, as they were when it was chosen; else as they are known now."""
-        if value.digest is not None or value.tag is None:
-            return value.digest
-        spec = self._spec(name)
-        return self._proving.digest_of(name, value) or (self._seen_digest(spec, value.tag) if spec else None)
-
-    def _seen_digest(self, spec: ImagePolicy, tag: str) -> str | None:
-        """What the registry was seen to hold under it last."""
-        try:
-            source = self._selector.source(spec)
-        except ImageUpdaterError:
-            return None  # its Secret is gone: nobody can be asked
-        return self._selector.store.tag_digests(source.repository, source.identity, [tag]).get(tag)
-
-    def _with_digest(self, name: str, value: Value | None) -> Value | None:
-        spec = self._spec(name)
-        if value is None or value.digest is not None or spec is None or spec.reflection is DigestReflection.NEVER:
-            return value
-        return Value(value.tag, self._digest(name, value))
 
     # ------------------------------------------------------------------------------------------- intents
 
@@ -417,20 +384,16 @@ class Retreat:
     async def _quarantine(self, suspect: Suspect) -> Quarantines:
         """With the digest of the bytes that failed, where it is known or the registry says."""
         name, value = self.name_of(suspect.placement), suspect.placement.value
-        digest = self._digest(name, value)
-        spec = self._spec(name)
+        digest = self._values.digest(name, value)
+        spec = self._values.spec(name)
         if digest is None and spec is not None and value.tag is not None:
             await self._selector.hint(parse_name(spec.image), value.tag, [spec])
-            digest = self._seen_digest(spec, value.tag)
+            digest = self._values.seen(spec, value.tag)
         return Quarantines(image=suspect.placement.image, value=Value(value.tag, digest))
 
 
 def _not_together(action: Action, why: str) -> Action:
     return Action(kind=Kind.NOTIFY, reason=f"{action.reason}: its group does not go back together: {why}")
-
-
-def _is_proven(proven: Iterable[Proven], value: Value) -> bool:
-    return any(each.withdrawn is None and loopstatus.value_of(each).is_of(value) for each in proven)
 
 
 def _short(text: str, most: int = 300) -> str:

@@ -13,9 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import DigestReflection, OnFailure
-from image_updater.images import Digest
-from image_updater.images.names import split
-from image_updater.patch.claims import canonical
+from image_updater.images import Digest, canonical, split
 from image_updater.patch.decisions import Choice, Plan, State
 from image_updater.pipeline.placements import Value
 from image_updater.policy.model import MoveKind, Movement, Selection
@@ -36,7 +34,7 @@ SETTLED: Final = timedelta(seconds=5)
 HISTORY: Final = timedelta(minutes=20)
 """A failure that was older than this when the process began is history (Kargo's figure)."""
 FROZEN: Final = timedelta(seconds=30)
-"""Until it is asked again whether a Freeze has ended."""
+"""Until it is asked again whether a Freeze has ended, or the registry answers."""
 STORM: Final = timedelta(minutes=10)
 STORM_POLICIES: Final = 3
 """That many policies failing within STORM: it is hardly the fault of that many tags."""
@@ -88,6 +86,8 @@ class Image:
     """The last value proven in this environment that is another one, and not quarantined."""
     bad: tuple[Value, ...] = ()
     """What failed since this policy had its last proven tag, without the value that stands there now."""
+    unknown: Value | None = None
+    """What it could go to if the registry said that it has not the bytes that are quarantined."""
 
     @property
     def value(self) -> Value:
@@ -280,6 +280,9 @@ def _failed(
     if frozen:
         return replace(notify(f"not rolled back: {frozen}"), again=now + FROZEN)
     lost = next((each for each in suspects if each.goes_to is None), None)
+    if lost is not None and lost.unknown is not None:
+        why = f"the registry does not say which bytes {lost.unknown} has, and some are quarantined"
+        return replace(notify(f"not rolled back yet: {why}"), again=now + FROZEN)
     if lost is not None:
         return notify(f"nothing is known that {lost.placement.image} could go back to")
     return Action(kind=Kind.ROLLBACK, reason=reason, suspects=targets, breaker=opens)

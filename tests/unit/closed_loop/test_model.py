@@ -524,3 +524,12 @@ def test_each_rollback_that_is_asked_for_goes_further_down(loop: Loop) -> None:
         loop.wish(app="web", home=0, number=0, what="rollback")
         loop.settle()
         assert loop.world.value("web") == (tag, None)
+
+
+def test_what_failed_does_not_go_back_to_bytes_that_are_quarantined_under_another_tag(loop: Loop) -> None:
+    begin(loop)
+    loop.same_bytes(app="web", number=0)
+    loop.quarantine(app="web", by_digest=True, home=0, hours=None, number=0)
+    loop.ships(app="web", good=False, home=0, again=True)
+    loop.settle()
+    assert loop.world.value("web") == ("1.2.0", None), "there is no other way: it stays"

@@ -130,6 +130,10 @@ def test_it_goes_to_the_last_proven_value_else_to_what_the_commit_displaced() ->
     lost = ask(None, image(old=None))
     assert lost.kind is Kind.NOTIFY
     assert "nothing is known" in lost.reason
+    assert lost.again is None
+    unsaid = ask(None, image(old=None, unknown=OLD))
+    assert (unsaid.kind, unsaid.again) == (Kind.NOTIFY, NOW + FROZEN)
+    assert "does not say which bytes 1.4.2 has" in unsaid.reason
     assert ask(None, image(old=None), on_failure=OnFailure.HOLD).kind is Kind.HOLD, "a hold needs no way back"
 
 
