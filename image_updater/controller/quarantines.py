@@ -18,7 +18,7 @@ from image_updater.cluster.errors import Conflict, NamespaceMissing, ObjectNotFo
 from image_updater.controller.inputs import POLICY
 from image_updater.controller.status import Happening, resource_of
 from image_updater.errors import ImageUpdaterError
-from image_updater.patch.claims import canonical
+from image_updater.images import canonical
 from image_updater.pipeline.situations import DERIVED
 from image_updater.pipeline.tasks import pause
 

@@ -1,8 +1,8 @@
 """The grammar of image references (distribution/reference: `[domain[:port]/]path[:tag][@digest]`), and their equality.
 
 Two readers live here. `parse_name`/`parse_ref` are for what people write into objects and flags: they refuse what is
-no legal reference and say why. `split` and `same_image` are for what stands in files and renders: they never raise, and
-cut a string where Kustomize cuts it, so that both agree on what is the name.
+no legal reference and say why. `split`, `same_image` and `canonical` are for what stands in files and renders: they
+never raise, and cut a string where Kustomize cuts it, so that both agree on what is the name.
 """
 
 from __future__ import annotations
@@ -136,16 +136,16 @@ def split(text: str) -> tuple[str, str | None, str | None]:
 
 def same_image(text: str, name: ImageName) -> bool:
     """Does a rendered string (with or without tag and digest) name this image? What cannot be parsed names none."""
-    return _canonical(split(text)[0]) == (name.registry, name.repository)
+    return canonical(split(text)[0]) == name.canonical
 
 
 @lru_cache(maxsize=65_536)
-def _canonical(name: str) -> tuple[str, str] | None:
+def canonical(name: str) -> str | None:
+    """The canonical form of an image name; None when it is none."""
     try:
-        parsed = parse_name(name)
+        return parse_name(name).canonical
     except SpecError:
         return None
-    return parsed.registry, parsed.repository
 
 
 def _registry(domain: str, text: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from image_updater.api.annotations import MIN_AGE, MIN_AGE_HELP, PolicyName, parse_annotation_policy, parse_min_age
@@ -25,8 +24,7 @@ from image_updater.api.model import (
     UpdateStrategy,
 )
 from image_updater.errors import SpecError
-from image_updater.images import parse_name
-from image_updater.images.names import split
+from image_updater.images import canonical, split
 from image_updater.kustomize.model import ObjectId, Part, Pulls, SiteKind, Use
 from image_updater.policy import compile as compile_policy
 
@@ -292,12 +290,3 @@ class _Resolver:
         secrets = (*policy.pull_secrets, *(ObjectKey(namespace, name) for name in pulls.secrets))
         accounts = (*policy.pull_accounts, ObjectKey(namespace, pulls.account or "default"))
         return replace(policy, pull_secrets=tuple(dict.fromkeys(secrets)), pull_accounts=tuple(dict.fromkeys(accounts)))
-
-
-@lru_cache(maxsize=65536)
-def canonical(name: str) -> str | None:
-    """The canonical form of an image name; None when it is none."""
-    try:
-        return parse_name(name).canonical
-    except SpecError:
-        return None

@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from image_updater.api.model import DigestPolicy, DigestReflection
-from image_updater.images.names import split
+from image_updater.images import canonical, split
 from image_updater.kustomize.model import Part, SiteKind
-from image_updater.patch.claims import canonical
 from image_updater.patch.model import Change, EditKind
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from image_updater.documents import Mapping, Node, Scalar, Sequence, get, parse, resolve, string
-from image_updater.errors import Refused, SpecError, Where
-from image_updater.images import parse_name
+from image_updater.errors import Refused, Where
+from image_updater.images import canonical
 from image_updater.kustomize.model import Path
 from image_updater.kustomize.refs import scalar_ref
 from image_updater.patch.model import Change, EditKind
@@ -178,12 +178,12 @@ def _entries(held: Node, file: str) -> list[_Entry]:
 
 def _find(entries: list[_Entry], image: str) -> _Entry | None:
     """The entry meant. Of equals the last: it has the last word in a render."""
-    same = _canonical(image)
+    same = canonical(image)
     for fits in (
         lambda entry: entry.name == image,
         lambda entry: entry.new_name == image,
-        lambda entry: same is not None and _canonical(entry.name) == same,
-        lambda entry: same is not None and entry.new_name is not None and _canonical(entry.new_name) == same,
+        lambda entry: same is not None and canonical(entry.name) == same,
+        lambda entry: same is not None and entry.new_name is not None and canonical(entry.new_name) == same,
     ):
         found = [entry for entry in entries if fits(entry)]
         if found:
@@ -195,12 +195,5 @@ def _spelled(image: str, rendered: Seq[str]) -> str:
     """How the resources spell this image: Kustomize compares letters."""
     if image in rendered:
         return image
-    same = _canonical(image)
-    return next((name for name in rendered if same is not None and _canonical(name) == same), image)
-
-
-def _canonical(name: str) -> str | None:
-    try:
-        return parse_name(name).canonical
-    except SpecError:
-        return None
+    same = canonical(image)
+    return next((name for name in rendered if same is not None and canonical(name) == same), image)

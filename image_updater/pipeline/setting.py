@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 from image_updater.documents import decode
 from image_updater.errors import Refused, SpecError, Where
 from image_updater.git import Checkout, write_files, writing_folder
-from image_updater.images.names import split
+from image_updater.images import canonical, split
 from image_updater.kustomize import NamedRoot, locate
 from image_updater.kustomize.model import dotted
 from image_updater.patch import splice, verify_parse, write
 from image_updater.patch.aliases import check_aliases
-from image_updater.patch.claims import canonical
 from image_updater.patch.model import Intended
 from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.set import Assignment, changes_for_set

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from image_updater.api.model import Start
 from image_updater.api.wishes import Wishes, wishes_of
-from image_updater.errors import SpecError
-from image_updater.images import parse_name
+from image_updater.images import canonical
 from image_updater.pipeline.grouping import apart
 from image_updater.pipeline.outcome import policy_name
 from image_updater.pipeline.wishing import merged
@@ -355,7 +354,4 @@ def _over(failed: Quarantined, resumed: datetime | None) -> bool:
 
 
 def _canonical(image: str) -> str:
-    try:
-        return parse_name(image).canonical
-    except SpecError:
-        return image
+    return canonical(image) or image
