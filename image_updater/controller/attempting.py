@@ -100,9 +100,7 @@ class Attempting:
         return sum(1 for _ in self._tasks)
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await self._tasks.end()
+        await self._tasks.stop()
 
     async def run(self, state: State) -> None:
         """One attempt. What its health is comes later, from a task of its own."""

@@ -141,9 +141,7 @@ class Closing:
                 self._sweep()
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await self._tasks.end()
+        await self._tasks.stop()
 
     def look(self, kustomization: ObjectKey) -> None:
         """Its rollouts are other ones."""

@@ -119,9 +119,7 @@ class Planning:
         return None
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await self._tasks.end()
+        await self._tasks.stop()
 
     async def _run(self, source: ObjectKey) -> None:
         try:

@@ -72,9 +72,7 @@ class Proving:
         self._tasks = Tasks()
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await self._tasks.end()
+        await self._tasks.stop()
 
     def of(self, policy: str) -> tuple[Proven, ...]:
         return self._situations.proven_by(policy)

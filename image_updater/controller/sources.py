@@ -155,9 +155,7 @@ class Sources:
                     await watching
         finally:
             watching.cancel()
-            for task in self._tasks:
-                task.cancel()
-            await self._tasks.end()
+            await self._tasks.stop()
 
     async def _watch(self) -> None:
         changes = self._context.cache.subscribe([KIND, *_USERS])

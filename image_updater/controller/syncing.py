@@ -151,9 +151,7 @@ class Syncing:
         for state in self._states.values():
             state.newer = True
             state.stop.set()
-        for task in self._tasks:
-            task.cancel()
-        await self._tasks.end()
+        await self._tasks.stop()
         await self._attempting.close()
         await self._planning.close()
         await self._verdicts.close()

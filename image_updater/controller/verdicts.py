@@ -122,9 +122,7 @@ class Verdicts:
         records, self._records = list(self._records.values()), {}
         for record in records:
             await record.following.close()
-        for task in self._tasks:
-            task.cancel()
-        await self._tasks.end()
+        await self._tasks.stop()
 
     def stop(self, key: ObjectKey) -> None:
         """It is suspended, gone, or not ours any more. What its status says stays."""

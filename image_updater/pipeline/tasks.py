@@ -45,6 +45,12 @@ class Tasks:
         task.add_done_callback(ended)
         return task
 
+    async def stop(self) -> None:
+        """Cancel all, and wait until they are over."""
+        for task in self:
+            task.cancel()
+        await self.end()
+
     async def end(self) -> None:
         """Wait until all are done or cancelled."""
         await asyncio.gather(*self, return_exceptions=True)
