@@ -68,6 +68,11 @@ class Entry:
     resource_version: str = ""
 
     @property
+    def place(self) -> tuple[str, ObjectKey]:
+        """Its kind and its name: what there is one of at a time, whatever the uid."""
+        return (self.kind, self.key)
+
+    @property
     def reference(self) -> dict[str, str]:
         """What an Event is about."""
         return {

@@ -30,7 +30,7 @@ class Saying:
 
     def last(self, entry: Entry) -> Decision | None:
         """What was said last of this object in this process."""
-        said = self._said.get(_place(entry))
+        said = self._said.get(entry.place)
         return said[2] if said is not None and said[0] == entry.uid else None
 
     def forget(self, kind: str, key: ObjectKey) -> str | None:
@@ -45,7 +45,7 @@ class Saying:
 
     def write(self, entry: Entry, decision: Decision, error: ImageUpdaterError | None) -> None:
         """Say it, unless it was said."""
-        said = self._said.get(_place(entry))
+        said = self._said.get(entry.place)
         status = self._status.current(entry)
         steady = policystatus.steady(decision.ready, error, status, entry.generation)
         decision = _whole(entry, replace(decision, ready=steady))
@@ -53,7 +53,7 @@ class Saying:
         news = decision.happened or decision.handled not in (None, status.get("lastHandledReconcileAt"))
         if said == (entry.uid, entry.generation, again) and not news:
             return
-        self._said[_place(entry)] = (entry.uid, entry.generation, again)
+        self._said[entry.place] = (entry.uid, entry.generation, again)
         self._status.write(entry, decision)
 
     def repeat(self, entry: Entry, requested: str | None = None) -> Decision:
@@ -71,7 +71,7 @@ class Saying:
     async def save(self, entry: Entry, fields: Mapping[str, Any], *happened: Happening) -> None:
         """The same, and it is on the server when this returns. Raises what keeps it from being written."""
         decision = _whole(entry, self._amended(entry, fields, happened))
-        self._said[_place(entry)] = (entry.uid, entry.generation, replace(decision, handled=None, happened=()))
+        self._said[entry.place] = (entry.uid, entry.generation, replace(decision, handled=None, happened=()))
         await self._status.save(entry, decision)
 
     def _amended(self, entry: Entry, fields: Mapping[str, Any], happened: tuple[Happening, ...]) -> Decision:
@@ -85,7 +85,3 @@ def _whole(entry: Entry, decision: Decision) -> Decision:
     if entry.kind != POLICY:
         return decision
     return replace(decision, ready=policystatus.with_hold(decision.ready, decision.fields.get("hold")))
-
-
-def _place(entry: Entry) -> tuple[str, ObjectKey]:
-    return (entry.kind, entry.key)

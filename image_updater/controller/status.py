@@ -130,7 +130,7 @@ class StatusWriter:
 
     def write(self, entry: Entry, decision: Decision) -> None:
         """Let the status of this object (as it was when it was judged) say that."""
-        self._put((entry.kind, entry.key), (entry.uid, entry.generation, self._with_waiting(entry, decision)))
+        self._put(entry.place, (entry.uid, entry.generation, self._with_waiting(entry, decision)))
 
     def _put(self, place: tuple[str, ObjectKey], wanted: tuple[str, int, Decision]) -> None:
         self._wanted[place] = wanted
@@ -143,7 +143,7 @@ class StatusWriter:
 
         `own`: the names of the kind's own fields, to keep. False: nothing was ever decided of this object.
         """
-        place = (entry.kind, entry.key)
+        place = entry.place
         async with self._lock(place):  # what is being written now is what stands then
             known = self._wanted.get(place)
             if known is not None and known[0] == entry.uid:
@@ -165,7 +165,7 @@ class StatusWriter:
 
         Raises what keeps it from being written, and Waiting when this process may not write, or the object is gone.
         """
-        place = (entry.kind, entry.key)
+        place = entry.place
         async with self._lock(place), self._gate:
             decision = self._with_waiting(entry, decision)
             self._wanted.pop(place, None)
@@ -181,7 +181,7 @@ class StatusWriter:
             ready=replace(decision.ready, message=decision.ready.message.removeprefix(own)),
             happened=tuple(replace(each, message=each.message.removeprefix(own)) for each in decision.happened),
         )
-        known = self._wanted.get((entry.kind, entry.key))
+        known = self._wanted.get(entry.place)
         if known is None or known[0] != entry.uid:
             return decision
         return replace(
@@ -195,7 +195,7 @@ class StatusWriter:
 
     def current(self, entry: Entry) -> Mapping[str, Any]:
         """The status of this object: ours if it was just written, else what the watch has seen."""
-        written = self._written.get((entry.kind, entry.key))
+        written = self._written.get(entry.place)
         return written[1] if written is not None and written[0] == entry.uid else entry.status
 
     async def settle(self) -> None:

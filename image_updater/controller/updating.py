@@ -236,7 +236,7 @@ class Updating:
         if isinstance(error, SourceNotFound) and entry.uid not in self._patient:
             self._patient.add(entry.uid)
             if not self._context.status.current(entry):
-                self._tasks.start(self._look_later(_place(entry)))
+                self._tasks.start(self._look_later(entry.place))
                 return
         if ready is not None:
             self._saying.write(
@@ -245,8 +245,8 @@ class Updating:
             return
         self._restate(entry)
         handled = self._context.status.current(entry).get("lastHandledReconcileAt")
-        if entry.requested is not None and entry.requested not in (handled, self._handling.get(_place(entry))):
-            self._handling[_place(entry)] = entry.requested
+        if entry.requested is not None and entry.requested not in (handled, self._handling.get(entry.place)):
+            self._handling[entry.place] = entry.requested
             self._tasks.start(self._handle(entry, entry.requested))
 
     async def _look_later(self, place: tuple[str, ObjectKey]) -> None:
@@ -290,7 +290,7 @@ class Updating:
 
     async def _handle(self, entry: Entry, requested: str) -> None:
         """Somebody set the requestedAt annotation: work, then say that it was done."""
-        place = _place(entry)
+        place = entry.place
         assert self._daemon is not None
         try:
             if entry.kind == POLICY:
@@ -442,7 +442,3 @@ class Updating:
         namespace, _, name = policy.partition("/")
         entry = self._context.cache.get(POLICY, ObjectKey(namespace, name))
         return loopstatus.requested(self._context.status.current(entry)) if entry is not None else None
-
-
-def _place(entry: Entry) -> tuple[str, ObjectKey]:
-    return (entry.kind, entry.key)
