@@ -107,6 +107,8 @@ class Pursuing:
 
     async def step(self, failure: Failure) -> float | None:
         """Do what is to be done now. Seconds until it is looked at again; None: when something changes."""
+        # The clock may be set back meanwhile: what has failed has not failed later than now.
+        failure.since = min(failure.since, self._context.clock())
         try:
             again = await self._act(failure)
         except ImageUpdaterError as error:  # the API server: the intent could not be written

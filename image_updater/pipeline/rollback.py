@@ -261,7 +261,7 @@ def _failed(
         return notify(f"what fails is {', '.join(rollout.failing)}, which we have not changed")
     going = intent is not None and intent.state is IntentState.INTENDED
     if not going:
-        if since < started - HISTORY:
+        if since < min(started, now) - HISTORY:  # a start ahead of now: the clock was set back since
             return Action(kind=Kind.HISTORY, reason=f"it failed long before this process began: {rollout.reason}")
         if now < since + SETTLED:
             return Action(kind=Kind.WAIT, reason="it has failed just now", again=since + SETTLED)

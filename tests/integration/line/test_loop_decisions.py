@@ -414,3 +414,33 @@ async def test_what_is_barred_leaves_a_canary_at_work_but_no_promotion(
             await at.until(lambda: at.tag("web") == "1.0.0")
             await at.settle()
             assert len(at.rollbacks()) == 1
+
+
+@pytest.mark.parametrize("when", ["before it fails", "once it has failed"])
+@pytest.mark.parametrize("hours", [3, -3])
+async def test_a_clock_that_jumps_loses_no_rollback_and_makes_none_twice(
+    server: gitservers.HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int, when: str
+) -> None:
+    """Right where it hurts: a failure of before a jump back seems to lie ahead, and the start of this process, too."""
+    monkeypatch.setattr("image_updater.controller.pursuing.LONGEST", 0.1)
+    async with world(server, tmp_path) as at:
+        at.setup()
+        async with at.life():
+            await at.settle()
+            at.registry.push("acme/web", "1.1.0")
+            at.bad.add(("web", "1.1.0"))
+            await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
+            await at.settle(roll=False)
+            if when == "before it fails":
+                at.clock.ahead += timedelta(hours=hours)
+                at.roll()
+            else:
+                at.roll(since=timedelta())
+                await at.until(lambda: at.updating._loop._closing._failures)  # type: ignore[union-attr]
+                at.clock.ahead += timedelta(hours=hours)
+            await at.until(lambda: at.tag("web") == "1.0.0")
+            await at.settle()
+            assert at.status()["rollback"]["state"] == "Done"
+            await at.push("web", "1.2.0")
+            assert (at.tag("web"), sorted(proven(at))) == ("1.2.0", ["1.0.0", "1.2.0"])
+            assert len(at.rollbacks()) == 1

@@ -217,6 +217,11 @@ def test_a_clock_that_jumps_back_only_waits() -> None:
     assert ask(since=NOW + timedelta(hours=2)).kind is Kind.WAIT
 
 
+def test_what_fails_after_a_clock_was_set_back_is_no_history_of_a_start_that_lies_ahead() -> None:
+    assert ask(started=NOW + timedelta(hours=3)).kind is Kind.ROLLBACK
+    assert ask(started=NOW + timedelta(hours=3), since=NOW - HISTORY - timedelta(seconds=1)).kind is Kind.HISTORY
+
+
 def test_two_bad_tags_in_a_row_open_the_breaker_and_the_second_still_goes_back() -> None:
     action = ask(None, image(bad=(Value("1.4.9"),)))
     assert action.kind is Kind.ROLLBACK
