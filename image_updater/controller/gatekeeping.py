@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from image_updater.cluster.model import Resource
+from image_updater.controller.loopstatus import value_of
 from image_updater.errors import ImageUpdaterError
 from image_updater.images import Digest, parse_name
 from image_updater.pipeline.placements import of_object
 from image_updater.policy.gates.blocked import Blocked, GateName
 from image_updater.policy.gates.gathered import gather
-from image_updater.policy.gates.quarantines import bars
+from image_updater.policy.gates.people import denial
+from image_updater.policy.gates.quarantines import bars, reason
 from image_updater.policy.gates.windows import opening
 from image_updater.policy.gating import said
 from image_updater.policy.model import Fate, TagFacts
@@ -193,19 +195,17 @@ class Gatekeeper:
             situation, value = knowledge.situations.of(outcome.spec), each.value
             entry = bars(situation.quarantined, parse_name(each.image), value.tag, value.digest, now)
             if entry is not None:
-                return True, f"{each.name}: {value} is quarantined by {entry.source}: {entry.reason}"
-            if {value.tag, value.digest} & {denied.what for denied in situation.denied}:
-                return True, f"{each.name}: {value} is denied"
+                return True, f"{each.name}: {value} is {reason(entry, value.tag, now)}"
+            denied = next((wish for wish in situation.denied if wish.what in (value.tag, value.digest)), None)
+            if denied is not None:
+                return True, f"{each.name}: {value} is {denial(denied)}"
         return False, "nobody took it back"
 
     @staticmethod
     def _proven(knowledge: Knowledge, placement: Placement) -> bool:
-        value = placement.value
         return any(
-            each.withdrawn is None
-            and each.tag == value.tag
-            and (value.digest is None or each.digest is None or each.digest == value.digest)
-            for each in knowledge.situations.proven_by(placement.name) or ()
+            each.withdrawn is None and value_of(each).is_of(placement.value)
+            for each in knowledge.situations.proven_by(placement.name)
         )
 
 

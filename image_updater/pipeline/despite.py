@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from image_updater.api.moments import format_rfc3339
 from image_updater.images import parse_name
-from image_updater.policy.gates.quarantines import bars
+from image_updater.policy.gates.people import denial
+from image_updater.policy.gates.quarantines import bars, reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,13 +45,9 @@ def _against(
 ) -> Iterator[str]:
     entry = bars(quarantined, parse_name(image), tag, digest, now) if image else None
     if entry is not None:
-        source = f" by {entry.source}" if entry.source else ""
-        yield f"quarantined{source}" + (f": {' '.join(entry.reason.split())}" if entry.reason else "")
+        yield reason(entry, tag, now)
     names = {tag, digest} - {None}
-    for each in denied:
-        if each.what in names:
-            who = f" by {each.by}" if each.by else ""
-            yield f"denied{who}" + (f": {each.reason}" if each.reason else "")
+    yield from (denial(each) for each in denied if each.what in names)
     if names & set(deny):
         yield "denied by spec.deny"
     for row in milestones:

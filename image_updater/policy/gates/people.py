@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def denied(entries: Mapping[str, DenyWish], tag: str, known: TagFacts | None) -> Blocked | None:
     """`entries`: by tag or digest."""
     if tag in entries:
-        return rejected(GateName.DENY, tag, _denial(entries[tag]))
+        return rejected(GateName.DENY, tag, denial(entries[tag]))
     if not any(map(is_digest, entries)):
         return None
     digest = None if known is None else known.digest
@@ -29,10 +29,11 @@ def denied(entries: Mapping[str, DenyWish], tag: str, known: TagFacts | None) ->
         return None if unknowable(known, Need.DIGEST) else asks(GateName.DENY, tag, Need.DIGEST)
     if digest not in entries:
         return None
-    return rejected(GateName.DENY, tag, _denial(entries[digest], f", by its digest {digest}"))
+    return rejected(GateName.DENY, tag, denial(entries[digest], f", by its digest {digest}"))
 
 
-def _denial(entry: DenyWish, what: str = "") -> str:
+def denial(entry: DenyWish, what: str = "") -> str:
+    """Continues "TAG is"; `what` says by which name it was denied, where that is not the tag."""
     when = f" at {utc(entry.at).isoformat(timespec='minutes').replace('+00:00', 'Z')}" if entry.at is not None else ""
     why = f": {' '.join(entry.reason.split())}" if entry.reason else ""
     return f"denied by {entry.by or 'command'}{when}{what}{why}"

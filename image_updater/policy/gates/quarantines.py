@@ -86,4 +86,4 @@ def reason(entry: Quarantined, tag: str | None, now: datetime) -> str:
         text += f" by {entry.source}"
     if entry.expires is not None:
         text += f" until {clock(utc(entry.expires), now)}"
-    return f"{text}: {entry.reason}" if entry.reason else text
+    return f"{text}: {' '.join(entry.reason.split())}" if entry.reason else text

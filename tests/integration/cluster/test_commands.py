@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -213,7 +214,7 @@ def test_a_rollback_says_where_to_and_what_follows(
     assert annotations(served, web)["rollback"]["to"] == "1.1.0"
     assert say("deny", "web", "1.1.0", "-n", web, "--reason", "slow", "--by", "ada")[0] == 0
     _, said, _ = say("rollback", "web", "-n", web, "--to", "1.1.0")
-    assert "Careful: 1.1.0 is denied by ada: slow. You asked for it, so it is done." in said
+    assert re.search(r"Careful: 1\.1\.0 is denied by ada at \S+Z: slow\. You asked for it, so it is done\.", said)
 
 
 def test_the_history_is_what_status_says(

@@ -22,6 +22,7 @@ from image_updater.api.model import (
     Verify,
     Window,
 )
+from image_updater.api.wishes import DenyWish, Wishes
 from image_updater.controller.gatekeeping import CANARIES, Gatekeeper, Knowledge
 from image_updater.errors import AccessDenied, RegistryError
 from image_updater.images import Digest
@@ -249,6 +250,16 @@ async def test_a_record_of_a_rollback_takes_a_value_back_too() -> None:
     entry = Quarantined(image=IMAGE, tag="1.1.0", reason="crash", source="commit 12345678", origin=Origin.COMMIT)
     world.situations.recorded("fleet@main", [entry])
     assert await world.ask("rollback") == (True, "apps/web: 1.1.0 is quarantined by commit 12345678: crash")
+
+
+async def test_what_a_person_denied_is_rolled_back_with_the_persons_words() -> None:
+    world = World()
+    wish = DenyWish(what="1.1.0", by="ada", at=NOW, reason="loses orders")
+    world.situations.wished("apps/web", Wishes(denied=(wish,)))
+    passes, reason = await world.ask("rollback")
+    assert passes
+    assert reason.startswith("apps/web: 1.1.0 is denied by ada at ")
+    assert reason.endswith("Z: loses orders")
 
 
 # ------------------------------------------------------------------------------------------------ going back
