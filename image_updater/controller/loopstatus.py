@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from image_updater.api.moments import exact_rfc3339, moment_of, parse_rfc3339
+from image_updater.api.moments import exact_rfc3339, moment_of
 from image_updater.api.policystatus import FIELDS
 from image_updater.api.shapes import Record
 from image_updater.controller.status import Happening
@@ -140,25 +140,6 @@ def rolled_back(subject: str, commit: str, reason: str) -> Happening:
 
 
 # ------------------------------------------------------------------------------------------------- proven
-
-
-def proven_of(status: Mapping[str, Any]) -> tuple[Proven, ...]:
-    found = []
-    for each in status.get("proven") or ():
-        try:
-            found.append(
-                Proven(
-                    tag=str(each["tag"]),
-                    at=parse_rfc3339(str(each["since"])),
-                    digest=each.get("digest"),
-                    environment=str(each.get("environment") or ""),
-                    revision=each.get("revision"),
-                    withdrawn=moment_of(each.get("withdrawn")),
-                )
-            )
-        except (KeyError, ValueError, TypeError):
-            continue  # of a later version, or by hand: it is proven anew
-    return tuple(found)
 
 
 def proven_fields(proven: Sequence[Proven]) -> dict[str, Any]:

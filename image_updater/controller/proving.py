@@ -20,6 +20,7 @@ from image_updater.pipeline.evidence import Note
 from image_updater.pipeline.outcome import ANNOTATION
 from image_updater.pipeline.placements import Value
 from image_updater.pipeline.reverting import PAUSES
+from image_updater.pipeline.standing import proven_of
 from image_updater.pipeline.tasks import Tasks
 from image_updater.policy.situation import Proven
 from image_updater.store.model import EVERYWHERE, Stage
@@ -80,7 +81,7 @@ class Proving:
     def restore(self, policy: str) -> None:
         """What the policy's status says from before, else the store."""
         entry = self._entry(policy)
-        known = loopstatus.proven_of(self._context.status.current(entry)) if entry is not None else ()
+        known = proven_of(self._context.status.current(entry)) if entry is not None else ()
         if known := known or self._store.proven(policy):
             self._situations.proven(policy, known)
 

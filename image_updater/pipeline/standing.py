@@ -94,7 +94,7 @@ def standing_of(body: Body) -> Standing:
         denied=tuple(str(each) for each in spec.get("deny") or ()),
         suspend=spec.get("suspend") is True,
         candidates=tuple(str(each.get("tag")) for each in status.get("candidates") or ()),
-        proven=tuple(_proven(each) for each in status.get("proven") or ()),
+        proven=proven_of(status),
         milestones=_milestones(name, status),
         problems=tuple(str(error) for error in errors),
         stopped=max(filter(None, (_since(status, "hold"), _since(status, "breaker"))), default=None),
@@ -116,21 +116,28 @@ def quarantined_of(body: Body) -> Quarantined:
         digest=spec.get("digest"),
         reason=str(spec.get("reason") or ""),
         source=str(spec.get("source") or "") or f"{kind} {f'{namespace}/' if namespace else ''}{metadata['name']}",
-        expires=_moment(spec.get("expires")),
+        expires=moment_of(spec.get("expires")),
     )
 
 
-def _proven(row: Mapping[str, Any]) -> Proven:
-    since = _moment(row.get("since"))
-    assert since is not None
-    return Proven(
-        tag=str(row["tag"]),
-        at=since,
-        digest=row.get("digest"),
-        environment=str(row.get("environment") or ""),
-        revision=row.get("revision"),
-        withdrawn=_moment(row.get("withdrawn")),
-    )
+def proven_of(status: Mapping[str, Any]) -> tuple[Proven, ...]:
+    """What the status of an ImagePolicy has as proven, the last one first."""
+    found = []
+    for row in status.get("proven") or ():
+        try:
+            found.append(
+                Proven(
+                    tag=str(row["tag"]),
+                    at=parse_rfc3339(str(row["since"])),
+                    digest=row.get("digest"),
+                    environment=str(row.get("environment") or ""),
+                    revision=row.get("revision"),
+                    withdrawn=moment_of(row.get("withdrawn")),
+                )
+            )
+        except (KeyError, ValueError, TypeError):
+            continue  # of a later version, or by hand: it is proven anew
+    return tuple(found)
 
 
 def _milestones(policy: str, status: Mapping[str, Any]) -> tuple[Milestone, ...]:
@@ -145,7 +152,7 @@ def _milestones(policy: str, status: Mapping[str, Any]) -> tuple[Milestone, ...]
             revision=row.get("revision"),
             commit=row.get("commit"),
             **{
-                name: _moment(row.get(name))
+                name: moment_of(row.get(name))
                 for name in ("pushed", "seen", "eligible", "committed", "applied", "healthy", "failed")
             },
         )
@@ -161,10 +168,6 @@ def _milestones(policy: str, status: Mapping[str, Any]) -> tuple[Milestone, ...]
             healthy=proven.at,
             failed=proven.withdrawn,
         )
-        for proven in map(_proven, status.get("proven") or ())
+        for proven in proven_of(status)
     ]
     return tuple(unite(found))
-
-
-def _moment(text: Any) -> datetime | None:
-    return parse_rfc3339(text) if isinstance(text, str) else None

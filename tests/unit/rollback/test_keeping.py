@@ -25,6 +25,7 @@ from image_updater.pipeline.report import CommitReport
 from image_updater.pipeline.reverting import Answer
 from image_updater.pipeline.rollback import STORM, IntentState, good_value
 from image_updater.pipeline.situations import Situations
+from image_updater.pipeline.standing import proven_of
 from image_updater.policy.situation import Origin, Proven, Quarantined
 from image_updater.store.model import Milestone
 
@@ -138,7 +139,7 @@ def test_proven_tags_keep_the_date_of_their_first_proof() -> None:
     assert loopstatus.with_failed(again, "other/apps", Value("1.0.0"), NOW) == again
     healthy = loopstatus.with_healthy(failed, proven("1.0.0", 20))
     assert [(each.at, each.withdrawn) for each in healthy] == [(NOW + timedelta(minutes=20), None)]
-    assert loopstatus.proven_of(loopstatus.proven_fields(healthy)) == healthy
+    assert proven_of(loopstatus.proven_fields(healthy)) == healthy
 
 
 def test_of_many_proven_tags_each_environment_keeps_its_last() -> None:
