@@ -177,14 +177,7 @@ class Following:
 
     def _watch_jobs(self, subject: Subject) -> None:
         """Of its namespace: Jobs of a CronJob share no label."""
-
-        def changed(name: str, body: Body | None) -> None:
-            if name and body is None:
-                subject.jobs.pop(name, None)
-            elif body is not None:
-                subject.jobs[name] = body
-            self._touch(subject)
-
+        changed = self._keeps(subject, subject.jobs)
         subject.jobs_source = Source(self._readers, JOBS, subject.ref.namespace, changed=changed)
 
     def _watch_pods(self, subject: Subject, *, needed: bool) -> None:
@@ -197,15 +190,18 @@ class Following:
         self._stop_pods(subject)
         subject.slot, subject.pods_selector = True, selector
         self._slots.free -= 1
+        changed = self._keeps(subject, subject.pods)
+        subject.pods_source = Source(self._readers, PODS, subject.ref.namespace, changed=changed, labels=selector)
 
+    def _keeps(self, subject: Subject, bodies: dict[str, Body]) -> Callable[[str, Body | None], None]:
         def changed(name: str, body: Body | None) -> None:
             if name and body is None:
-                subject.pods.pop(name, None)
+                bodies.pop(name, None)
             elif body is not None:
-                subject.pods[name] = body
+                bodies[name] = body
             self._touch(subject)
 
-        subject.pods_source = Source(self._readers, PODS, subject.ref.namespace, changed=changed, labels=selector)
+        return changed
 
     def _stop_pods(self, subject: Subject) -> None:
         self._stop(subject.pods_source)
