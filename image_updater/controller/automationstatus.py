@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy
     from image_updater.errors import ImageUpdaterError
     from image_updater.pipeline.outcome import Outcome
-    from image_updater.pipeline.report import AutomationReport, SiteReport
+    from image_updater.pipeline.report import AutomationReport, CommitReport, SiteReport
 
 SITES: Final = 100
 POLICIES: Final = 100
@@ -71,10 +71,7 @@ def after_run(
         made["lastPushCommit"] = commit.commit
     elif commit is not None:
         made |= {"lastPushCommit": commit.commit, "lastPushTime": now}
-        happened.insert(
-            0,
-            Happening(reason="CommitPushed", message=f"{commit.subject} ({commit.commit[:12]} on {commit.branch})"),
-        )
+        happened.insert(0, pushed(commit))
     elif report.last is not None and report.last[0] != before.get("lastPushCommit"):
         made |= {"lastPushCommit": report.last[0], "lastPushTime": report.last[1]}
     written = AUTOMATION_STATUS.json(made, "status")
@@ -168,6 +165,10 @@ def _site(
         "state": site.state,
         "reason": reason,
     }
+
+
+def pushed(commit: CommitReport) -> Happening:
+    return Happening(reason="CommitPushed", message=f"{commit.subject} ({commit.commit[:12]} on {commit.branch})")
 
 
 def _tagged(tag: str | None, digest: object) -> str | None:

@@ -24,7 +24,7 @@ from image_updater.controller.inputs import AUTOMATION, POLICY, REPOSITORY, Clus
 from image_updater.controller.loop import Loop
 from image_updater.controller.pullsecrets import RENEWED, PullSecrets
 from image_updater.controller.saying import Saying
-from image_updater.controller.status import Decision, Happening, suspended
+from image_updater.controller.status import Decision, suspended
 from image_updater.errors import AccessDenied, ImageUpdaterError, Waiting
 from image_updater.pipeline.branches import SourceNotFound
 from image_updater.pipeline.daemon import Daemon
@@ -422,11 +422,8 @@ class Updating:
     def pushed(self, branch: Branch, automation: ObjectKey, commit: CommitReport) -> None:
         entry = self._context.cache.get(AUTOMATION, automation)
         if entry is not None and not entry.deleting and self._context.owns(entry):
-            happened = Happening(
-                reason="CommitPushed", message=f"{commit.subject} ({commit.commit[:12]} on {commit.branch})"
-            )
-            pushed = {"lastPushCommit": commit.commit, "lastPushTime": format_rfc3339(self._context.clock())}
-            self._saying.amend(entry, pushed, happened)
+            fields = {"lastPushCommit": commit.commit, "lastPushTime": format_rfc3339(self._context.clock())}
+            self._saying.amend(entry, fields, automationstatus.pushed(commit))
         if self._pushed is not None:
             self._pushed(commit.repository, commit.branch, commit.commit)
 
