@@ -11,18 +11,11 @@ import pytest
 from image_updater.api.model import ObjectKey
 from image_updater.cluster.model import Ref
 from image_updater.sync.rollout.model import PROMOTED, Culprit, Rollout, RolloutState
-from tests.integration.line.looping import SPACE, World, world
+from tests.integration.line.looping import SPACE, World, living, world
 from tests.parts import gitservers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gitservers.HttpServer]:
-    with gitservers.http_server(tmp_path_factory.mktemp("git")) as running:
-        yield running
 
 
 def proven(at: World, name: str = "web") -> list[str]:
@@ -30,37 +23,31 @@ def proven(at: World, name: str = "web") -> list[str]:
 
 
 async def test_a_bad_tag_goes_back_and_a_good_one_goes_on(server: gitservers.HttpServer, tmp_path: Path) -> None:
-    async with world(server, tmp_path) as at:
-        at.setup()
-        async with at.life():
-            await at.settle()
-            assert proven(at) == ["1.0.0"]
-            await at.push("web", "1.1.0", bad=True)
-            assert at.tag("web") == "1.0.0"
-            assert len(at.rollbacks()) == 1
-            assert at.status()["rollback"]["state"] == "Done"
-            assert [name for kind, name in at.cluster.bodies if kind == "Quarantine"]
-            await at.push("web", "1.2.0")
-            assert at.tag("web") == "1.2.0"
-            assert proven(at) == ["1.2.0", "1.0.0"]
+    async with living(server, tmp_path) as at:
+        assert proven(at) == ["1.0.0"]
+        await at.push("web", "1.1.0", bad=True)
+        assert at.tag("web") == "1.0.0"
+        assert len(at.rollbacks()) == 1
+        assert at.status()["rollback"]["state"] == "Done"
+        assert [name for kind, name in at.cluster.bodies if kind == "Quarantine"]
+        await at.push("web", "1.2.0")
+        assert at.tag("web") == "1.2.0"
+        assert proven(at) == ["1.2.0", "1.0.0"]
 
 
 async def test_the_environments_fault_and_what_is_not_known_roll_nothing_back(
     server: gitservers.HttpServer, tmp_path: Path
 ) -> None:
-    async with world(server, tmp_path) as at:
-        at.setup()
-        async with at.life():
-            await at.settle()
-            for tag, culprit in (("1.1.0", Culprit.ENVIRONMENT), ("1.2.0", Culprit.UNKNOWN)):
-                at.bad.add(("web", tag))
-                at.registry.push("acme/web", tag)
-                await at.until(lambda tag=tag: at.tag("web") == tag or _nudge(at))  # type: ignore[misc]
-                at.roll(culprit)
-                await at.settle(roll=False)
-                assert at.tag("web") == tag
-            assert at.rollbacks() == []
-            assert len(at.told("RollbackRefused")) == 2
+    async with living(server, tmp_path) as at:
+        for tag, culprit in (("1.1.0", Culprit.ENVIRONMENT), ("1.2.0", Culprit.UNKNOWN)):
+            at.bad.add(("web", tag))
+            at.registry.push("acme/web", tag)
+            await at.until(lambda tag=tag: at.tag("web") == tag or _nudge(at))  # type: ignore[misc]
+            at.roll(culprit)
+            await at.settle(roll=False)
+            assert at.tag("web") == tag
+        assert at.rollbacks() == []
+        assert len(at.told("RollbackRefused")) == 2
 
 
 def _nudge(at: World) -> bool:
@@ -71,26 +58,23 @@ def _nudge(at: World) -> bool:
 async def test_a_persons_tag_is_left_and_so_is_what_a_person_changed_beside_ours(
     server: gitservers.HttpServer, tmp_path: Path
 ) -> None:
-    async with world(server, tmp_path) as at:
-        at.setup()
-        async with at.life():
-            await at.settle()
-            at.bad.add(("web", "1.0.9"))
-            at.person("web", "1.0.9")
-            await at.poll()
-            assert at.tag("web") == "1.0.9"
-            assert any("no commit of ours" in each for each in at.told("RollbackRefused"))
-            # Now ours, beside a person's change of the same workload.
-            text = at.file("web", "1.0.9")["apps/web.yaml"]
-            assert text is not None
-            at.bad.discard(("web", "1.0.9"))
-            await at.poll()
-            gitservers.commit(at.bare, {"apps/web.yaml": text.replace("spec:\n", "spec:\n  paused: false\n", 1)})
-            await at.push("web", "1.1.0", bad=True)
-            assert at.tag("web") == "1.1.0"
-            assert at.rollbacks() == []
-            assert any("more than our images changed" in each for each in at.told("RollbackRefused"))
-            assert at.status()["rollback"]["state"] == "Refused"
+    async with living(server, tmp_path) as at:
+        at.bad.add(("web", "1.0.9"))
+        at.person("web", "1.0.9")
+        await at.poll()
+        assert at.tag("web") == "1.0.9"
+        assert any("no commit of ours" in each for each in at.told("RollbackRefused"))
+        # Now ours, beside a person's change of the same workload.
+        text = at.file("web", "1.0.9")["apps/web.yaml"]
+        assert text is not None
+        at.bad.discard(("web", "1.0.9"))
+        await at.poll()
+        gitservers.commit(at.bare, {"apps/web.yaml": text.replace("spec:\n", "spec:\n  paused: false\n", 1)})
+        await at.push("web", "1.1.0", bad=True)
+        assert at.tag("web") == "1.1.0"
+        assert at.rollbacks() == []
+        assert any("more than our images changed" in each for each in at.told("RollbackRefused"))
+        assert at.status()["rollback"]["state"] == "Refused"
 
 
 async def test_two_bad_tags_in_a_row_open_the_breaker_until_somebody_resumes(
@@ -120,23 +104,20 @@ async def test_two_bad_tags_in_a_row_open_the_breaker_until_somebody_resumes(
 
 async def test_three_policies_at_once_roll_nothing_back(server: gitservers.HttpServer, tmp_path: Path) -> None:
     names = ("web", "api", "job")
-    async with world(server, tmp_path, names) as at:
-        at.setup()
-        async with at.life():
-            await at.settle()
-            for name in names:
-                at.registry.push(f"acme/{name}", "1.1.0")
-                at.bad.add((name, "1.1.0"))
-            for name in names:
-                await at.daemon.check(ObjectKey("shop", name))
-            await at.until(lambda: all(at.tag(name) == "1.1.0" for name in names))
-            await at.settle(roll=False)
-            at.roll(since=timedelta(seconds=0))  # seen together, they are judged together
-            await at.until(lambda: len(at.told("BreakerOpen")) >= 3, seconds=30)
-            await at.settle()
-            assert len(at.rollbacks()) <= 2
-            assert sum(at.tag(name) == "1.1.0" for name in names) >= 1
-            assert all("3 policies failed within 10 minutes" in at.status(name)["breaker"]["reason"] for name in names)
+    async with living(server, tmp_path, names) as at:
+        for name in names:
+            at.registry.push(f"acme/{name}", "1.1.0")
+            at.bad.add((name, "1.1.0"))
+        for name in names:
+            await at.daemon.check(ObjectKey("shop", name))
+        await at.until(lambda: all(at.tag(name) == "1.1.0" for name in names))
+        await at.settle(roll=False)
+        at.roll(since=timedelta(seconds=0))  # seen together, they are judged together
+        await at.until(lambda: len(at.told("BreakerOpen")) >= 3, seconds=30)
+        await at.settle()
+        assert len(at.rollbacks()) <= 2
+        assert sum(at.tag(name) == "1.1.0" for name in names) >= 1
+        assert all("3 policies failed within 10 minutes" in at.status(name)["breaker"]["reason"] for name in names)
 
 
 async def test_an_old_failure_is_history_and_one_that_was_begun_is_gone_on_with(
@@ -174,55 +155,49 @@ async def test_an_old_failure_is_history_and_one_that_was_begun_is_gone_on_with(
 
 
 async def test_a_freeze_stops_a_rollback_unless_it_allows_it(server: gitservers.HttpServer, tmp_path: Path) -> None:
-    async with world(server, tmp_path) as at:
-        at.setup()
-        async with at.life():
-            await at.settle()
-            at.registry.push("acme/web", "1.1.0")
-            at.bad.add(("web", "1.1.0"))
-            await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
-            at.cluster.put("Freeze", "xmas", {"reason": "holidays"})
-            await at.settle(roll=False)
-            await at.settle()
-            assert at.tag("web") == "1.1.0"
-            assert any("holidays" in each for each in at.told("RollbackRefused"))
-            at.cluster.put("Freeze", "xmas", {"reason": "holidays", "allowRollback": True})
-            await at.until(lambda: at.tag("web") == "1.0.0")
+    async with living(server, tmp_path) as at:
+        at.registry.push("acme/web", "1.1.0")
+        at.bad.add(("web", "1.1.0"))
+        await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
+        at.cluster.put("Freeze", "xmas", {"reason": "holidays"})
+        await at.settle(roll=False)
+        await at.settle()
+        assert at.tag("web") == "1.1.0"
+        assert any("holidays" in each for each in at.told("RollbackRefused"))
+        at.cluster.put("Freeze", "xmas", {"reason": "holidays", "allowRollback": True})
+        await at.until(lambda: at.tag("web") == "1.0.0")
 
 
 async def test_git_and_the_api_server_may_be_away(
     server: gitservers.HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("image_updater.controller.pursuing.PAUSES", (0.2,))
-    async with world(server, tmp_path) as at:
-        at.setup()
-        async with at.life():
-            await at.settle()
-            at.registry.push("acme/web", "1.1.0")
-            at.bad.add(("web", "1.1.0"))
-            await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
-            await at.settle(roll=False)
-            gitservers.set_hook(at.bare, "#!/bin/sh\necho mending >&2; exit 1\n")
-            at.roll()
-            await at.until(lambda: "cannot be taken back yet" in at.status()["rollback"]["message"])
-            assert at.status()["rollback"]["state"] == "Intended"
-            assert at.tag("web") == "1.1.0"
-            gitservers.set_hook(at.bare, "#!/bin/sh\nexit 0\n")
-            at.bad.add(("web", "1.2.0"))
-            await at.until(lambda: at.tag("web") == "1.0.0")
-            await at.settle()
-            # Nothing is pushed while the intent cannot be written.
-            at.registry.push("acme/web", "1.2.0")
-            await at.until(lambda: at.tag("web") == "1.2.0" or _nudge(at))
-            await at.settle(roll=False)
-            at.cluster.away = True
-            at.roll()
-            await at.until(lambda: any(each.tries for each in at.updating._loop._closing._failures.values()))  # type: ignore[union-attr]
-            assert at.tag("web") == "1.2.0"
-            at.cluster.away = False
-            await at.until(lambda: at.tag("web") == "1.0.0")
-            await at.settle()
-            assert len(at.rollbacks()) == 2
+    async with living(server, tmp_path) as at:
+        at.registry.push("acme/web", "1.1.0")
+        at.bad.add(("web", "1.1.0"))
+        await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
+        await at.settle(roll=False)
+        gitservers.set_hook(at.bare, "#!/bin/sh\necho mending >&2; exit 1\n")
+        at.roll()
+        await at.until(lambda: "cannot be taken back yet" in at.status()["rollback"]["message"])
+        assert at.status()["rollback"]["state"] == "Intended"
+        assert at.tag("web") == "1.1.0"
+        gitservers.set_hook(at.bare, "#!/bin/sh\nexit 0\n")
+        at.bad.add(("web", "1.2.0"))
+        await at.until(lambda: at.tag("web") == "1.0.0")
+        await at.settle()
+        # Nothing is pushed while the intent cannot be written.
+        at.registry.push("acme/web", "1.2.0")
+        await at.until(lambda: at.tag("web") == "1.2.0" or _nudge(at))
+        await at.settle(roll=False)
+        at.cluster.away = True
+        at.roll()
+        await at.until(lambda: any(each.tries for each in at.updating._loop._closing._failures.values()))  # type: ignore[union-attr]
+        assert at.tag("web") == "1.2.0"
+        at.cluster.away = False
+        await at.until(lambda: at.tag("web") == "1.0.0")
+        await at.settle()
+        assert len(at.rollbacks()) == 2
 
 
 async def test_what_is_proven_stands_in_git_for_others(server: gitservers.HttpServer, tmp_path: Path) -> None:
@@ -364,18 +339,15 @@ async def test_a_group_of_which_one_may_not_go_back_stays(
 
 
 async def test_what_a_person_took_back_is_not_gone_back_to(server: gitservers.HttpServer, tmp_path: Path) -> None:
-    async with world(server, tmp_path) as at:
-        at.setup()
-        async with at.life():
-            await at.settle()
-            await at.push("web", "1.1.0")
-            at.person("web", "1.0.0")
-            at.clock.ahead += timedelta(minutes=1)
-            await at.poll()
-            assert at.tag("web") == "1.0.0"
-            await at.push("web", "1.2.0", bad=True)
-            await at.until(lambda: at.rollbacks() and at.tag("web") != "1.2.0")
-            assert at.tag("web") == "1.0.0"
+    async with living(server, tmp_path) as at:
+        await at.push("web", "1.1.0")
+        at.person("web", "1.0.0")
+        at.clock.ahead += timedelta(minutes=1)
+        await at.poll()
+        assert at.tag("web") == "1.0.0"
+        await at.push("web", "1.2.0", bad=True)
+        await at.until(lambda: at.rollbacks() and at.tag("web") != "1.2.0")
+        assert at.tag("web") == "1.0.0"
 
 
 @pytest.mark.parametrize("doing", ["it is being analysed", PROMOTED])
@@ -383,37 +355,34 @@ async def test_what_is_barred_leaves_a_canary_at_work_but_no_promotion(
     server: gitservers.HttpServer, tmp_path: Path, doing: str
 ) -> None:
     """facts/flagger.md 2.4, busy: nothing newer is written; what is quarantined may go back, before `Promoting`."""
-    async with world(server, tmp_path) as at:
-        at.setup()
-        async with at.life():
-            await at.settle()
-            await at.push("web", "1.1.0")
-            at.patient = True
-            canary = Rollout(
-                ref=Ref("apps", "Deployment", SPACE, "web"),
-                state=RolloutState.PROGRESSING,
-                reason=doing,
-                since=at.clock(),
-                images=(("web", f"{at.image('web')}:1.1.0"),),
-                canary=Ref("flagger.app", "Canary", SPACE, "web"),
-            )
-            at.rollouts.publish(ObjectKey(SPACE, "apps"), f"main@sha1:{at.tip}", [canary])
-            at.registry.push("acme/web", "1.2.0")
-            await at.daemon.check(ObjectKey(SPACE, "web"))
-            await at.settle(roll=False)
-            assert at.tag("web") == "1.1.0", "the analysis would begin anew"
+    async with living(server, tmp_path) as at:
+        await at.push("web", "1.1.0")
+        at.patient = True
+        canary = Rollout(
+            ref=Ref("apps", "Deployment", SPACE, "web"),
+            state=RolloutState.PROGRESSING,
+            reason=doing,
+            since=at.clock(),
+            images=(("web", f"{at.image('web')}:1.1.0"),),
+            canary=Ref("flagger.app", "Canary", SPACE, "web"),
+        )
+        at.rollouts.publish(ObjectKey(SPACE, "apps"), f"main@sha1:{at.tip}", [canary])
+        at.registry.push("acme/web", "1.2.0")
+        await at.daemon.check(ObjectKey(SPACE, "web"))
+        await at.settle(roll=False)
+        assert at.tag("web") == "1.1.0", "the analysis would begin anew"
 
-            at.cluster.put("Quarantine", "web", {"image": at.image("web"), "tag": "1.1.0", "reason": "leaks"})
-            at.cluster.put("Quarantine", "next", {"image": at.image("web"), "tag": "1.2.0", "reason": "leaks"})
-            if doing == PROMOTED:
-                await at.until(lambda: PROMOTED in at.status().get("rollback", {}).get("message", ""))
-                await at.settle(roll=False)
-                assert (at.tag("web"), at.rollbacks()) == ("1.1.0", [])
-                at.verdicts.clear()
-                at.roll()
-            await at.until(lambda: at.tag("web") == "1.0.0")
-            await at.settle()
-            assert len(at.rollbacks()) == 1
+        at.cluster.put("Quarantine", "web", {"image": at.image("web"), "tag": "1.1.0", "reason": "leaks"})
+        at.cluster.put("Quarantine", "next", {"image": at.image("web"), "tag": "1.2.0", "reason": "leaks"})
+        if doing == PROMOTED:
+            await at.until(lambda: PROMOTED in at.status().get("rollback", {}).get("message", ""))
+            await at.settle(roll=False)
+            assert (at.tag("web"), at.rollbacks()) == ("1.1.0", [])
+            at.verdicts.clear()
+            at.roll()
+        await at.until(lambda: at.tag("web") == "1.0.0")
+        await at.settle()
+        assert len(at.rollbacks()) == 1
 
 
 @pytest.mark.parametrize("when", ["before it fails", "once it has failed"])
@@ -423,24 +392,21 @@ async def test_a_clock_that_jumps_loses_no_rollback_and_makes_none_twice(
 ) -> None:
     """Right where it hurts: a failure of before a jump back seems to lie ahead, and the start of this process, too."""
     monkeypatch.setattr("image_updater.controller.pursuing.LONGEST", 0.1)
-    async with world(server, tmp_path) as at:
-        at.setup()
-        async with at.life():
-            await at.settle()
-            at.registry.push("acme/web", "1.1.0")
-            at.bad.add(("web", "1.1.0"))
-            await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
-            await at.settle(roll=False)
-            if when == "before it fails":
-                at.clock.ahead += timedelta(hours=hours)
-                at.roll()
-            else:
-                at.roll(since=timedelta())
-                await at.until(lambda: at.updating._loop._closing._failures)  # type: ignore[union-attr]
-                at.clock.ahead += timedelta(hours=hours)
-            await at.until(lambda: at.tag("web") == "1.0.0")
-            await at.settle()
-            assert at.status()["rollback"]["state"] == "Done"
-            await at.push("web", "1.2.0")
-            assert (at.tag("web"), sorted(proven(at))) == ("1.2.0", ["1.0.0", "1.2.0"])
-            assert len(at.rollbacks()) == 1
+    async with living(server, tmp_path) as at:
+        at.registry.push("acme/web", "1.1.0")
+        at.bad.add(("web", "1.1.0"))
+        await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
+        await at.settle(roll=False)
+        if when == "before it fails":
+            at.clock.ahead += timedelta(hours=hours)
+            at.roll()
+        else:
+            at.roll(since=timedelta())
+            await at.until(lambda: at.updating._loop._closing._failures)  # type: ignore[union-attr]
+            at.clock.ahead += timedelta(hours=hours)
+        await at.until(lambda: at.tag("web") == "1.0.0")
+        await at.settle()
+        assert at.status()["rollback"]["state"] == "Done"
+        await at.push("web", "1.2.0")
+        assert (at.tag("web"), sorted(proven(at))) == ("1.2.0", ["1.0.0", "1.2.0"])
+        assert len(at.rollbacks()) == 1
