@@ -330,3 +330,13 @@ class World:
 async def world(server: gitservers.HttpServer, folder: Path, names: Iterable[str] = ("web",)) -> AsyncIterator[World]:
     async with EmbeddedRegistry() as registry:
         yield World(folder, server, registry, tuple(names))
+
+
+@asynccontextmanager
+async def living(server: gitservers.HttpServer, folder: Path, names: Iterable[str] = ("web",)) -> AsyncIterator[World]:
+    """A world that nothing was changed of, whose controller runs and has settled."""
+    async with world(server, folder, names) as at:
+        at.setup()
+        async with at.life():
+            await at.settle()
+            yield at

@@ -15,7 +15,6 @@ from tests.parts import gitservers
 from tests.parts.gitservers import git
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 OBJECTS = """\
@@ -37,12 +36,6 @@ spec: {{sourceRef: {{name: fleet}}{more}}}
 WEB = "apps/web.yaml"
 SEMVER = "{semver: {range: '*'}}"
 FIRST, SECOND, THIRD = (f"sha256:{digit * 64}" for digit in "abc")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gitservers.HttpServer]:
-    with gitservers.http_server(tmp_path_factory.mktemp("git")) as running:
-        yield running
 
 
 @dataclass(kw_only=True)

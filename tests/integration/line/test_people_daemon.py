@@ -31,7 +31,7 @@ from tests.parts import gitservers
 from tests.parts.gitservers import git
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from image_updater.policy.situation import Hold
@@ -55,12 +55,6 @@ metadata: {{name: fleet}}
 spec: {{sourceRef: {{name: fleet}}, interval: 1h}}
 """
 OURS = "Update\n\nImage-Policy: default/web\nImage: {image}\nOld: {old}\nNew: {new}\nAutomation: default/fleet\n"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[gitservers.HttpServer]:
-    with gitservers.http_server(tmp_path_factory.mktemp("git")) as running:
-        yield running
 
 
 @dataclass(kw_only=True)
