@@ -15,7 +15,7 @@ from image_updater.pipeline.placements import Placement, Value
 from image_updater.pipeline.rollback import Author, Back, Quarantines, RollbackPlan
 from image_updater.policy.situation import Origin, Quarantined
 from tests.integration.line.test_checkout import deployment
-from tests.integration.line.test_people_daemon import FLEET, WEB, House, house, server  # noqa: F401  the fixture
+from tests.integration.line.test_people_daemon import FLEET, WEB, House, house
 from tests.parts import gitservers
 from tests.parts.gitservers import git
 
@@ -85,7 +85,7 @@ def _commit(bare: Path, files: Mapping[str, str | None], image: str) -> None:
     gitservers.commit(bare, files, message=text)
 
 
-async def test_a_shared_line_stays_and_the_root_gets_an_entry(server: gitservers.HttpServer, tmp_path: Path) -> None:  # noqa: F811
+async def test_a_shared_line_stays_and_the_root_gets_an_entry(server: gitservers.HttpServer, tmp_path: Path) -> None:
     async with house(server, tmp_path, before=before(overlays)) as at:
         report = await take(at, lambda each: each.root == "prod")
         assert report.commit is not None, report
@@ -104,7 +104,7 @@ async def test_a_shared_line_stays_and_the_root_gets_an_entry(server: gitservers
 
 
 async def test_one_workload_alone_where_an_entry_would_reach_two_takes_both(
-    server: gitservers.HttpServer,  # noqa: F811
+    server: gitservers.HttpServer,
     tmp_path: Path,
 ) -> None:
     async with house(server, tmp_path, before=before(overlays)) as at:
@@ -113,7 +113,7 @@ async def test_one_workload_alone_where_an_entry_would_reach_two_takes_both(
         assert "newTag: 1.0.0" in git("show", "main:prod/kustomization.yaml", cwd=at.bare)
 
 
-async def test_an_entry_that_two_workloads_share_moves_for_both(server: gitservers.HttpServer, tmp_path: Path) -> None:  # noqa: F811
+async def test_an_entry_that_two_workloads_share_moves_for_both(server: gitservers.HttpServer, tmp_path: Path) -> None:
     async with house(server, tmp_path, before=before(entries)) as at:
         report = await take(at, in_("prod", "worker"))
         assert report.commit is not None, report
@@ -121,7 +121,7 @@ async def test_an_entry_that_two_workloads_share_moves_for_both(server: gitserve
         assert "newTag: 1.0.0" in git("show", "main:prod/kustomization.yaml", cwd=at.bare)
 
 
-async def test_what_moved_meanwhile_is_left(server: gitservers.HttpServer, tmp_path: Path) -> None:  # noqa: F811
+async def test_what_moved_meanwhile_is_left(server: gitservers.HttpServer, tmp_path: Path) -> None:
     async with house(server, tmp_path) as at:
         await at.push("1.1.0")
         asked = []
@@ -144,7 +144,7 @@ async def test_what_moved_meanwhile_is_left(server: gitservers.HttpServer, tmp_p
         assert at.tag == "1.2.0-rc1"
 
 
-async def test_who_wrote_it_and_what_stood_there(server: gitservers.HttpServer, tmp_path: Path) -> None:  # noqa: F811
+async def test_who_wrote_it_and_what_stood_there(server: gitservers.HttpServer, tmp_path: Path) -> None:
     found: list[tuple[Author, str | None, str]] = []
 
     async def taking(ground: Ground) -> RollbackPlan | None:
@@ -170,7 +170,7 @@ async def test_who_wrote_it_and_what_stood_there(server: gitservers.HttpServer, 
 
 
 async def test_a_wish_is_granted_once_and_holds_until_something_newer(
-    server: gitservers.HttpServer,  # noqa: F811
+    server: gitservers.HttpServer,
     tmp_path: Path,
 ) -> None:
     async with house(server, tmp_path) as at:
@@ -201,7 +201,7 @@ async def test_a_wish_is_granted_once_and_holds_until_something_newer(
 
 
 async def test_who_insists_on_a_bad_tag_gets_it_and_the_commit_says_what_spoke_against_it(
-    server: gitservers.HttpServer,  # noqa: F811
+    server: gitservers.HttpServer,
     tmp_path: Path,
 ) -> None:
     async with house(server, tmp_path) as at:
@@ -233,7 +233,7 @@ async def test_who_insists_on_a_bad_tag_gets_it_and_the_commit_says_what_spoke_a
 
 
 @pytest.mark.parametrize("to", ["9.9.9"])
-async def test_a_tag_that_nobody_has_is_refused(server: gitservers.HttpServer, tmp_path: Path, to: str) -> None:  # noqa: F811
+async def test_a_tag_that_nobody_has_is_refused(server: gitservers.HttpServer, tmp_path: Path, to: str) -> None:
     async with house(server, tmp_path) as at:
         await at.push("1.1.0")
         tip = at.tip
