@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.api.wishes import ApprovalWish
-    from image_updater.pipeline.standing import Standing
+    from image_updater.pipeline.people.standing import Standing
 
 
 def _image(_: click.Context, __: click.Parameter, value: str) -> tuple[str, str | None]:

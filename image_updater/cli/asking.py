@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from image_updater.api.wishes import Wish, Wishes
-    from image_updater.pipeline.asking import Desk
-    from image_updater.pipeline.standing import Standing
+    from image_updater.pipeline.people.asking import Desk
+    from image_updater.pipeline.people.standing import Standing
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -137,7 +137,7 @@ def ask(
 
 @asynccontextmanager
 async def _desk(place: Place) -> AsyncIterator[Desk]:
-    from image_updater.pipeline.asking import ClusterDesk, StateDesk
+    from image_updater.pipeline.people.asking import ClusterDesk, StateDesk
 
     if place.state is not None:
         from image_updater.store import Store

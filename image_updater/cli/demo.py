@@ -146,7 +146,7 @@ def said(out: Console, report: UpdateReport) -> bool:
 
 def explain(out: Console, scene: Stage, policy: str) -> None:
     from image_updater.cli.verdicts import show_policy
-    from image_updater.pipeline.explain import report
+    from image_updater.pipeline.answers.explain import report
 
     show_policy(out, report(scene.answers[policy]))
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.api.wishes import DenyWish, UndenyWish
-    from image_updater.pipeline.standing import Standing
+    from image_updater.pipeline.people.standing import Standing
 
 
 def _what(_: click.Context, __: click.Parameter, value: str) -> str:

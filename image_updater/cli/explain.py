@@ -54,9 +54,9 @@ def command(
 
     from image_updater.cli.output import print_json, printable, progress
     from image_updater.images import parse_name
-    from image_updater.pipeline.explain import explain
+    from image_updater.pipeline.answers.explain import explain
+    from image_updater.pipeline.answers.secrets import secrets_of
     from image_updater.pipeline.report import ExplainRequest
-    from image_updater.pipeline.secrets import secrets_of
 
     with progress("judging") as say:
         reports = asyncio.run(

@@ -14,7 +14,7 @@ from image_updater.cli.failing import DONE, Command
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
-    from image_updater.pipeline.standing import Standing
+    from image_updater.pipeline.people.standing import Standing
     from image_updater.store import Milestone
 
 _STAGES = ("pushed", "seen", "eligible", "committed", "applied", "healthy", "failed")

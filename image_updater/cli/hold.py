@@ -12,7 +12,7 @@ from image_updater.cli.failing import Command
 
 if TYPE_CHECKING:
     from image_updater.api.wishes import HoldWish
-    from image_updater.pipeline.standing import Standing
+    from image_updater.pipeline.people.standing import Standing
 
 
 def _end(_: click.Context, __: click.Parameter, value: str | None) -> datetime | timedelta | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from image_updater.api.model import Objects
-    from image_updater.pipeline.tagsfile import TagsFile
+    from image_updater.pipeline.answers.tagsfile import TagsFile
     from image_updater.settings import Settings
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -196,7 +196,7 @@ def load_objects(files: Sequence[str]) -> Objects:
 def load_tags(path: Path | None) -> TagsFile | None:
     if path is None:
         return None
-    from image_updater.pipeline.tagsfile import TagsFile
+    from image_updater.pipeline.answers.tagsfile import TagsFile
 
     return TagsFile.read(path)
 

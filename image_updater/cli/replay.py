@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from image_updater.api.model import Objects
-    from image_updater.pipeline.replay import Commit, Replayed
+    from image_updater.pipeline.replay.simulation import Commit, Replayed
 
 _DAYS = re.compile(r"(\d{1,5})([dw])\Z")
 _SHOWN = 40
@@ -145,7 +145,7 @@ def _chosen(objects: Objects, policy: str | None, files: Sequence[str]) -> Objec
 
 
 def _past(objects: Objects, state: Path | None, tags_file: Path | None) -> Any:
-    from image_updater.pipeline import remembering
+    from image_updater.pipeline.replay import remembering
 
     tags = options.load_tags(tags_file)
     if tags is not None:
@@ -164,7 +164,7 @@ def _past(objects: Objects, state: Path | None, tags_file: Path | None) -> Any:
 def _replay(
     objects: Objects, past: Any, begin: datetime, end: datetime, policy: str | None, *, assume_approved: bool
 ) -> list[Replayed]:
-    from image_updater.pipeline.replay import replay
+    from image_updater.pipeline.replay.simulation import replay
 
     found = replay(objects, past, since=begin, until=end, assume_approved=assume_approved)
     return [each for each in found if policy is None or policy in (each.policy, each.policy.rpartition("/")[2])]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.api.wishes import ResumeWish
-    from image_updater.pipeline.standing import Standing
+    from image_updater.pipeline.people.standing import Standing
 
 
 @click.command(cls=Command)

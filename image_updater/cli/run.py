@@ -59,15 +59,15 @@ async def serve(files: tuple[str, ...], settings: Settings) -> int:
     from pathlib import Path
 
     from image_updater.errors import SpecError
-    from image_updater.pipeline import endpoints
-    from image_updater.pipeline.daemon import Daemon
-    from image_updater.pipeline.listening import Listening
-    from image_updater.pipeline.metrics import Metrics
-    from image_updater.pipeline.opening import open_client
-    from image_updater.pipeline.secrets import CurrentSecrets
-    from image_updater.pipeline.selection import Selector
+    from image_updater.pipeline.answers.opening import open_client
+    from image_updater.pipeline.answers.secrets import CurrentSecrets
+    from image_updater.pipeline.answers.selection import Selector
+    from image_updater.pipeline.daemon import endpoints
+    from image_updater.pipeline.daemon.daemon import Daemon
+    from image_updater.pipeline.daemon.metrics import Metrics
+    from image_updater.pipeline.daemon.watching import ObjectFiles
+    from image_updater.pipeline.people.listening import Listening
     from image_updater.pipeline.session import session
-    from image_updater.pipeline.watching import ObjectFiles
 
     log = logging.getLogger("image_updater.run")
     environment = options.environment()

@@ -68,8 +68,8 @@ def command(
     """
     from image_updater.cli.output import progress
     from image_updater.errors import SpecError
+    from image_updater.pipeline.answers.secrets import secrets_of
     from image_updater.pipeline.report import Mode, UpdateRequest
-    from image_updater.pipeline.secrets import secrets_of
     from image_updater.pipeline.targets import is_url
 
     modes = [name for name in MODES if flags.pop(name)]

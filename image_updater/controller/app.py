@@ -24,15 +24,15 @@ from image_updater.api.selectors import parse_selector
 from image_updater.cluster import Cluster, ClusterConfig, Lease, Recorder
 from image_updater.controller.cache import Cache
 from image_updater.controller.context import Context, lease_namespace
-from image_updater.controller.gatekeeping import Gatekeeper
 from image_updater.controller.halves import Halves
 from image_updater.controller.leading import Leading
+from image_updater.controller.loop.gatekeeping import Gatekeeper
 from image_updater.controller.numbers import Numbers
 from image_updater.controller.operator import Operator
 from image_updater.controller.secrets import ClusterSecrets
 from image_updater.controller.status import StatusWriter
-from image_updater.pipeline import endpoints
-from image_updater.pipeline.metrics import Metrics
+from image_updater.pipeline.daemon import endpoints
+from image_updater.pipeline.daemon.metrics import Metrics
 from image_updater.pipeline.session import session
 from image_updater.settings import Role, cache_folder
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from image_updater.controller.cache import Cache, Entry
     from image_updater.controller.secrets import ClusterSecrets
     from image_updater.controller.status import StatusWriter
-    from image_updater.pipeline.metrics import Metrics
+    from image_updater.pipeline.daemon.metrics import Metrics
     from image_updater.pipeline.session import Session
     from image_updater.settings import Settings
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from image_updater.controller.context import Context
-    from image_updater.controller.fetching import Revision
-    from image_updater.controller.gatekeeping import Gatekeeper
     from image_updater.controller.leading import Leading
-    from image_updater.controller.sources import Sources
-    from image_updater.controller.syncing import Syncing
-    from image_updater.controller.updating import Updating
+    from image_updater.controller.loop.gatekeeping import Gatekeeper
+    from image_updater.controller.sources.fetching import Revision
+    from image_updater.controller.sources.repositories import Sources
+    from image_updater.controller.sync.syncing import Syncing
+    from image_updater.controller.update.updating import Updating
 
 OWN: Final = 100
 
@@ -43,8 +43,8 @@ class Halves:
         roles = context.settings.roles
         # A process imports what its roles need.
         if Role.SYNC in roles:
-            from image_updater.controller.sources import Sources
-            from image_updater.controller.syncing import Syncing
+            from image_updater.controller.sources.repositories import Sources
+            from image_updater.controller.sync.syncing import Syncing
             from image_updater.pipeline.building import Builds
 
             # Every write of this half is one of a leader, to whatever cluster and as whomever.
@@ -55,7 +55,7 @@ class Halves:
             context.metrics.registry.register(self._syncing.metrics)
             context.metrics.registry.register(self._syncing.rollout_metrics)
         if Role.UPDATE in roles:
-            from image_updater.controller.updating import Updating
+            from image_updater.controller.update.updating import Updating
 
             self._updating = Updating(
                 context,

@@ -10,8 +10,8 @@ from image_updater.errors import DocumentError
 from image_updater.images.names import split
 from image_updater.patch.decisions import Choice
 from image_updater.pipeline import provenfile
-from image_updater.pipeline.lowering import movement
-from image_updater.pipeline.outcome import policy_name
+from image_updater.pipeline.answers.lowering import movement
+from image_updater.pipeline.answers.outcome import policy_name
 from image_updater.policy import TagFacts
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from image_updater.kustomize.model import Provenance, Tree
     from image_updater.patch.claims import Claims
     from image_updater.patch.scope import Scope
-    from image_updater.pipeline.outcome import Outcome
-    from image_updater.pipeline.situations import Situations
+    from image_updater.pipeline.answers.outcome import Outcome
+    from image_updater.pipeline.answers.situations import Situations
     from image_updater.policy.model import Movement
     from image_updater.policy.situation import Proven
 

@@ -12,10 +12,10 @@ from image_updater.render.template import render_template
 if TYPE_CHECKING:
     from image_updater.api.model import ImageUpdateAutomation
     from image_updater.git import Checkout, Signer
-    from image_updater.pipeline.evidence import Note
     from image_updater.pipeline.line import Run
     from image_updater.pipeline.report import Secrets
-    from image_updater.pipeline.rollback import RollbackPlan
+    from image_updater.pipeline.rollback.decision import RollbackPlan
+    from image_updater.pipeline.rollback.evidence import Note
     from image_updater.render import Renderer
 
 FIELD = "spec.git.commit.messageTemplate"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from image_updater.api.model import ImageUpdateAutomation
     from image_updater.kustomize.model import Site
     from image_updater.patch.decisions import Choice, Decision
-    from image_updater.pipeline.selection import Selector
+    from image_updater.pipeline.answers.selection import Selector
 
 AGAIN: Final = timedelta(minutes=1)
 """When an image that cannot be pulled is looked for again, at the latest."""

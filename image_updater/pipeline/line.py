@@ -22,16 +22,16 @@ from image_updater.patch.decisions import Choice, Decision, Plan, State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.patch.plan import plan
 from image_updater.patch.scope import Scope
+from image_updater.pipeline.answers.outcome import ANNOTATION, policy_name
 from image_updater.pipeline.choosing import Written as Written
 from image_updater.pipeline.choosing import choice_of, current_tags, dated, needed_policies, read_proven
-from image_updater.pipeline.contested import contested
-from image_updater.pipeline.holds import Held
-from image_updater.pipeline.holds import find as find_holds
 from image_updater.pipeline.keeping import Kept
-from image_updater.pipeline.memory import Memory
-from image_updater.pipeline.outcome import ANNOTATION, policy_name
+from image_updater.pipeline.people.contested import contested
+from image_updater.pipeline.people.holds import Held
+from image_updater.pipeline.people.holds import find as find_holds
+from image_updater.pipeline.people.memory import Memory
 from image_updater.pipeline.prove import Proof, prove
-from image_updater.pipeline.rollback import all_or_nothing
+from image_updater.pipeline.rollback.decision import all_or_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,12 +41,12 @@ if TYPE_CHECKING:
     from image_updater.kustomize import FactCache, NamedRoot
     from image_updater.kustomize.model import Problem, Provenance, Tree
     from image_updater.patch.model import Edit
+    from image_updater.pipeline.answers.selection import Selector
+    from image_updater.pipeline.answers.situations import Situations
     from image_updater.pipeline.keeping import Busy
-    from image_updater.pipeline.past import Past
+    from image_updater.pipeline.people.past import Past
     from image_updater.pipeline.report import PullResolver
-    from image_updater.pipeline.rollback import RollbackPlan
-    from image_updater.pipeline.selection import Selector
-    from image_updater.pipeline.situations import Situations
+    from image_updater.pipeline.rollback.decision import RollbackPlan
     from image_updater.policy.situation import Hold
     from image_updater.render import Renderer
 

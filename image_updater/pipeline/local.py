@@ -17,7 +17,7 @@ from image_updater.patch.decisions import State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.pipeline.commits import committable, message_for, signer_for
 from image_updater.pipeline.line import Line, Run, default_automation, moved_sites, relabel, run
-from image_updater.pipeline.past import Past
+from image_updater.pipeline.people.past import Past
 from image_updater.pipeline.progress import Done
 from image_updater.pipeline.report import CommitReport, Mode, UpdateReport
 from image_updater.pipeline.trees import open_path

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from image_updater.api.moments import exact_rfc3339
 from image_updater.images.names import split
-from image_updater.pipeline.rollback import QUARANTINE, QUARANTINE_REASON, ROLLBACK, ROLLBACK_ASKED
+from image_updater.pipeline.rollback.decision import QUARANTINE, QUARANTINE_REASON, ROLLBACK, ROLLBACK_ASKED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from image_updater.patch.decisions import Choice, Decision
     from image_updater.patch.model import Edit
-    from image_updater.pipeline.rollback import RollbackPlan
+    from image_updater.pipeline.rollback.decision import RollbackPlan
 
 MAX_LISTED = 200
 """Changes that the text lists; a storm of thousands ends in a count. Trailers are never cut."""

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from image_updater.patch.decisions import State
-from image_updater.pipeline.outcome import ANNOTATION
-from image_updater.pipeline.placements import placements
+from image_updater.pipeline.answers.outcome import ANNOTATION
 from image_updater.pipeline.report import (
     AutomationReport,
     CommitReport,
@@ -17,6 +16,7 @@ from image_updater.pipeline.report import (
     UpdateReport,
 )
 from image_updater.pipeline.reporting import edit_rows, problem_rows, site_rows
+from image_updater.pipeline.rollback.placements import placements
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

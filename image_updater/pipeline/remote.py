@@ -18,11 +18,11 @@ from image_updater.git.verify import keys_from_secret
 from image_updater.patch.decisions import Decision, State
 from image_updater.patch.overlay import OverlayTree
 from image_updater.pipeline.commits import check_templates, message_for, note_message, signer_for
-from image_updater.pipeline.evidence import Ground
 from image_updater.pipeline.line import default_automation, moved_sites, relabel, run, tell
-from image_updater.pipeline.past import REACH, Past, is_ours
+from image_updater.pipeline.people.past import REACH, Past, is_ours
 from image_updater.pipeline.progress import Done
 from image_updater.pipeline.report import CommitReport, Mode
+from image_updater.pipeline.rollback.evidence import Ground
 from image_updater.pipeline.session import named_roots
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from image_updater.pipeline.requests import (
 if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy
     from image_updater.errors import ImageUpdaterError
-    from image_updater.pipeline.placements import Placement
+    from image_updater.pipeline.rollback.placements import Placement
     from image_updater.policy.model import Chosen, Judgement
     from image_updater.policy.situation import Hold
 

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, ObjectKey, Objects, Secret
     from image_updater.images import Digest, ImageName
-    from image_updater.pipeline.evidence import Noting, Taking
+    from image_updater.pipeline.answers.selection import Selector
+    from image_updater.pipeline.answers.tagsfile import TagsFile
     from image_updater.pipeline.keeping import Busy
-    from image_updater.pipeline.selection import Selector
+    from image_updater.pipeline.rollback.evidence import Noting, Taking
     from image_updater.pipeline.session import Session
-    from image_updater.pipeline.tagsfile import TagsFile
     from image_updater.settings import Settings
 
 Secrets = Callable[["ObjectKey"], "Secret | None"]

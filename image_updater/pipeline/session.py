@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from image_updater.git import urls
 from image_updater.kustomize import NamedRoot
-from image_updater.pipeline.memory import Memory
+from image_updater.pipeline.people.memory import Memory
 from image_updater.settings import cache_folder
 from image_updater.store import StateError, StateFailed, Store
 

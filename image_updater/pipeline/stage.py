@@ -19,19 +19,19 @@ from image_updater import api
 from image_updater.api.model import Author
 from image_updater.embedded import EmbeddedRegistry
 from image_updater.git.seed import create_repository, show_commit
-from image_updater.pipeline.daemon import Daemon
-from image_updater.pipeline.metrics import Metrics
-from image_updater.pipeline.opening import open_client
-from image_updater.pipeline.secrets import CurrentSecrets
-from image_updater.pipeline.selection import Selector
+from image_updater.pipeline.answers.opening import open_client
+from image_updater.pipeline.answers.secrets import CurrentSecrets
+from image_updater.pipeline.answers.selection import Selector
+from image_updater.pipeline.daemon.daemon import Daemon
+from image_updater.pipeline.daemon.metrics import Metrics
+from image_updater.pipeline.daemon.watching import ObjectFiles
 from image_updater.pipeline.session import session
 from image_updater.pipeline.update import update
-from image_updater.pipeline.watching import ObjectFiles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from image_updater.pipeline.outcome import Outcome
+    from image_updater.pipeline.answers.outcome import Outcome
     from image_updater.pipeline.report import UpdateReport, UpdateRequest
     from image_updater.settings import Settings
 

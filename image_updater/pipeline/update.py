@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from image_updater.pipeline.answers.opening import make_selector
 from image_updater.pipeline.commits import check_templates
 from image_updater.pipeline.line import Line
 from image_updater.pipeline.local import update_path
-from image_updater.pipeline.opening import make_selector
 from image_updater.pipeline.remote import update_remote
 from image_updater.pipeline.session import named_roots, session
 from image_updater.pipeline.targets import is_url

@@ -21,20 +21,20 @@ import pygit2
 from image_updater import api
 from image_updater.api.model import Author
 from image_updater.git.seed import create_repository
-from image_updater.pipeline.metrics import Metrics
-from image_updater.pipeline.opening import open_client
+from image_updater.pipeline.answers.opening import open_client
+from image_updater.pipeline.answers.secrets import CurrentSecrets
+from image_updater.pipeline.answers.selection import Selector
+from image_updater.pipeline.daemon.metrics import Metrics
+from image_updater.pipeline.daemon.watching import ObjectFiles
 from image_updater.pipeline.report import Mode, UpdateRequest
-from image_updater.pipeline.secrets import CurrentSecrets
-from image_updater.pipeline.selection import Selector
 from image_updater.pipeline.session import Session, session
-from image_updater.pipeline.watching import ObjectFiles
 from image_updater.settings import Settings
 from tests.parts import gitservers, registries, tools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 
-    from image_updater.pipeline.daemon import Daemon
+    from image_updater.pipeline.daemon.daemon import Daemon
     from image_updater.pipeline.report import UpdateReport
     from image_updater.registry import RegistryClient
 
@@ -177,7 +177,7 @@ class Product:
         return sum(self.client.metrics.requests.values())
 
     def daemon(self, apply: Callable[[UpdateRequest], Awaitable[UpdateReport]] | None = None) -> Daemon:
-        from image_updater.pipeline.daemon import Daemon
+        from image_updater.pipeline.daemon.daemon import Daemon
         from image_updater.pipeline.update import update
 
         files = ObjectFiles([self.file])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 BORDERS = {
     "list": "image_updater.registry.client:RegistryClient.tags",
-    "select": "image_updater.pipeline.selection:Selector.select",
+    "select": "image_updater.pipeline.answers.selection:Selector.select",
     "fetch": "image_updater.git.mirror:Mirror.fetch",
     "locate": "image_updater.pipeline.line:locate",
     "plan": "image_updater.pipeline.line:plan",

@@ -20,10 +20,10 @@ from image_updater.controller.context import Context
 from image_updater.controller.rollouts import Rollouts
 from image_updater.controller.secrets import ClusterSecrets
 from image_updater.controller.status import StatusWriter
-from image_updater.controller.updating import Updating
+from image_updater.controller.update.updating import Updating
 from image_updater.embedded import EmbeddedRegistry
-from image_updater.pipeline.metrics import Metrics
-from image_updater.pipeline.opening import open_client
+from image_updater.pipeline.answers.opening import open_client
+from image_updater.pipeline.daemon.metrics import Metrics
 from image_updater.pipeline.session import session
 from image_updater.settings import Settings
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState

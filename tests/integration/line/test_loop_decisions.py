@@ -171,7 +171,7 @@ async def test_a_freeze_stops_a_rollback_unless_it_allows_it(server: gitservers.
 async def test_git_and_the_api_server_may_be_away(
     server: gitservers.HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("image_updater.controller.pursuing.PAUSES", (0.2,))
+    monkeypatch.setattr("image_updater.controller.loop.pursuing.PAUSES", (0.2,))
     async with living(server, tmp_path) as at:
         at.registry.push("acme/web", "1.1.0")
         at.bad.add(("web", "1.1.0"))
@@ -391,7 +391,7 @@ async def test_a_clock_that_jumps_loses_no_rollback_and_makes_none_twice(
     server: gitservers.HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int, when: str
 ) -> None:
     """Right where it hurts: a failure of before a jump back seems to lie ahead, and the start of this process, too."""
-    monkeypatch.setattr("image_updater.controller.pursuing.LONGEST", 0.1)
+    monkeypatch.setattr("image_updater.controller.loop.pursuing.LONGEST", 0.1)
     async with living(server, tmp_path) as at:
         at.registry.push("acme/web", "1.1.0")
         at.bad.add(("web", "1.1.0"))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from image_updater.api.wishes import DenyWish, RollbackWish, Wishes
-from image_updater.pipeline import evidence
-from image_updater.pipeline.placements import Placement, Value
-from image_updater.pipeline.rollback import Author, Back, Quarantines, RollbackPlan
+from image_updater.pipeline.rollback import evidence
+from image_updater.pipeline.rollback.decision import Author, Back, Quarantines, RollbackPlan
+from image_updater.pipeline.rollback.placements import Placement, Value
 from image_updater.policy.situation import Origin, Quarantined
 from tests.integration.line.test_checkout import deployment
 from tests.integration.line.test_people_daemon import FLEET, WEB, House, house
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from image_updater.pipeline.evidence import Ground
     from image_updater.pipeline.report import AutomationReport
+    from image_updater.pipeline.rollback.evidence import Ground
 
 OLD, BAD = Value("1.0.0"), Value("1.1.0")
 

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from image_updater.api.model import Keyless, Meta, ObjectKey, Secret, Verify
 from image_updater.embedded import EmbeddedRegistry
 from image_updater.images import parse_name
-from image_updater.pipeline.listing import Source
-from image_updater.pipeline.verifying import Verifying
+from image_updater.pipeline.answers.listing import Source
+from image_updater.pipeline.answers.verifying import Verifying
 from image_updater.policy.model import Verified
 from image_updater.registry import RegistryClient, anonymous
 from tests.parts import registries, signing

@@ -68,7 +68,7 @@ def test_every_reason_that_the_controller_writes_is_on_the_page(generate: Any) -
     page = generate.page("reasons.md")
     known = set(re.findall(r"^(?:\| |- )`(\w+)`", page, re.MULTILINE))
     written: set[str] = set()
-    for path in (DOCS.parent / "image_updater/controller").glob("*.py"):
+    for path in (DOCS.parent / "image_updater/controller").rglob("*.py"):
         written |= reasons_in(path.read_text())
     assert "Succeeded" in written
     assert written - known == set(), "describe them in REASONS of image_updater/api/status.py"

@@ -16,23 +16,23 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from image_updater.api.model import LabelSelector, ObjectKey
-from image_updater.controller import loopstatus
-from image_updater.controller.closing import Closing
 from image_updater.controller.context import Context
-from image_updater.controller.loopmetrics import LoopMetrics
-from image_updater.controller.proving import Proving, policy_entry
-from image_updater.controller.quarantines import Quarantines
+from image_updater.controller.loop import status as loopstatus
+from image_updater.controller.loop.closing import Closing
+from image_updater.controller.loop.metrics import LoopMetrics
+from image_updater.controller.loop.proving import Proving, policy_entry
+from image_updater.controller.loop.quarantines import Quarantines
 from image_updater.controller.rollouts import Rollouts, to_status
-from image_updater.controller.saying import Saying
 from image_updater.controller.status import StatusWriter
-from image_updater.pipeline.branches import Branch
-from image_updater.pipeline.metrics import Metrics
-from image_updater.pipeline.observing import Nobody
+from image_updater.controller.update.saying import Saying
+from image_updater.pipeline.answers.selection import Selector
+from image_updater.pipeline.daemon.branches import Branch
+from image_updater.pipeline.daemon.metrics import Metrics
+from image_updater.pipeline.daemon.observing import Nobody
+from image_updater.pipeline.daemon.scheduler import Window
+from image_updater.pipeline.daemon.tracking import Tracking
 from image_updater.pipeline.report import Mode, UpdateRequest
-from image_updater.pipeline.scheduler import Window
-from image_updater.pipeline.selection import Selector
 from image_updater.pipeline.session import Session
-from image_updater.pipeline.tracking import Tracking
 from image_updater.pipeline.update import update
 from image_updater.settings import Settings
 from image_updater.store import Store
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from image_updater.pipeline.evidence import Taking
-    from image_updater.pipeline.outcome import Outcome
-    from image_updater.pipeline.placements import Placement
+    from image_updater.pipeline.answers.outcome import Outcome
     from image_updater.pipeline.report import AutomationReport, UpdateReport
-    from image_updater.pipeline.reverting import Answer
+    from image_updater.pipeline.rollback.evidence import Taking
+    from image_updater.pipeline.rollback.placements import Placement
+    from image_updater.pipeline.rollback.reverting import Answer
     from image_updater.registry import RegistryClient
     from image_updater.render import Renderer
 

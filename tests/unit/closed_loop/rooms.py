@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from image_updater.embedded import EmbeddedRegistry
-from image_updater.pipeline.opening import open_client
+from image_updater.pipeline.answers.opening import open_client
 from image_updater.render import Renderer
 from image_updater.settings import Settings
 from tests.unit.closed_loop.world import START

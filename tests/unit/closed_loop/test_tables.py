@@ -10,8 +10,8 @@ import pytest
 
 from image_updater.api.model import ObjectKey, OnFailure
 from image_updater.kustomize.model import ObjectId
-from image_updater.pipeline.placements import Placement, Value
-from image_updater.pipeline.rollback import Author, Image, Kind, Written, decide
+from image_updater.pipeline.rollback.decision import Author, Image, Kind, Written, decide
+from image_updater.pipeline.rollback.placements import Placement, Value
 from image_updater.sync.health import Seen
 from image_updater.sync.rollout.model import Culprit, RolloutState
 from tests.unit.sync_rollout.bodies import NOW, deployment, evidence, judged

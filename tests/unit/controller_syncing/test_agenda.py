@@ -8,7 +8,7 @@ import pytest
 
 from image_updater.api.model import Kustomization, Meta, ObjectKey
 from image_updater.cluster.errors import ClusterUnavailable, Forbidden, Throttled
-from image_updater.controller.agenda import Agenda, Priority, retry_after, routine_after
+from image_updater.controller.sync.agenda import Agenda, Priority, retry_after, routine_after
 from image_updater.errors import ImageUpdaterError
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from image_updater.cluster.model import Ref
-from image_updater.controller.breaker import LIMIT, WITHIN, Breaker
+from image_updater.controller.sync.breaker import LIMIT, WITHIN, Breaker
 
 WEB = Ref("apps", "Deployment", "prod", "web")
 API = Ref("apps", "Deployment", "prod", "api")

@@ -10,15 +10,15 @@ import pytest
 
 from image_updater.api.model import ObjectKey
 from image_updater.controller.cache import REQUESTED, Cache
-from image_updater.controller.fetching import Revision
-from image_updater.controller.syncing import KIND, Syncing
+from image_updater.controller.sources.fetching import Revision
+from image_updater.controller.sync.syncing import KIND, Syncing
 from image_updater.errors import RenderError
 from image_updater.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from image_updater.controller.states import State
+    from image_updater.controller.sync.states import State
 
 KEY = ObjectKey("apps", "web")
 

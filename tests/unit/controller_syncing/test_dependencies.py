@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_updater.api.model import ObjectKey
-from image_updater.controller.dependencies import cycles
+from image_updater.controller.sync.dependencies import cycles
 
 
 def key(name: str) -> ObjectKey:

@@ -6,7 +6,7 @@ import pytest
 
 from image_updater.api.model import ObjectKey
 from image_updater.cluster.model import Ref
-from image_updater.controller.elsewhere import Index, mentions
+from image_updater.controller.sync.elsewhere import Index, mentions
 from image_updater.sync.model import Elsewhere
 
 A, B, C = (ObjectKey("apps", name) for name in "abc")

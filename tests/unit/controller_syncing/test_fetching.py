@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from image_updater.api.model import GitRef, ObjectKey
-from image_updater.controller.fetching import LAG, Fetch, Revision, fetch_key
+from image_updater.controller.sources.fetching import LAG, Fetch, Revision, fetch_key
 from image_updater.errors import ImageUpdaterError
 from image_updater.git import GitAccess
 from image_updater.git.errors import BranchNotFound, RevisionNotFound

@@ -8,9 +8,9 @@ import pytest
 
 from image_updater.api.model import ObjectKey
 from image_updater.cluster.model import Ref
-from image_updater.controller import inventories
 from image_updater.controller.cache import Entry
-from image_updater.controller.inventories import Inventories
+from image_updater.controller.sync import inventories
+from image_updater.controller.sync.inventories import Inventories
 from image_updater.errors import DocumentError
 from image_updater.sync.inventory import pieces_of, store
 from image_updater.sync.model import Entry as Line

@@ -6,9 +6,9 @@ import pytest
 
 from image_updater.cluster.errors import ClusterUnavailable, Forbidden, InvalidObject
 from image_updater.cluster.model import Ref
-from image_updater.controller import outcomes
-from image_updater.controller.dependencies import DependencyNotReady
 from image_updater.controller.status import Ready, standing
+from image_updater.controller.sync import outcomes
+from image_updater.controller.sync.dependencies import DependencyNotReady
 from image_updater.errors import ImageUpdaterError, SpecError, Where
 from image_updater.sync.model import Action, Condition, Done, Health, SyncReport
 

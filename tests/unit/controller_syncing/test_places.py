@@ -6,7 +6,7 @@ import pytest
 
 from image_updater.cluster.errors import InvalidObject
 from image_updater.cluster.model import Ref
-from image_updater.controller.places import place
+from image_updater.controller.sync.places import place
 from image_updater.errors import Where
 from image_updater.kustomize.model import Root, RootKind
 from image_updater.sync.errors import HeldBack

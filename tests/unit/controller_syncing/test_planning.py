@@ -10,11 +10,11 @@ from typing import Any
 from image_updater.api.model import ObjectKey
 from image_updater.cluster.model import Ref
 from image_updater.controller.cache import Cache
-from image_updater.controller.elsewhere import Index
-from image_updater.controller.fetching import Revision
-from image_updater.controller.planning import Planning
-from image_updater.controller.sources import Sources
-from image_updater.controller.states import State, content_of_error
+from image_updater.controller.sources.fetching import Revision
+from image_updater.controller.sources.repositories import Sources
+from image_updater.controller.sync.elsewhere import Index
+from image_updater.controller.sync.planning import Planning
+from image_updater.controller.sync.states import State, content_of_error
 from image_updater.errors import RenderError
 from image_updater.settings import Settings
 from image_updater.sync.model import Elsewhere

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from image_updater.cluster.model import Ref
-from image_updater.controller.remembering import Remembering
+from image_updater.controller.sync.remembering import Remembering
 from image_updater.store import Store
 from image_updater.sync.model import Applied
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from image_updater.cluster.errors import ClusterUnavailable, Forbidden, KindUnknown
 from image_updater.cluster.model import Ref, Resource
-from image_updater.controller.rights import doubtful, refused
+from image_updater.controller.sync.rights import doubtful, refused
 from image_updater.errors import ImageUpdaterError
 from image_updater.sync.errors import BeingDeleted, Contested, HeldBack
 from image_updater.sync.model import Action, Done

@@ -6,7 +6,7 @@ import pytest
 
 from image_updater.api.model import GitRepository, Meta, ObjectKey
 from image_updater.controller.cache import Entry
-from image_updater.controller.sources import _ready, _Source
+from image_updater.controller.sources.repositories import _ready, _Source
 
 KEY = ObjectKey("apps", "fleet")
 

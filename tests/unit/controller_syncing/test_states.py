@@ -6,7 +6,7 @@ import pytest
 
 from image_updater.api.model import Kustomization, Meta, ObjectKey
 from image_updater.controller.cache import Entry
-from image_updater.controller.states import State
+from image_updater.controller.sync.states import State
 
 KEY = ObjectKey("apps", "web")
 

@@ -12,10 +12,10 @@ from image_updater.api.model import Kustomization, Meta, ObjectKey
 from image_updater.cluster.errors import ClusterUnavailable, Forbidden
 from image_updater.cluster.model import Ref
 from image_updater.controller.cache import Entry
-from image_updater.controller.elsewhere import Index
-from image_updater.controller.finalizing import FINALIZER
-from image_updater.controller.states import State
-from image_updater.controller.tearing import HELD, LASTING, PATIENCE, Tearing
+from image_updater.controller.sync.elsewhere import Index
+from image_updater.controller.sync.finalizing import FINALIZER
+from image_updater.controller.sync.states import State
+from image_updater.controller.sync.tearing import HELD, LASTING, PATIENCE, Tearing
 from image_updater.errors import SpecError
 from image_updater.sync.model import Action, Done, Elsewhere, SyncReport
 from image_updater.sync.model import Entry as Line

@@ -10,17 +10,17 @@ import pytest
 from image_updater.api.model import GitRepository, ObjectKey
 from image_updater.cluster.model import Ref
 from image_updater.controller.cache import Cache
-from image_updater.controller.elsewhere import Index
-from image_updater.controller.fetching import LAG, Fetch, Revision, fetch_key
-from image_updater.controller.planning import Planning
-from image_updater.controller.sources import Sources, _Source
-from image_updater.controller.states import State
+from image_updater.controller.sources.fetching import LAG, Fetch, Revision, fetch_key
+from image_updater.controller.sources.repositories import Sources, _Source
+from image_updater.controller.sync.elsewhere import Index
+from image_updater.controller.sync.planning import Planning
+from image_updater.controller.sync.states import State
 from image_updater.git import GitAccess, Tip
 from image_updater.settings import Settings
 from image_updater.sync.model import Elsewhere
 
 if TYPE_CHECKING:
-    from image_updater.controller.fetching import FetchKey
+    from image_updater.controller.sources.fetching import FetchKey
 
 A, B, ONE, TWO = (ObjectKey("apps", name) for name in ("a", "b", "one", "two"))
 MOVED = Ref("", "ConfigMap", "apps", "moved")

@@ -10,10 +10,10 @@ import pytest
 from image_updater.api.model import ObjectKey
 from image_updater.cluster.model import Ref
 from image_updater.controller.cache import Cache
-from image_updater.controller.elsewhere import Index
-from image_updater.controller.fetching import LAG, Revision
-from image_updater.controller.planning import Planning
-from image_updater.controller.states import State
+from image_updater.controller.sources.fetching import LAG, Revision
+from image_updater.controller.sync.elsewhere import Index
+from image_updater.controller.sync.planning import Planning
+from image_updater.controller.sync.states import State
 
 SOURCE, OURS, THEIRS = ObjectKey("apps", "fleet"), ObjectKey("apps", "ours"), ObjectKey("apps", "theirs")
 MOVED = Ref("", "ConfigMap", "apps", "moved")

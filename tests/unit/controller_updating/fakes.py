@@ -17,11 +17,11 @@ from image_updater.controller.cache import Cache
 from image_updater.controller.context import Context
 from image_updater.controller.secrets import ClusterSecrets
 from image_updater.controller.status import StatusWriter
-from image_updater.controller.updating import Updating
+from image_updater.controller.update.updating import Updating
 from image_updater.patch.decisions import State
-from image_updater.pipeline.metrics import Metrics
+from image_updater.pipeline.answers.outcome import policy_name
+from image_updater.pipeline.daemon.metrics import Metrics
 from image_updater.pipeline.mirrors import Mirrors
-from image_updater.pipeline.outcome import policy_name
 from image_updater.pipeline.report import AutomationReport, CommitReport, SiteReport, UpdateReport
 from image_updater.pipeline.session import Session
 from image_updater.settings import Settings

@@ -7,7 +7,7 @@ import heapq
 import random
 from typing import Any
 
-from image_updater.controller.branchleases import BranchLeases
+from image_updater.controller.update.branchleases import BranchLeases
 
 
 class Server:

@@ -23,14 +23,14 @@ from image_updater.api.model import (
     Window,
 )
 from image_updater.api.wishes import DenyWish, Wishes
-from image_updater.controller.gatekeeping import CANARIES, Gatekeeper, Knowledge
+from image_updater.controller.loop.gatekeeping import CANARIES, Gatekeeper, Knowledge
 from image_updater.errors import AccessDenied, RegistryError
 from image_updater.images import Digest
 from image_updater.kustomize.model import ObjectId
-from image_updater.pipeline.outcome import Outcome
-from image_updater.pipeline.placements import Placement, Value
+from image_updater.pipeline.answers.outcome import Outcome
+from image_updater.pipeline.answers.situations import Situations
 from image_updater.pipeline.report import AutomationReport
-from image_updater.pipeline.situations import Situations
+from image_updater.pipeline.rollback.placements import Placement, Value
 from image_updater.policy.model import TagFacts, Verified
 from image_updater.policy.situation import Hold, Origin, Proven, Quarantined
 

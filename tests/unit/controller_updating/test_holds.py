@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from image_updater.controller.holding import field_of, told
+from image_updater.controller.update.holding import field_of, told
 from image_updater.patch.decisions import State
 from image_updater.policy.situation import Hold
 from tests.unit.controller_updating.fakes import Half, Line, automation, policy, repository

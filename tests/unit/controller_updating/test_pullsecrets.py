@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from image_updater.api.model import ObjectKey
-from image_updater.controller import pullsecrets, secrets
+from image_updater.controller import secrets
+from image_updater.controller.update import pullsecrets
 from image_updater.registry.errors import AuthenticationFailed
 from tests.unit.controller_updating.fakes import Half, Line, automation, docker_config, policy, repository
 from tests.unit.pipeline_selection.fakes import IMAGE, FakeRegistry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from image_updater.controller import automationstatus
+from image_updater.controller.update import automationstatus
 from image_updater.pipeline.report import AutomationReport, CommitReport
 
 EARLIER = datetime(2026, 5, 1, tzinfo=UTC)

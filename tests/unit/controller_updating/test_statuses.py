@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from image_updater import policy as policies
 from image_updater.api.model import DigestReflection, NewestPolicy, ObjectKey
-from image_updater.controller import automationstatus, policystatus
+from image_updater.controller.update import automationstatus, policystatus
 from image_updater.errors import ImageUpdaterError, SecretNotFound, SpecError
 from image_updater.patch.decisions import State
-from image_updater.pipeline.outcome import Amended, Outcome
+from image_updater.pipeline.answers.outcome import Amended, Outcome
 from image_updater.pipeline.report import AutomationReport, CommitReport, ProblemReport, SiteReport
 from image_updater.policy import TagFacts
 from image_updater.registry.errors import AuthenticationFailed, RateLimited

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from image_updater.controller import updating
+from image_updater.controller.update import updating
 from image_updater.errors import GitError
 from image_updater.git.errors import GitAuthenticationFailed
 from image_updater.patch.decisions import State

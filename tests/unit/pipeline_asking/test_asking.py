@@ -27,9 +27,9 @@ from image_updater.api.wishes import (
 )
 from image_updater.cluster.errors import Conflict, Forbidden
 from image_updater.errors import SpecError
-from image_updater.pipeline.asking import ClusterDesk, StateDesk, change
-from image_updater.pipeline.listening import Listening
-from image_updater.pipeline.standing import standing_of
+from image_updater.pipeline.people.asking import ClusterDesk, StateDesk, change
+from image_updater.pipeline.people.listening import Listening
+from image_updater.pipeline.people.standing import standing_of
 from image_updater.policy.situation import Proven
 from image_updater.store import Stage, StateFailed, Store
 

@@ -9,7 +9,7 @@ import pytest
 
 from image_updater.api.model import Author
 from image_updater.git import CommitInfo
-from image_updater.pipeline.contested import _fight, steps
+from image_updater.pipeline.people.contested import _fight, steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,12 +11,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from image_updater.api.wishes import HoldWish, Wishes
-from image_updater.pipeline.daemon import Daemon
-from image_updater.pipeline.metrics import Metrics
-from image_updater.pipeline.scheduler import Alarms
-from image_updater.pipeline.secrets import CurrentSecrets
-from image_updater.pipeline.selection import Selector
-from image_updater.pipeline.watching import ObjectFiles
+from image_updater.pipeline.answers.secrets import CurrentSecrets
+from image_updater.pipeline.answers.selection import Selector
+from image_updater.pipeline.daemon.daemon import Daemon
+from image_updater.pipeline.daemon.metrics import Metrics
+from image_updater.pipeline.daemon.scheduler import Alarms
+from image_updater.pipeline.daemon.watching import ObjectFiles
 from image_updater.policy.situation import Quarantined
 from image_updater.settings import Settings
 from image_updater.store import Store

@@ -6,9 +6,9 @@ import pytest
 
 from image_updater import policy
 from image_updater.cli.verdicts import show_policies
-from image_updater.controller.gatestatus import eligible_at, gate_reason, leading
-from image_updater.pipeline.explain import report
-from image_updater.pipeline.outcome import Outcome
+from image_updater.controller.update.gatestatus import eligible_at, gate_reason, leading
+from image_updater.pipeline.answers.explain import report
+from image_updater.pipeline.answers.outcome import Outcome
 from image_updater.policy import Fate
 from tests.unit.policy.making import NOW
 from tests.unit.policy_gates.gating import gated

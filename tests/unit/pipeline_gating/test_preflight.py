@@ -15,8 +15,8 @@ from image_updater.embedded import EmbeddedRegistry
 from image_updater.embedded.auth import Auth
 from image_updater.embedded.faults import Reply
 from image_updater.images import parse_name
-from image_updater.pipeline.listing import Source
-from image_updater.pipeline.preflight import AT_ONCE, Candidate, Preflight
+from image_updater.pipeline.answers.listing import Source
+from image_updater.pipeline.answers.preflight import AT_ONCE, Candidate, Preflight
 from image_updater.registry import RegistryClient, access_for, anonymous
 from image_updater.registry.errors import AuthenticationFailed, PermissionDenied, RegistryUnavailable
 from image_updater.store import Store

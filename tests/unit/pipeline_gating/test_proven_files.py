@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from image_updater.api.model import After, ImageUpdateAutomation, Objects, Start
+from image_updater.pipeline.answers.situations import Situations
 from image_updater.pipeline.choosing import read_proven
 from image_updater.pipeline.line import default_automation
-from image_updater.pipeline.situations import Situations
 from tests.parts.trees import MemoryTree
 from tests.unit.pipeline_selection.fakes import policy
 

@@ -23,9 +23,9 @@ from image_updater.api.model import (
 )
 from image_updater.api.wishes import HoldWish, Wishes
 from image_updater.images import parse_name
-from image_updater.pipeline.selection import Selector
-from image_updater.pipeline.tagfacts import GateFacts
-from image_updater.pipeline.tagsfile import TagsFile
+from image_updater.pipeline.answers.selection import Selector
+from image_updater.pipeline.answers.tagfacts import GateFacts
+from image_updater.pipeline.answers.tagsfile import TagsFile
 from image_updater.policy.model import Fate, Verified
 from image_updater.policy.situation import Hold, Origin, Quarantined
 from image_updater.registry import ImageFacts
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from image_updater.pipeline.outcome import Outcome
+    from image_updater.pipeline.answers.outcome import Outcome
 
 NAME = "default/web"
 DAY = timedelta(days=1)

@@ -19,8 +19,8 @@ from image_updater.api.model import (
     Start,
 )
 from image_updater.api.wishes import ApprovalWish, DenyWish, HoldWish, Wishes
-from image_updater.pipeline.situations import NOTHING, Situations
-from image_updater.pipeline.wishing import merged
+from image_updater.pipeline.answers.situations import NOTHING, Situations
+from image_updater.pipeline.answers.wishing import merged
 from image_updater.policy.gates import holds
 from image_updater.policy.situation import Hold, Origin, Proven, Quarantined
 from tests.unit.pipeline_selection.fakes import IMAGE, START, policy

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from image_updater.api.model import ObjectKey
-from image_updater.controller.gateinputs import GateInputs, platforms_of
-from image_updater.controller.gatestatus import remembered
+from image_updater.controller.update.gateinputs import GateInputs, platforms_of
+from image_updater.controller.update.gatestatus import remembered
 from image_updater.errors import Transient
 from tests.unit.controller_updating.fakes import Half, Line, automation, object_, policy, repository
 from tests.unit.pipeline_selection.fakes import START, FakeRegistry, digest

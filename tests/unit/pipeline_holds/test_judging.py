@@ -22,8 +22,8 @@ from image_updater.api.model import (
 from image_updater.git import Chain, Changed, CommitInfo, End, Value
 from image_updater.images import Digest
 from image_updater.patch.decisions import Choice
-from image_updater.pipeline.contested import steps
-from image_updater.pipeline.holds import judge
+from image_updater.pipeline.people.contested import steps
+from image_updater.pipeline.people.holds import judge
 from image_updater.policy import Selection, TagFacts, may_replace
 from image_updater.policy import compile as compile_policy
 

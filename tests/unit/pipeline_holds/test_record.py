@@ -10,7 +10,7 @@ import pytest
 
 from image_updater.api.model import Author
 from image_updater.git import CommitInfo
-from image_updater.pipeline.record import Record
+from image_updater.pipeline.people.record import Record
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 DIGEST = f"sha256:{'a' * 64}"

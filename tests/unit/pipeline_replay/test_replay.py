@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from image_updater import api
 from image_updater.api.model import Objects
 from image_updater.api.wishes import ApprovalWish
-from image_updater.pipeline import remembering
-from image_updater.pipeline.replay import Past, Replayed, replay
-from image_updater.pipeline.tagsfile import TagsFile
+from image_updater.pipeline.answers.tagsfile import TagsFile
+from image_updater.pipeline.replay import remembering
+from image_updater.pipeline.replay.simulation import Past, Replayed, replay
 from image_updater.policy.situation import Proven
 from image_updater.store import Store, StoredTags
 

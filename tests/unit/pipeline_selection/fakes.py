@@ -17,14 +17,14 @@ from image_updater.api.model import (
     Strategy,
 )
 from image_updater.images import Digest
-from image_updater.pipeline.selection import Selector
+from image_updater.pipeline.answers.selection import Selector
 from image_updater.registry import ImageFacts, TagList
 from image_updater.registry.errors import TagNotFound
 from image_updater.store import Store
 
 if TYPE_CHECKING:
     from image_updater.images import ImageName
-    from image_updater.pipeline.tagsfile import TagsFile
+    from image_updater.pipeline.answers.tagsfile import TagsFile
     from image_updater.registry import Access
 
 START = datetime(2024, 5, 1, 12, tzinfo=UTC)

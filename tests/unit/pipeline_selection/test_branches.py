@@ -23,7 +23,7 @@ from image_updater.api.model import (
     Secret,
     SemverPolicy,
 )
-from image_updater.pipeline.branches import Branches, SourceNotFound
+from image_updater.pipeline.daemon.branches import Branches, SourceNotFound
 
 NAMES = st.sampled_from(["a", "b", "c"])
 SPACES = st.sampled_from(["x", "y"])

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from image_updater.errors import GitError, SpecError
-from image_updater.pipeline.daemon import Daemon
-from image_updater.pipeline.endpoints import parse_listen, serve
-from image_updater.pipeline.metrics import Metrics
+from image_updater.pipeline.answers.secrets import CurrentSecrets
+from image_updater.pipeline.answers.selection import Selector
+from image_updater.pipeline.daemon.daemon import Daemon
+from image_updater.pipeline.daemon.endpoints import parse_listen, serve
+from image_updater.pipeline.daemon.metrics import Metrics
+from image_updater.pipeline.daemon.watching import ObjectFiles
 from image_updater.pipeline.report import (
     AutomationReport,
     CommitReport,
@@ -23,9 +26,6 @@ from image_updater.pipeline.report import (
     State,
     UpdateReport,
 )
-from image_updater.pipeline.secrets import CurrentSecrets
-from image_updater.pipeline.selection import Selector
-from image_updater.pipeline.watching import ObjectFiles
 from image_updater.registry.http import Metrics as RegistryMetrics
 from image_updater.settings import Settings
 from image_updater.store import Store

@@ -10,8 +10,8 @@ import pytest
 from image_updater.api.model import Meta, ObjectKey, Objects, Secret
 from image_updater.api.moments import exact_rfc3339, format_rfc3339, moment_of, parse_rfc3339
 from image_updater.errors import SpecError
-from image_updater.pipeline.hints import MAX_IMAGES, Hints, Taken
-from image_updater.pipeline.secrets import CurrentSecrets, secrets_of
+from image_updater.pipeline.answers.secrets import CurrentSecrets, secrets_of
+from image_updater.pipeline.daemon.hints import MAX_IMAGES, Hints, Taken
 
 if TYPE_CHECKING:
     from pathlib import Path

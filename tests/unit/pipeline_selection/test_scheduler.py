@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from image_updater.api.model import Batch
-from image_updater.pipeline.scheduler import Schedule, Window
+from image_updater.pipeline.daemon.scheduler import Schedule, Window
 
 
 def drain(schedule: Schedule[str], now: float) -> list[str]:

@@ -11,7 +11,7 @@ from image_updater.api.decode import SpecErrors
 from image_updater.api.model import DigestPolicy, DigestReflection, NewestBy, NewestPolicy, SemverPolicy
 from image_updater.errors import Waiting
 from image_updater.images import parse_name
-from image_updater.pipeline.tagsfile import TagsFile
+from image_updater.pipeline.answers.tagsfile import TagsFile
 from image_updater.policy.model import Fate
 from image_updater.registry.errors import RateLimited, RegistryUnavailable
 from image_updater.store import Store

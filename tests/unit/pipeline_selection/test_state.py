@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from image_updater.images import parse_name
-from image_updater.pipeline.listing import Listings, Source
+from image_updater.pipeline.answers.listing import Listings, Source
 from image_updater.pipeline.session import kept_facts
 from image_updater.registry import anonymous
 from image_updater.store import StateError, Store

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from image_updater.embedded import EmbeddedRegistry, Reply
-from image_updater.pipeline.selection import Selector
+from image_updater.pipeline.answers.selection import Selector
 from image_updater.registry import Limits, RateLimited, RegistryClient
 from image_updater.store import Store
 from tests.unit.pipeline_selection.fakes import newest

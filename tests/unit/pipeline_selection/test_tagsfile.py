@@ -10,7 +10,7 @@ import pytest
 
 from image_updater.errors import SpecError
 from image_updater.images import parse_name
-from image_updater.pipeline.tagsfile import TagsFile
+from image_updater.pipeline.answers.tagsfile import TagsFile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from image_updater.patch.decisions import State
-from image_updater.pipeline.undeployed import Undeployed
+from image_updater.pipeline.answers.undeployed import Undeployed
 from tests.unit.pipeline_selection.fakes import Clock
 
 

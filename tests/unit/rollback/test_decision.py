@@ -11,8 +11,7 @@ import pytest
 from image_updater.api.model import ObjectKey, OnFailure
 from image_updater.cluster.model import Ref
 from image_updater.kustomize.model import ObjectId
-from image_updater.pipeline.placements import Placement, Value
-from image_updater.pipeline.rollback import (
+from image_updater.pipeline.rollback.decision import (
     FROZEN,
     HISTORY,
     SETTLED,
@@ -24,6 +23,7 @@ from image_updater.pipeline.rollback import (
     Written,
     decide,
 )
+from image_updater.pipeline.rollback.placements import Placement, Value
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)

@@ -13,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_updater.api.model import ImagePolicy, Meta, ObjectKey, Objects, Quarantine, SemverPolicy
-from image_updater.controller import loopstatus
-from image_updater.controller.loopstatus import Rollback
-from image_updater.controller.quarantines import Quarantines, body, is_derived, name_of
-from image_updater.controller.storms import Storms, said
+from image_updater.controller.loop import status as loopstatus
+from image_updater.controller.loop.quarantines import Quarantines, body, is_derived, name_of
+from image_updater.controller.loop.status import Rollback
+from image_updater.controller.loop.storms import Storms, said
 from image_updater.errors import DocumentError, GitError, SpecError
 from image_updater.git.errors import GitUnavailable
 from image_updater.pipeline import provenfile
-from image_updater.pipeline.placements import Value
+from image_updater.pipeline.answers.situations import Situations
+from image_updater.pipeline.people.standing import proven_of
 from image_updater.pipeline.report import CommitReport
-from image_updater.pipeline.reverting import Answer
-from image_updater.pipeline.rollback import STORM, IntentState, good_value
-from image_updater.pipeline.situations import Situations
-from image_updater.pipeline.standing import proven_of
+from image_updater.pipeline.rollback.decision import STORM, IntentState, good_value
+from image_updater.pipeline.rollback.placements import Value
+from image_updater.pipeline.rollback.reverting import Answer
 from image_updater.policy.situation import Origin, Proven, Quarantined
 from image_updater.store.model import Milestone
 
@@ -285,7 +285,7 @@ async def test_what_may_not_be_written_is_asked_for_less_and_less(monkeypatch: p
                 raise asyncio.CancelledError
             return len(waits) == 8
 
-    monkeypatch.setattr("image_updater.controller.quarantines.pause", wait)
+    monkeypatch.setattr("image_updater.controller.loop.quarantines.pause", wait)
     nothing: Any = SimpleNamespace(cache=Cache())
     with pytest.raises(asyncio.CancelledError):
         await Refused(nothing, nothing, nothing, nothing).run()

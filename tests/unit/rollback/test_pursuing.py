@@ -12,16 +12,16 @@ import pytest
 
 from image_updater.api.model import Kustomization, Meta, ObjectKey, OnFailure
 from image_updater.cluster.model import Ref
-from image_updater.controller.pursuing import LONGEST, Failure, Pursuing
+from image_updater.controller.loop.pursuing import LONGEST, Failure, Pursuing
 from image_updater.git.errors import GitUnavailable
 from image_updater.kustomize.model import ObjectId
-from image_updater.pipeline.placements import Placement, Value
 from image_updater.pipeline.report import AutomationReport
-from image_updater.pipeline.rollback import Action, Kind, RollbackPlan, Suspect
+from image_updater.pipeline.rollback.decision import Action, Kind, RollbackPlan, Suspect
+from image_updater.pipeline.rollback.placements import Placement, Value
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 
 if TYPE_CHECKING:
-    from image_updater.controller.retreat import Case
+    from image_updater.controller.loop.retreat import Case
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 KEY = ObjectKey("shop", "apps")
@@ -138,7 +138,7 @@ async def test_a_fault_of_ours_forgets_no_failure(
         raise KeyError("web")
 
     rig.glance = fault
-    monkeypatch.setattr("image_updater.controller.pursuing.pause", wait)
+    monkeypatch.setattr("image_updater.controller.loop.pursuing.pause", wait)
     await rig.pursuing.run(found)
     assert rig.looks == 2
     assert waits == [300.0, None]

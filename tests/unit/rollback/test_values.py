@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import ImagePolicy, Meta, ObjectKey, SemverPolicy
-from image_updater.controller.values import Values
-from image_updater.pipeline.placements import Value
+from image_updater.controller.loop.values import Values
+from image_updater.pipeline.rollback.placements import Value
 from image_updater.policy.situation import Origin, Quarantined, Situation
 
 if TYPE_CHECKING:

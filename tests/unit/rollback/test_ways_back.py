@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from image_updater.api.model import DigestPolicy, NewestPolicy
-from image_updater.pipeline.placements import Value
-from image_updater.pipeline.waysback import Side, side, taken_back
+from image_updater.pipeline.rollback.placements import Value
+from image_updater.pipeline.rollback.waysback import Side, side, taken_back
 from image_updater.policy import TagFacts
 from tests.unit.policy.making import compiled, day, semver, sha
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from image_updater.api.model import ImagePolicy, Meta, ObjectKey, Secret, SemverPolicy, Verify
 from image_updater.embedded import EmbeddedRegistry
-from image_updater.pipeline.selection import Selector
+from image_updater.pipeline.answers.selection import Selector
 from image_updater.registry import RegistryClient
 from image_updater.store import Store
 from tests.parts import signing
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from image_updater.pipeline.outcome import Outcome
+    from image_updater.pipeline.answers.outcome import Outcome
 
 KEY = ec.generate_private_key(ec.SECP256R1())
 OTHER = ec.generate_private_key(ec.SECP256R1())

@@ -1,4 +1,4 @@
-"""`pipeline/verifying.py` with a registry of values: what is asked for, in which order, and how much at most."""
+"""`answers/verifying.py` with a registry of values: what is asked for, in which order, and how much at most."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from image_updater.api.model import Keyless, Meta, ObjectKey, Secret, Verify
 from image_updater.errors import AccessDenied, SecretNotFound, SpecError, Where
 from image_updater.images import Digest, ImageName, parse_name
-from image_updater.pipeline import verifying
-from image_updater.pipeline.listing import Source
-from image_updater.pipeline.verifying import Verifying
+from image_updater.pipeline.answers import verifying
+from image_updater.pipeline.answers.listing import Source
+from image_updater.pipeline.answers.verifying import Verifying
 from image_updater.registry import (
     Access,
     Descriptor,

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from image_updater.errors import SpecError
-from image_updater.pipeline import endpoints
+from image_updater.pipeline.daemon import endpoints
 from image_updater.web import flagger
 from image_updater.web.flagger import GATES, MAX_BODY, NEWS, Flagger, Tokens
 

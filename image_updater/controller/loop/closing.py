@@ -1,0 +1,414 @@
+"""The loop closed: what becomes of a rollout leads to a proven tag, to a hold, or back.
+
+Rollouts come from the hub of this process, and from the Kustomizations' statuses where another process judged them (or
+this one, before it was started anew). Which of our images are in a workload, the runs of the line have said. What is
+done is decided in `pipeline/rollback/decision.py`, on the tip that would be written on; here it is seen that something
+is to be decided.
+
+What must outlive the process is in status before anything is pushed. A rollback that was begun is gone on with; one
+whose commit is in Git already is found there, and not made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from image_updater.api.model import Kustomization, OnFailure
+from image_updater.controller.loop import status as loopstatus
+from image_updater.controller.loop.placing import Placing, by_ref, of_ref
+from image_updater.controller.loop.pursuing import Failure, Pursuing
+from image_updater.controller.loop.retreat import Retreat
+from image_updater.controller.loop.storms import Storms
+from image_updater.controller.rollouts import LISTED, from_status, unproven_of
+from image_updater.controller.update.inputs import KUSTOMIZATION, POLICY
+from image_updater.controller.update.tripping import Breakers
+from image_updater.pipeline.rollback.decision import IntentState, is_applied
+from image_updater.pipeline.rollback.placements import folder_of
+from image_updater.pipeline.tasks import Tasks, pause
+from image_updater.policy.gates.holds import newer
+from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+
+    from image_updater.api.model import ImageUpdateAutomation, ObjectKey
+    from image_updater.cluster.model import Ref
+    from image_updater.controller.cache import Entry
+    from image_updater.controller.context import Context
+    from image_updater.controller.loop.metrics import LoopMetrics
+    from image_updater.controller.loop.proving import Proving
+    from image_updater.controller.rollouts import Rollouts
+    from image_updater.controller.update.saying import Saying
+    from image_updater.kustomize.model import Site
+    from image_updater.pipeline.answers.selection import Selector
+    from image_updater.pipeline.daemon.branches import Branch
+    from image_updater.pipeline.report import AutomationReport, UpdateReport
+    from image_updater.pipeline.rollback.evidence import Taking
+    from image_updater.pipeline.rollback.placements import Placement, Value
+
+log = logging.getLogger("image_updater.controller")
+
+SWEEP: Final = 10.0
+"""Seconds between looks at statuses, of which nobody tells."""
+
+_BAD: Final = (RolloutState.FAILED, RolloutState.PRIMARY_BROKEN)
+_GOOD: Final = (RolloutState.HEALTHY, RolloutState.ROLLED_BACK)
+_WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
+
+Group = "list[tuple[Placement, Rollout | None]]"
+
+
+class Closing:
+    """See the module. Used from one event loop."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        rollouts: Rollouts | None,
+        saying: Saying,
+        selector: Selector,
+        proving: Proving,
+        metrics: LoopMetrics,
+        entry: Callable[[str], Entry | None],
+        take_back: Callable[[ObjectKey, Taking], Awaitable[AutomationReport]],
+        released: Callable[[ObjectKey], None] = lambda _: None,
+    ) -> None:
+        """`entry`: the object of a policy that is ours to write. `take_back` makes a rollback's commit. `released` is
+        told of automations that waited for a canary. `rollouts`: None where another process judges them.
+        """
+        self._context = context
+        self._rollouts = rollouts
+        self._saying = saying
+        self._selector = selector
+        self._situations = selector.situations
+        self._proving = proving
+        self._metrics = metrics
+        self._entry = entry
+        self._released = released
+        self._placing = Placing(context)
+        self._storms = Storms()
+        self._breakers = Breakers(saying=saying, selector=selector, metrics=metrics, clock=context.clock, entry=entry)
+        self._retreat = Retreat(
+            context,
+            selector=selector,
+            proving=proving,
+            storms=self._storms,
+            entry=entry,
+            save=saying.save,
+            opens=self._breakers.open,
+            started=context.clock(),
+        )
+        self._pursuing = Pursuing(
+            context,
+            retreat=self._retreat,
+            saying=saying,
+            situations=self._situations,
+            proving=proving,
+            metrics=metrics,
+            entry=entry,
+            take_back=take_back,
+            released=released,
+        )
+        self._failures: dict[tuple[ObjectKey, Ref], Failure] = {}
+        self._healthy: dict[tuple[ObjectKey, Ref], Rollout] = {}
+        self._notable: dict[ObjectKey, tuple[Rollout, ...]] = {}
+        """Rollouts that keep what is newer back: at work, or failed."""
+        self._busy: dict[ObjectKey, frozenset[Ref]] = {}
+        """By Kustomization the workloads whose canary is at work."""
+        self._restored: set[str] = set()
+        self._dirty: set[ObjectKey] = set()
+        self._wake = asyncio.Event()
+        self._tasks = Tasks()
+        self._situations.subscribe(self._changed)
+        if rollouts is not None:
+            rollouts.subscribe(self.look)
+
+    # ------------------------------------------------------------------------------------------- from outside
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            self._wake.clear()
+            while self._dirty:
+                self._look(self._dirty.pop())
+                await asyncio.sleep(0)
+            await pause(self._wake, SWEEP)
+            if not self._wake.is_set():
+                self._sweep()
+
+    async def close(self) -> None:
+        await self._tasks.stop()
+
+    def look(self, kustomization: ObjectKey) -> None:
+        """Its rollouts are other ones."""
+        known = self._rollouts.of(kustomization) if self._rollouts is not None else ()
+        notable = tuple(each for each in known if each.busy or each.state is RolloutState.FAILED)
+        if notable:
+            self._notable[kustomization] = notable
+        else:
+            self._notable.pop(kustomization, None)
+        self._dirty.add(kustomization)
+        self._wake.set()
+
+    def ran(self, branch: Branch, report: UpdateReport) -> None:
+        """The line ran over a branch."""
+        self._resume()
+        folders = self._placing.ran(branch, report)
+        if folders:
+            for key, entry in self._context.cache.entries(KUSTOMIZATION).items():
+                if isinstance(entry.value, Kustomization) and folder_of(entry.value) in folders:
+                    self._dirty.add(key)
+            self._wake.set()
+
+    def remember(self) -> None:
+        """At the start, before anything is judged or written: what statuses say of policies from before."""
+        for key in self._context.cache.entries(POLICY):
+            self._restore(str(key))
+
+    def busy(self, automation: ImageUpdateAutomation, policy: str, site: Site) -> str | None:
+        """Why a site should not be moved now: a canary of what it renders is at work, or what failed is to be recorded
+        first.
+        """
+        for key, known in self._notable.items():
+            entry = self._context.cache.get(KUSTOMIZATION, key)
+            spec = entry.value if entry is not None else None
+            found = [(each, why) for each in known if (why := self._keeps(key, each, spec)) is not None]
+            if not found or not isinstance(spec, Kustomization):
+                continue
+            mine = [
+                each
+                for each in self._placing.of(spec)
+                if (each.automation, each.policy, each.site) == (automation.key, policy, site.id)
+            ]
+            for rollout, why in found:
+                held = of_ref(mine, rollout.ref)
+                if held and (rollout.busy or any(is_applied(each, dict(rollout.images)) for each in held)):
+                    return why
+        return None
+
+    def _keeps(self, key: ObjectKey, rollout: Rollout, spec: object) -> str | None:
+        """Why nothing newer is written for this workload now."""
+        if rollout.busy and self._rollouts is not None:
+            return self._rollouts.busy(key, rollout.ref)
+        if rollout.state is not RolloutState.FAILED or rollout.culprit is not Culprit.TAG:
+            return None
+        if not isinstance(spec, Kustomization) or spec.on_failure is OnFailure.NONE:
+            return None
+        failure = self._failures.get((key, rollout.ref))
+        if failure is None or failure.rollout.images != rollout.images or failure.pending:
+            return f"{rollout.ref} has failed, which is dealt with first"
+        return None
+
+    def promoting(self, placed: Sequence[Placement]) -> str | None:
+        """Why these may not be touched now by anybody."""
+        found = (each for known in self._notable.values() for each in known if each.promoting)
+        return next((f"{each.canary}: {each.reason}" for each in found if of_ref(placed, each.ref)), None)
+
+    # ------------------------------------------------------------------------------------------- looking
+
+    def _sweep(self) -> None:
+        entries = self._context.cache.entries(KUSTOMIZATION)
+        self._dirty.update(entries)
+        for place in [place for place in self._failures if place[0] not in entries]:
+            self._end(place)
+        self._resume()
+
+    def _look(self, key: ObjectKey) -> None:
+        entry = self._context.cache.get(KUSTOMIZATION, key)
+        if entry is None or entry.deleting or not isinstance(entry.value, Kustomization) or entry.value.suspend:
+            self._end_others(key, ())
+            return
+        placed = self._placing.of(entry.value)
+        if not placed:
+            return
+        for name in {each.name for each in placed}:
+            self._restore(name)
+            self._proving.applies(name)
+        status = self._context.status.current(entry)
+        rollouts = (self._rollouts.of(key) if self._rollouts is not None else ()) or from_status(status)
+        self._end_others(key, [each.ref for each in rollouts])
+        of = by_ref(placed)
+        for rollout in rollouts:
+            mine = of(rollout.ref)
+            if not mine:
+                continue
+            if rollout.state in _BAD:
+                self._fail((key, rollout.ref), rollout, mine, entry.value)
+            else:
+                self._end((key, rollout.ref))
+            self._settle(key, rollout, mine)
+        self._free(key, placed, rollouts)
+        self._prove(entry.value, status, placed, rollouts)
+
+    def _free(self, key: ObjectKey, placed: Sequence[Placement], rollouts: Sequence[Rollout]) -> None:
+        """What waited for a canary that has come to its end may be written now: the newest of it."""
+        before, now = self._busy.get(key, frozenset()), frozenset(each.ref for each in rollouts if each.busy)
+        self._busy[key] = now
+        for automation in sorted({each.automation for ref in before - now for each in of_ref(placed, ref)}):
+            self._released(automation)
+
+    def _restore(self, policy: str) -> None:
+        """What status says of a policy from before: its proven tags, its hold, its breaker."""
+        if policy in self._restored:
+            return
+        self._restored.add(policy)
+        self._proving.restore(policy)
+        entry = self._entry(policy)
+        if entry is None or entry.value is None:
+            return
+        status = self._context.status.current(entry)
+        failed = loopstatus.held_by_rollout(status, entry.value.image)
+        if failed:
+            self._pursuing.hold(policy, failed)
+        self._breakers.restore(policy, status)
+
+    # ------------------------------------------------------------------------------------------- what is good
+
+    def _prove(
+        self,
+        kustomization: Kustomization,
+        status: Mapping[str, Any],
+        placed: Sequence[Placement],
+        rollouts: Sequence[Rollout],
+    ) -> None:
+        """By policy and value: proven, when all that is known of it is healthy, and some of it was looked at."""
+        key = kustomization.key
+        revision = self._rollouts.revision(key) if self._rollouts is not None else ""
+        of = by_ref(placed)
+        judging = {each.key: rollout for rollout in rollouts for each in of(rollout.ref)}
+        groups: dict[tuple[str, Value], list[tuple[Placement, Rollout | None]]] = {}
+        for each in placed:
+            groups.setdefault((each.name, each.value), []).append((each, judging.get(each.key)))
+        for (name, value), members in groups.items():
+            judged = [rollout for _, rollout in members if rollout is not None]
+            here = [one for each, one in members if one is not None and is_applied(each, dict(one.images))]
+            if here:
+                self._proving.applied(name, key, value, revision)
+            if any(one is not None and _fails(each, one) for each, one in members):
+                self._proving.failed(name, key, value)
+            elif (
+                len(here) == len(judged)
+                and all(each.healthy for each in judged)
+                and any(each.state is RolloutState.HEALTHY for each in judged)
+            ):
+                self._good(name, key, value, judged, revision)
+            elif not judged and self._settled(kustomization, status, members):
+                self._proving.healthy(name, key, value, str(status.get("lastAppliedRevision") or ""), anew=False)
+
+    def _good(self, name: str, key: ObjectKey, value: Value, judged: Sequence[Rollout], revision: str) -> None:
+        anew = any(self._healthy.get((key, each.ref)) != each for each in judged)
+        self._healthy |= {(key, each.ref): each for each in judged}
+        self._retreat.good(key, [each.ref for each in judged], revision)
+        self._proving.healthy(name, key, value, revision, anew=anew)
+        hold, outcome = self._pursuing.held.get(name), self._selector.answers.get(name)
+        if hold is None or outcome is None or outcome.compiled is None or value.tag is None:
+            return
+        other = hold.digest is not None and value.digest not in (None, hold.digest)
+        if (value.tag == hold.tag and other) or newer(outcome.compiled, hold, value.tag, outcome.facts):
+            self._pursuing.release(name)
+
+    def _settled(
+        self, kustomization: Kustomization, status: Mapping[str, Any], members: Sequence[tuple[Placement, object]]
+    ) -> bool:
+        """Of what was healthy before this process began nobody publishes anything: status says that all has settled
+        which it does not list.
+        """
+        unproven = unproven_of(status)
+        if max(len(unproven), len(status.get("rollouts") or ())) >= LISTED:
+            return False  # the list was cut
+        workloads = [each for each, _ in members if each.object.kind in _WORKLOADS]
+        if self._rollouts is not None:
+            # What an annotation keeps from us is in no list, and nobody has looked at it.
+            settled = self._rollouts.settled(kustomization.key)
+            mine = by_ref(workloads)
+            if not workloads or {each.key for ref in settled for each in mine(ref)} != {e.key for e in workloads}:
+                return False
+        return (
+            status.get("rolloutsSettled") is not None
+            and bool(workloads)
+            and not any(of_ref((each,), ref) for each, _ in members for ref in unproven)
+            and self._placing.is_tip(kustomization, str(status.get("lastAppliedRevision") or ""))
+        )
+
+    def _settle(self, kustomization: ObjectKey, rollout: Rollout, mine: Sequence[Placement]) -> None:
+        """A rollback is done when its workload is healthy with what it went back to; it has ended when Git went on."""
+        serves = rollout.state in _GOOD and any(is_applied(each, dict(rollout.images)) for each in mine)
+        for policy in self._retreat.together({each.name for each in mine}):
+            entry = self._entry(policy)
+            known = loopstatus.rollback_of(self._context.status.current(entry)) if entry is not None else None
+            if entry is None or known is None or not known.open or known.to is None:
+                continue
+            asked = not known.kustomization and any(each.name == policy for each in mine)
+            if not asked and (known.kustomization, known.object) != (str(kustomization), str(rollout.ref)):
+                continue
+            held = self._placing.of_policy(policy)
+            back = any(each.value.is_of(known.to) for each in held)
+            if back and serves:
+                state, text = IntentState.DONE, f"{rollout.ref} is healthy with {known.to}"
+            elif known.state is IntentState.PUSHED and not back and not _holds(held, known.bad):
+                state, text = IntentState.ENDED, f"Git holds {', '.join(str(each.value) for each in held)} by now"
+            else:
+                continue
+            self._saying.amend(entry, loopstatus.rollback_fields(replace(known, state=state, message=text)))
+            self._metrics.rollbacks.labels(str(state).lower()).inc()
+
+    # ------------------------------------------------------------------------------------------- what is bad
+
+    def _fail(
+        self, place: tuple[ObjectKey, Ref], rollout: Rollout, mine: tuple[Placement, ...], spec: Kustomization
+    ) -> None:
+        """It has failed, or in another way than before."""
+        known = self._failures.get(place)
+        if known is None or known.rollout.images != rollout.images:
+            self._end(place)
+            since = rollout.since or self._context.clock()
+            known = self._failures[place] = Failure(spec, rollout, since, mine)
+            self._tasks.start(self._pursuing.run(known))
+        elif (known.rollout, known.placed, known.kustomization) != (rollout, mine, spec):
+            known.kustomization, known.rollout, known.placed = spec, rollout, mine
+            known.wake.set()
+
+    def _end_others(self, key: ObjectKey, refs: Collection[Ref]) -> None:
+        """Nobody judges the rest any more: it is suspended, or out of Git."""
+        for place in [each for each in self._failures if each[0] == key and each[1] not in refs]:
+            self._end(place)
+
+    def _end(self, place: tuple[ObjectKey, Ref]) -> None:
+        known = self._failures.pop(place, None)
+        if known is not None:
+            known.over = True
+            known.wake.set()
+
+    def _changed(self, policies: frozenset[str]) -> None:
+        """Something that decides over these is another one: a Freeze, a hold, a word of somebody."""
+        for failure in self._failures.values():
+            if not policies.isdisjoint(failure.names):
+                failure.wake.set()
+
+    def _resume(self) -> None:
+        """Somebody says that policies may go on."""
+        for policy in self._breakers.close_resumed():
+            self._storms.calm(policy)
+        for policy, hold in self._pursuing.held.items():
+            outcome = self._selector.answers.get(policy)
+            resumed = self._situations.wishes(outcome.spec).resumed if outcome is not None else None
+            if resumed is not None and (hold.since is None or hold.since <= resumed):
+                self._pursuing.release(policy)
+
+
+def _fails(placement: Placement, rollout: Rollout) -> bool:
+    """Does what speaks against it take its proof away? What fails beside it, and is known by name, does not."""
+    return (
+        rollout.state is RolloutState.FAILED
+        and rollout.culprit is not Culprit.ENVIRONMENT
+        and (not rollout.failing or placement.container in rollout.failing)
+        and is_applied(placement, dict(rollout.images))
+    )
+
+
+def _holds(placed: Sequence[Placement], value: Value | None) -> bool:
+    return value is not None and any(each.value.is_of(value) for each in placed)

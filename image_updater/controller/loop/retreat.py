@@ -1,0 +1,402 @@
+"""One failed workload, looked at on the tip that would be written on: whose change it was, what else has changed, where
+its images go. Before anything is pushed, the intent is in the policies' statuses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from image_updater.api.model import Kustomization
+from image_updater.controller.loop import status as loopstatus
+from image_updater.controller.loop.status import Rollback
+from image_updater.controller.loop.storms import said
+from image_updater.controller.loop.values import Values
+from image_updater.controller.status import Happening
+from image_updater.controller.update.inputs import KUSTOMIZATION
+from image_updater.images import parse_name
+from image_updater.pipeline.rollback import evidence
+from image_updater.pipeline.rollback.decision import (
+    FROZEN,
+    Action,
+    Author,
+    Back,
+    Image,
+    Intent,
+    IntentState,
+    Kind,
+    Quarantines,
+    RollbackPlan,
+    Suspect,
+    decide,
+    good_value,
+    is_applied,
+)
+from image_updater.pipeline.rollback.placements import Value, of_kustomization, of_object
+from image_updater.pipeline.rollback.waysback import is_proven
+from image_updater.policy.gating import may_roll_back
+from image_updater.policy.situation import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from image_updater.api.model import ObjectKey
+    from image_updater.cluster.model import Ref
+    from image_updater.controller.cache import Entry
+    from image_updater.controller.context import Context
+    from image_updater.controller.loop.proving import Proving
+    from image_updater.controller.loop.storms import Storms
+    from image_updater.pipeline.answers.selection import Selector
+    from image_updater.pipeline.rollback.decision import Written
+    from image_updater.pipeline.rollback.evidence import Ground
+    from image_updater.pipeline.rollback.placements import Placement
+    from image_updater.sync.rollout.model import Rollout
+
+
+@dataclass(slots=True, kw_only=True)
+class Case:
+    """A failure, and what was found of it on the last tip that was looked at."""
+
+    kustomization: Kustomization
+    rollout: Rollout
+    since: datetime
+    action: Action | None = None
+    commit: str | None = None
+    """Of a rollback that Git holds already."""
+    plan: RollbackPlan | None = None
+    names: frozenset[str] = field(default_factory=frozenset)
+    """The policies of ours in it."""
+
+    def renew(self) -> None:
+        """Nothing is found yet by who looks now."""
+        self.action = self.commit = self.plan = None
+
+
+class Retreat:
+    """See the module. `taking(case)` is asked on each tip."""
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        selector: Selector,
+        proving: Proving,
+        storms: Storms,
+        entry: Callable[[str], Entry | None],
+        save: Callable[..., Awaitable[None]],
+        opens: Callable[[Iterable[str], str], None],
+        started: datetime,
+    ) -> None:
+        """`opens(policies, why)`: their breaker opens."""
+        self._context = context
+        self._selector = selector
+        self._situations = selector.situations
+        self._proving = proving
+        self._storms = storms
+        self._values = Values(selector=selector, proving=proving, clock=context.clock)
+        self._entry = entry
+        self._save = save
+        self._opens = opens
+        self._started = started
+        self._good: dict[tuple[ObjectKey, Ref], str] = {}
+        """By workload the last commit with which it was healthy."""
+
+    def good(self, kustomization: ObjectKey, refs: Iterable[Ref], revision: str) -> None:
+        """They are healthy with what that revision says of them."""
+        commit = revision.rpartition(":")[2]
+        if commit:
+            self._good |= {(kustomization, ref): commit for ref in refs}
+
+    def glance(self, case: Case, images: Sequence[Image]) -> Action:
+        """What it would lead to, if these images are as they seem: nothing is read."""
+        return self._decide(case, images, self._intent(case))
+
+    # ------------------------------------------------------------------------------------------- on a tip
+
+    async def take(self, case: Case, ground: Ground) -> RollbackPlan | None:
+        """What goes back there, and `case` says the rest."""
+        case.plan = None
+        placed = of_kustomization(await ground.found(), case.kustomization)
+        ref = case.rollout.ref
+        mine = of_object(placed, group=ref.group, kind=ref.kind, namespace=ref.namespace, name=ref.name)
+        case.names = frozenset(self.name_of(each) for each in mine)
+        found, before, base = await self._images(case, ground, mine)
+        intent = self._intent(case)
+        applied = dict(case.rollout.images)
+        # An older rollback, of what has failed now or of an image beside it, has taken nothing of this back.
+        done = (each for each in found if each.written.author is Author.ROLLBACK)
+        case.commit = next((each.written.commit for each in done if not is_applied(each.placement, applied)), None)
+        action = self._decide(case, found, intent)
+        if action.kind in (Kind.HOLD, Kind.ROLLBACK):
+            suspects = [each.placement for each in action.suspects]
+            mixed = await evidence.mixed(ground, suspects, before, base) if base is not None else ""
+            if mixed:
+                action = self._decide(case, found, intent, mixed=mixed)
+        if action.kind in (Kind.HOLD, Kind.ROLLBACK) and (intent is None or intent.to is None):
+            action = self._in_storm(case, action)
+        if action.kind in (Kind.HOLD, Kind.ROLLBACK):
+            action = await self._with_groups(ground, action)
+        case.action = action
+        plan = await self._plan(case, ground, action) if action.kind is Kind.ROLLBACK else None
+        if action.breaker:
+            # After the intent is written: what has none is not taken back any more while the breaker is open.
+            self._opens((self.name_of(each.placement) for each in action.suspects), action.breaker)
+        return plan
+
+    def _decide(self, case: Case, images: Sequence[Image], intent: Intent | None, *, mixed: str = "") -> Action:
+        frozen, breaker = self.stopped({self.name_of(each.placement): each.placement for each in images})
+        return decide(
+            case.rollout,
+            images,
+            on_failure=case.kustomization.on_failure,
+            now=self._context.clock(),
+            since=case.since,
+            started=self._started,
+            intent=intent,
+            breaker=breaker,
+            frozen=frozen,
+            mixed=mixed,
+        )
+
+    def stopped(self, names: Iterable[str]) -> tuple[str, str]:
+        """Why a Freeze or a hold forbids it, and why a breaker does."""
+        frozen = breaker = ""
+        for name in names:
+            outcome = self._selector.answers.get(name)
+            if outcome is None or outcome.compiled is None:
+                continue
+            situation = self._situations.of(outcome.spec)
+            breaker = breaker or situation.breaker
+            calm = replace(situation, breaker="")
+            frozen = frozen or may_roll_back(outcome.compiled, calm, self._context.clock()) or ""
+        return frozen, breaker
+
+    def _in_storm(self, case: Case, action: Action) -> Action:
+        """Several policies at once: nothing goes back, and their breakers open."""
+        for each in action.suspects:
+            place = (case.kustomization.key, case.rollout.ref)
+            self._storms.note(self.name_of(each.placement), case.since, place)
+        self._storms.retain(self._selector.answers)
+        together = self._storms.together(self._context.clock())
+        if not together:
+            return action
+        self._opens(together, said(together))
+        return Action(kind=Kind.NOTIFY, reason=f"{action.reason}: nothing is rolled back, {said(together)}")
+
+    # ------------------------------------------------------------------------------------------- groups
+
+    def together(self, names: Iterable[str]) -> frozenset[str]:
+        """These policies, and the others of their groups."""
+        found = set(names)
+        specs = [spec for name in names if (spec := self._values.spec(name)) is not None and spec.group is not None]
+        groups = {(spec.key.namespace, spec.group) for spec in specs}
+        if groups:
+            found |= {
+                name
+                for name, outcome in self._selector.answers.items()
+                if (outcome.spec.key.namespace, outcome.spec.group) in groups
+            }
+        return frozenset(found)
+
+    async def _with_groups(self, ground: Ground, action: Action) -> Action:
+        """What moves together goes back together: the members that hold the same tag, by our own hand, and are applied
+        by a Kustomization of this cluster.
+        """
+        by_tag = {each.placement.value.tag: each for each in action.suspects}
+        names = {self.name_of(each.placement) for each in action.suspects}
+        others = self.together(names) - names
+        if not others:
+            return action
+        placed = await ground.found()
+        entries = self._context.cache.entries(KUSTOMIZATION).values()
+        applied = {
+            each.key
+            for entry in entries
+            if isinstance(entry.value, Kustomization)
+            for each in of_kustomization(placed, entry.value)
+        }
+        members = [
+            each for each in placed if self.name_of(each) in others and each.value.tag in by_tag and each.key in applied
+        ]
+        known = await evidence.written(ground, members)
+        more = []
+        for each in members:
+            to = by_tag[each.value.tag].to
+            if known[each.key].author is not Author.OURS:
+                continue
+            tag = to.tag if to is not None else None
+            name = self.name_of(each)
+            if tag is not None:
+                await self._values.ask(name, [Value(tag)])
+                if Value(tag).is_of(each.value) or not self._values.is_free(name, Value(tag)):
+                    return _not_together(action, f"{each.image} may not go to {tag}")
+                if not self._values.fits(name, Value(tag)):
+                    unknown = _not_together(action, f"the registry does not say which bytes {each.image}:{tag} has")
+                    return replace(unknown, again=self._context.clock() + FROZEN)
+            if frozen := self.stopped([name])[0]:
+                return replace(_not_together(action, frozen), again=self._context.clock() + FROZEN)
+            value = self._values.with_digest(name, Value(tag)) if tag is not None else None
+            more.append(Suspect(placement=each, to=value))
+        return replace(action, suspects=(*action.suspects, *more))
+
+    # ------------------------------------------------------------------------------------------- what is known
+
+    async def _images(
+        self, case: Case, ground: Ground, mine: Sequence[Placement]
+    ) -> tuple[list[Image], Mapping[evidence.Key, str], str | None]:
+        known = await evidence.written(ground, mine)
+        base = self._base(case, ground, mine, [known[each.key] for each in mine])
+        before = await evidence.images(ground, base) if base is not None else {}
+        found = []
+        for each in mine:
+            name, written = self.name_of(each), known[each.key]
+            proven = [one for one in self._proving.of(name) if one.environment == str(case.kustomization.key)]
+            others = [one for one in proven if not loopstatus.value_of(one).is_of(each.value)]
+            old = written.old if written.old is not None and not written.old.is_of(each.value) else None
+            old = old if old is not None and old.tag is not None else None
+            await self._values.ask(name, [*map(loopstatus.value_of, others), *filter(None, [old])])
+            fits, is_free = partial(self._values.fits, name), partial(self._values.is_free, name)
+            unknown = good_value(others, is_free) or (old if old is not None and is_free(old) else None)
+            last = max((one.at for one in proven if one.withdrawn is None), default=None)
+            good = good_value(others, fits)
+            old = old if old is not None and fits(old) else None
+            if old is not None and is_proven(proven, old):
+                # What served until our commit: what was proven after it, somebody has taken back.
+                good = old
+            found.append(
+                Image(
+                    placement=each,
+                    written=replace(written, old=self._values.with_digest(name, old)),
+                    changed=before.get(each.key) != evidence.reference(each),
+                    proven=self._values.with_digest(name, good),
+                    bad=self._bad(name, last),
+                    unknown=unknown,
+                )
+            )
+        return found, before, base
+
+    def _base(self, case: Case, ground: Ground, mine: Sequence[Placement], known: Iterable[Written]) -> str | None:
+        """The commit of the workload's last good state; else the one that ours was made on."""
+        good = self._good.get((case.kustomization.key, case.rollout.ref))
+        if good is not None and ground.past.history.contains(good):
+            return good
+        names = {self.name_of(each) for each in mine}
+        proven = [
+            each
+            for name in names
+            for each in self._proving.of(name)
+            if each.environment == str(case.kustomization.key) and each.withdrawn is None and each.revision
+        ]
+        for each in sorted(proven, key=lambda one: one.at, reverse=True):
+            commit = str(each.revision).rpartition(":")[2]
+            if ground.past.history.contains(commit):
+                return commit
+        ours = [each for each in known if each.author is Author.OURS and each.parent is not None]
+        newest = max(ours, key=lambda each: each.at.timestamp() if each.at is not None else 0.0, default=None)
+        return newest.parent if newest is not None else None
+
+    def _bad(self, name: str, since: datetime | None) -> tuple[Value, ...]:
+        """What failed since something was proven last. Git's times are whole seconds."""
+        spec = self._values.spec(name)
+        if spec is None:
+            return ()
+        since = since.replace(microsecond=0) if since is not None else None
+        return tuple(
+            Value(each.tag, each.digest)
+            for each in self._situations.of(spec).quarantined
+            if each.origin is not Origin.PERSON and (since is None or each.since is None or each.since >= since)
+        )
+
+    def name_of(self, placement: Placement) -> str:
+        """As answers name its policy."""
+        own = f"{placement.name} ({placement.automation})"
+        return own if own in self._selector.answers else placement.name
+
+    # ------------------------------------------------------------------------------------------- intents
+
+    def _intent(self, case: Case) -> Intent | None:
+        """A rollback that was begun for this workload."""
+        for name in sorted(case.names):
+            known = self.begun(case, name)
+            if known is not None and known.bad is not None:
+                return Intent(state=known.state, bad=known.bad, to=known.to, commit=known.commit)
+        return None
+
+    def begun(self, case: Case, name: str) -> Rollback | None:
+        """What the status of a policy says of this failure."""
+        entry = self._entry(name)
+        known = loopstatus.rollback_of(self._context.status.current(entry)) if entry is not None else None
+        if known is None or not known.open:
+            return None
+        same = (known.kustomization, known.object) == (str(case.kustomization.key), str(case.rollout.ref))
+        return known if same else None
+
+    async def _plan(self, case: Case, ground: Ground, action: Action) -> RollbackPlan | None:
+        """The part of this automation; with the intent on the server."""
+        suspects = [each for each in action.suspects if each.placement.automation == ground.automation.key]
+        if not suspects:
+            return None
+        for each in suspects:
+            await self._intend(case, action, each)
+        plan = RollbackPlan(
+            automation=ground.automation.key,
+            reason=_short(f"{case.rollout.ref} in Kustomization {case.kustomization.key}: {action.reason}"),
+            place=str(case.kustomization.key),
+            backs=tuple(
+                Back(
+                    policy=each.placement.policy,
+                    image=each.placement.image,
+                    to=each.to or Value(),
+                    bad=each.placement.value,
+                    places=frozenset({each.placement.key}),
+                )
+                for each in suspects
+            ),
+            quarantines=tuple(dict.fromkeys([await self._quarantine(each) for each in suspects])),
+        )
+        case.plan = plan
+        return plan
+
+    async def _intend(self, case: Case, action: Action, suspect: Suspect) -> None:
+        """Raises what keeps it from being written: nothing is pushed then."""
+        name = self.name_of(suspect.placement)
+        entry = self._entry(name)
+        if entry is None:
+            return  # an annotation's policy has no object; what Git holds says whether it was done
+        intent = Rollback(
+            state=IntentState.INTENDED,
+            image=suspect.placement.image,
+            bad=suspect.placement.value,
+            to=suspect.to,
+            kustomization=str(case.kustomization.key),
+            object=str(case.rollout.ref),
+            reason=action.reason,
+            since=case.since,
+        )
+        if loopstatus.rollback_of(self._context.status.current(entry)) == intent:
+            return
+        text = f"{suspect.placement.image} goes back from {suspect.placement.value} to {suspect.to}: {action.reason}"
+        happened = Happening(reason="RollbackIntended", message=text, warning=True)
+        await self._save(entry, loopstatus.rollback_fields(intent), happened)
+
+    async def _quarantine(self, suspect: Suspect) -> Quarantines:
+        """With the digest of the bytes that failed, where it is known or the registry says."""
+        name, value = self.name_of(suspect.placement), suspect.placement.value
+        digest = self._values.digest(name, value)
+        spec = self._values.spec(name)
+        if digest is None and spec is not None and value.tag is not None:
+            await self._selector.hint(parse_name(spec.image), value.tag, [spec])
+            digest = self._values.seen(spec, value.tag)
+        return Quarantines(image=suspect.placement.image, value=Value(value.tag, digest))
+
+
+def _not_together(action: Action, why: str) -> Action:
+    return Action(kind=Kind.NOTIFY, reason=f"{action.reason}: its group does not go back together: {why}")
+
+
+def _short(text: str, most: int = 300) -> str:
+    """A trailer is one line that people read."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1] + "…"

@@ -1,0 +1,1 @@
+"""The image half (role `update`): ImagePolicies and ImageUpdateAutomations run the daemon, and their status says so."""

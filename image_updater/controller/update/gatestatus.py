@@ -1,0 +1,97 @@
+"""What gates say of a policy, as the fields and the reason of its status. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from image_updater.api.moments import parse_rfc3339
+from image_updater.policy.gates.blocked import GateName
+from image_updater.policy.model import Fate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from image_updater.pipeline.answers.outcome import Outcome
+    from image_updater.policy.model import Verdict
+
+REASONS: Final[Mapping[GateName, str]] = {
+    GateName.BREAKER: "BreakerOpen",
+    GateName.FREEZE: "Frozen",
+    GateName.WINDOWS: "OutsideWindow",
+    GateName.MIN_AGE: "Soaking",
+    GateName.AFTER: "Soaking",
+    GateName.GROUP: "AwaitingGroup",
+    GateName.APPROVALS: "AwaitingApproval",
+    GateName.VERIFY: "Unverified",
+}
+"""Of the condition, where a gate leaves nothing to choose; of the others it is `Held`."""
+
+REMEMBERED: Final = 20
+"""Candidates whose age status keeps."""
+
+
+def leading(outcome: Outcome, count: int) -> Sequence[Verdict]:
+    """The best tags in the policy's own order: what gates hold back is what people look for."""
+    if outcome.gated is not None:
+        return outcome.gated.leading(count)
+    return outcome.judgement.best(count) if outcome.judgement is not None else ()
+
+
+def gate_fields(outcome: Outcome, verdicts: Iterable[Verdict]) -> dict[str, Any]:
+    """The fields that gates fill; None where there is nothing to say."""
+    approvals = outcome.situation.approvals if outcome.spec.approvals else ()
+    return {
+        "eligibleAt": eligible_at(outcome),
+        "firstSeen": _ages(outcome, verdicts) or None,
+        "approvals": [
+            {"tag": each.tag, "digest": each.digest, "by": each.by or None, "at": each.at} for each in approvals
+        ]
+        or None,
+    }
+
+
+def eligible_at(outcome: Outcome) -> datetime | None:
+    """When the best of the tags that are held can be written; None when time alone does not bring it."""
+    gated = outcome.gated
+    if gated is None:
+        return None
+    tag = gated.wanted or next((each.tag for each in gated.because if each.tag and each.fate is Fate.HELD), None)
+    blocks = [each for each in gated.because if each.tag in (None, tag)]
+    moments = [each.until for each in blocks if each.until is not None and each.fate is Fate.HELD]
+    return max(moments) if moments and len(moments) == len(blocks) else None
+
+
+def gate_reason(outcome: Outcome) -> str | None:
+    """The reason of `Ready` where gates leave nothing to choose; None: it is not theirs."""
+    gated = outcome.gated
+    if gated is None or outcome.selection is not None:
+        return None
+    held = [each for each in gated.because if each.fate is Fate.HELD]
+    if not held:
+        return None
+    return REASONS.get(held[0].gate, "Held")
+
+
+def _ages(outcome: Outcome, verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
+    """Since when we know the bytes of the best tags: who loses the state file reads it here."""
+    if not outcome.spec.min_age:
+        return []
+    known = ((verdict.tag, outcome.facts.get(verdict.tag)) for verdict in verdicts)
+    return [
+        {"tag": tag, "digest": str(facts.digest), "seen": facts.bytes_seen}
+        for tag, facts in known
+        if facts is not None and facts.digest is not None and facts.bytes_seen is not None
+    ][:REMEMBERED]
+
+
+def remembered(status: Mapping[str, Any]) -> list[tuple[str, str, datetime]]:
+    """Tag, digest and first sight of what a status remembers; what cannot be read is left out: it counts anew."""
+    found: list[tuple[str, str, datetime]] = []
+    for each in status.get("firstSeen") or ():
+        try:
+            moment = parse_rfc3339(str(each["seen"]))
+            found.append((str(each["tag"]), str(each["digest"]), moment))
+        except (KeyError, ValueError):
+            continue
+    return found

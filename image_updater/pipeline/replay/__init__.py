@@ -1,0 +1,1 @@
+"""What policies would have done over a past time."""
