@@ -10,6 +10,9 @@ _TAG: Final = At("tag", Words(), "the tag", needed=True)
 _DIGEST: Final = At("digest", Words(), "its digest, where one is known")
 _BY: Final = At("by", Words(), "who")
 
+NAMED: Final = 20
+"""Approvals, and denials, that status names: the last ones."""
+
 LATEST: Final = Record(
     (
         At("image", Words(), "name of the image", needed=True),
@@ -114,13 +117,13 @@ FIELDS: Final = (
     At("eligibleAt", Moment(), "when a held tag can be written, if nothing but time is missing"),
     At("hold", HOLD, "what a person, or a failed rollout, has stopped"),
     At("firstSeen", Many(SEEN, 20), "candidates that wait for `minAge`"),
-    At("denied", Many(DENIED, 20), "tags and digests that people have denied (`image-updater deny`)"),
+    At("denied", Many(DENIED, NAMED), "tags and digests that people have denied (`image-updater deny`)"),
     At(
         "resumed",
         Record((At("at", Moment(), "when", needed=True), _BY)),
         "when somebody last said that it may go on (`image-updater resume`)",
     ),
-    At("approvals", Many(APPROVAL, 20), "who has agreed to tags that are not written yet"),
+    At("approvals", Many(APPROVAL, NAMED), "who has agreed to which tags: the last ones"),
     At("proven", Many(PROVEN, 20), "tags whose rollout was healthy, newest first"),
     At("rollback", ROLLBACK, "the last rollback: what is intended, and what became of it"),
     At(

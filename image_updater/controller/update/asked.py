@@ -6,8 +6,9 @@ asked while no process ran is told by the next one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from image_updater.api.policystatus import NAMED
 from image_updater.api.status import status_fields
 from image_updater.controller.status import Happening
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from image_updater.pipeline.answers.outcome import Outcome
     from image_updater.pipeline.answers.selection import Selector
 
-MOST: Final = 20
-"""Denied tags and digests that status names: the last ones."""
-
 
 def say(saying: Saying, selector: Selector | None, entry: Entry, outcome: Outcome, before: Mapping[str, Any]) -> None:
     """Tell what was asked since status had the fields `before`, once the policy has a status to stand in."""
@@ -31,17 +29,22 @@ def say(saying: Saying, selector: Selector | None, entry: Entry, outcome: Outcom
     if saying.last(entry) is None and not entry.status:
         return
     wishes = selector.situations.wishes(outcome.spec)
-    happened, now = tuple(told(outcome.spec, wishes, before)), fields(wishes)
+    happened, now = tuple(told(outcome.spec, wishes, before)), fields(outcome.spec, wishes)
     if happened or any(before.get(name) != value for name, value in now.items()):
         saying.amend(entry, now, *happened)
 
 
-def fields(wishes: Wishes) -> dict[str, Any]:
-    """The fields of status, None where there is nothing to say. Approvals are written with what they decide over."""
+def fields(policy: ImagePolicy, wishes: Wishes) -> dict[str, Any]:
+    """The fields of status, None where there is nothing to say: what is told stands there, so that it is told once."""
+    approvals = wishes.approvals[-NAMED:] if policy.approvals else ()
     made = {
+        "approvals": [
+            {"tag": each.tag, "digest": each.digest, "by": each.by or None, "at": each.at} for each in approvals
+        ]
+        or None,
         "denied": [
             {"what": each.what, "by": each.by or None, "at": each.at, "reason": each.reason or None}
-            for each in wishes.denied[-MOST:]
+            for each in wishes.denied[-NAMED:]
         ]
         or None,
         "resumed": {"at": wishes.resumed, "by": wishes.resumed_by or None} if wishes.resumed is not None else None,
@@ -52,13 +55,12 @@ def fields(wishes: Wishes) -> dict[str, Any]:
 
 def told(policy: ImagePolicy, wishes: Wishes, before: Mapping[str, Any]) -> Iterator[Happening]:
     """What is new since `before`, the fields of status."""
-    if policy.approvals:
-        known = {(each.get("tag"), each.get("digest"), each.get("by")) for each in before.get("approvals") or ()}
-        for approval in wishes.approvals:
-            if (approval.tag, approval.digest, approval.by or None) not in known:
-                image = approval.tag + (f"@{approval.digest}" if approval.digest else "")
-                yield Happening(reason="Approved", message=f"{image} is approved by {approval.by or 'somebody'}")
-    now = fields(wishes)
+    now = fields(policy, wishes)
+    known = {_approval(each) for each in before.get("approvals") or ()}
+    for each in now["approvals"] or ():
+        if _approval(each) not in known:
+            image = each["tag"] + (f"@{each['digest']}" if "digest" in each else "")
+            yield Happening(reason="Approved", message=f"{image} is approved by {each.get('by', 'somebody')}")
     denied = {(each["what"], each.get("at")) for each in before.get("denied") or ()}
     for each in now["denied"] or ():
         if (each["what"], each.get("at")) not in denied:
@@ -68,3 +70,7 @@ def told(policy: ImagePolicy, wishes: Wishes, before: Mapping[str, Any]) -> Iter
     if resumed is not None and resumed != before.get("resumed"):
         who = resumed.get("by", "somebody")
         yield Happening(reason="Resumed", message=f"{who} says that it may go on: what held it until then is over")
+
+
+def _approval(said: Mapping[str, Any]) -> tuple[Any, ...]:
+    return said.get("tag"), said.get("digest"), said.get("by")

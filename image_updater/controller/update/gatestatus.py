@@ -40,15 +40,7 @@ def leading(outcome: Outcome, count: int) -> Sequence[Verdict]:
 
 def gate_fields(outcome: Outcome, verdicts: Iterable[Verdict]) -> dict[str, Any]:
     """The fields that gates fill; None where there is nothing to say."""
-    approvals = outcome.situation.approvals if outcome.spec.approvals else ()
-    return {
-        "eligibleAt": eligible_at(outcome),
-        "firstSeen": _ages(outcome, verdicts) or None,
-        "approvals": [
-            {"tag": each.tag, "digest": each.digest, "by": each.by or None, "at": each.at} for each in approvals
-        ]
-        or None,
-    }
+    return {"eligibleAt": eligible_at(outcome), "firstSeen": _ages(outcome, verdicts) or None}
 
 
 def eligible_at(outcome: Outcome) -> datetime | None:

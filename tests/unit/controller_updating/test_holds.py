@@ -123,6 +123,24 @@ async def test_what_people_ask_is_told_once_with_who(tmp_path: Path) -> None:
     assert not {reason for _, _, reason, _ in again.events.sent} & {"Approved", "Denied", "Resumed"}
 
 
+async def test_more_approvals_than_status_names_are_told_once_too(tmp_path: Path) -> None:
+    half = Half(tmp_path, FakeRegistry("1.0.0", "1.1.0"), Line())
+    body = policy(approvals=1)
+    body["metadata"]["annotations"] = {"image-updater.dev/approvals": ",".join(f"1.1.{n}" for n in range(25))}
+    half.put(body, repository(), automation())
+    async with half.running():
+        await half.until(lambda: "approvals" in half.written("ImagePolicy", "web"))
+        await half.calm()
+        told = len(events(half, "Approved"))
+        for n in range(1, 4):
+            half.registry.push(f"1.1.{n}")
+            assert half.updating.hint(IMAGE, f"1.1.{n}")
+            await half.calm()
+        approvals = half.written("ImagePolicy", "web")["approvals"]
+    assert [each["tag"] for each in approvals] == [f"1.1.{n}" for n in range(5, 25)], "the last ones"
+    assert len(events(half, "Approved")) == told == len(approvals)
+
+
 class Incomplete(Line):
     """Nothing is written: a layer of the image is missing."""
 
