@@ -90,8 +90,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(
         GROUP,
         "quarantines",
-        ("create", "patch", "delete"),
-        _BOTH,
+        ("create", "delete"),
+        _UPDATE,
         "Quarantines are derived from the records of commits",
     ),
     _rule(
@@ -102,7 +102,7 @@ RULES: Final[tuple[Rule, ...]] = (
         "decisions and sites are written to status",
     ),
     _rule(
-        GROUP, "gitrepositories/status", ("patch",), _BOTH, "the revision, or why there is none, is written to status"
+        GROUP, "gitrepositories/status", ("patch",), _SYNC, "the revision, or why there is none, is written to status"
     ),
     _rule(
         GROUP,

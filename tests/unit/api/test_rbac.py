@@ -58,6 +58,26 @@ def test_what_is_written_is_ours_or_a_lease_an_event_an_inventory() -> None:
     }
 
 
+def test_each_half_writes_what_it_says_itself() -> None:
+    """Verdicts and quarantines are of who decides, revisions and inventories of who applies."""
+
+    def ours(role: str) -> set[tuple[str, str]]:
+        found = {(resource, verb) for group, resource, verb in granted(role) if group == "image-updater.dev"}
+        return {(resource, verb) for resource, verb in found if verb in WRITING}
+
+    assert ours("update") == {
+        ("imagepolicies/status", "patch"),
+        ("imageupdateautomations/status", "patch"),
+        ("quarantines", "create"),
+        ("quarantines", "delete"),
+    }
+    assert ours("sync") == {
+        ("gitrepositories/status", "patch"),
+        ("kustomizations/status", "patch"),
+        ("kustomizations", "patch"),
+    }
+
+
 @pytest.mark.parametrize("role", Role)
 def test_every_rule_has_a_reason_and_no_rule_stands_twice(role: Role) -> None:
     assert all(rule.why and rule.roles for rule in RULES)
