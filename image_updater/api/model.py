@@ -387,6 +387,8 @@ class Freeze:
     policies: LabelSelector = field(default_factory=LabelSelector)
     exceptions: LabelSelector | None = None
     namespaces: tuple[str, ...] = ()
+    title: str = ""
+    """What it is called where it is no Freeze: a Quarantine that cannot be read stops like one."""
 
     @property
     def key(self) -> ObjectKey:

@@ -214,18 +214,25 @@ class Cache:
         )
 
     def freezes(self) -> tuple[Freeze, ...]:
-        """Of the cluster and of all namespaces."""
-        return (*self._freezes("ClusterFreeze"), *self._freezes("Freeze"))
+        """Of the cluster and of all namespaces. What cannot be read of them, and of Quarantines, stops everything that
+        it could have meant: somebody wanted a halt. What is proven is taken back to all the same where nobody froze it.
+        """
+        stops = ("ClusterFreeze", "Freeze", "ClusterQuarantine", "Quarantine")
+        return tuple(each for kind in stops for each in self._freezes(kind))
 
     def _freezes(self, kind: str) -> Iterable[Freeze]:
-        """One that cannot be read stops everything that it could have meant: somebody wanted a halt."""
         for key, entry in sorted(self._entries[kind].items()):
             if entry.deleting:
                 continue
-            if entry.value is not None:
+            if isinstance(entry.value, Freeze):
                 yield entry.value
-            else:
-                yield Freeze(meta=Meta(key=key), reason=f"{kind} {key} cannot be read: {entry.error}")
+            elif entry.value is None:
+                yield Freeze(
+                    meta=Meta(key=key),
+                    title=f"{kind} {key}",
+                    reason=f"it cannot be read: {entry.error}",
+                    allow_rollback=kind.endswith("Quarantine"),
+                )
 
 
 _ATTRIBUTES: Final = {

@@ -151,7 +151,7 @@ def body(key: ObjectKey, quarantined: Quarantined) -> dict[str, Any]:
         "image": quarantined.image,
         "tag": quarantined.tag,
         "digest": quarantined.digest,
-        "reason": " ".join(quarantined.reason.split())[:1000],
+        "reason": _line(quarantined.reason),
         "source": quarantined.source,
     }
     return {
@@ -160,6 +160,11 @@ def body(key: ObjectKey, quarantined: Quarantined) -> dict[str, Any]:
         "metadata": {"name": key.name, "namespace": key.namespace, "labels": {_LABEL: "commit"}},
         "spec": {name: value for name, value in said.items() if value},
     }
+
+
+def _line(text: str) -> str:
+    """One line that our own reader takes: what a container said may have anything in it."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:1000]
 
 
 def _image(quarantined: Quarantined) -> str:

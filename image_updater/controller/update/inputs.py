@@ -144,7 +144,7 @@ class ClusterObjects:
         if KUSTOMIZATION in kinds:
             self._kustomizations = tuple(self._valid(KUSTOMIZATION))
         # Those of every shard: whom they stop is said by namespace and labels of the policies.
-        if not kinds.isdisjoint(FREEZES):
+        if not kinds.isdisjoint((*FREEZES, *QUARANTINES)):
             self._freezes = self._context.cache.freezes()
         if not kinds.isdisjoint(QUARANTINES):
             self._quarantines = tuple(each for kind in QUARANTINES for each in self._valid(kind))

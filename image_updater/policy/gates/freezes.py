@@ -53,6 +53,6 @@ def stops(freeze: Freeze, now: datetime) -> Blocked:
 
 
 def reason(freeze: Freeze, now: datetime) -> str:
-    name = f"ClusterFreeze {freeze.key.name}" if freeze.cluster else f"Freeze {freeze.key}"
+    name = freeze.title or (f"ClusterFreeze {freeze.key.name}" if freeze.cluster else f"Freeze {freeze.key}")
     until = f" until {clock(utc(freeze.expires), now)}" if freeze.expires is not None else " until it is deleted"
     return f"{name} stops it{until}: {freeze.reason}" if freeze.reason else f"{name} stops it{until}"

@@ -10,6 +10,7 @@ import pytest
 
 from image_updater.api.model import ImagePolicy, ObjectKey
 from image_updater.controller.cache import Cache, read
+from image_updater.policy.gates import freezes
 
 WEB = ObjectKey("apps", "web")
 
@@ -184,6 +185,25 @@ def test_a_freeze_that_cannot_be_read_stops_everything_it_could_have_meant(kind:
     assert found.policies.matches({})
     assert "cannot be read" in found.reason
     assert "spec.expires" in found.reason
+    assert not found.allow_rollback
+
+
+@pytest.mark.parametrize(("kind", "namespace"), [("Quarantine", "apps"), ("ClusterQuarantine", "")])
+def test_a_quarantine_that_cannot_be_read_stops_everything_it_could_have_meant(kind: str, namespace: str) -> None:
+    """It bars an image that nobody knows; a rollback goes to what is proven, and passes."""
+    cache = Cache()
+    where = {"namespace": namespace} if namespace else {}
+    cache.observe(kind, stop(kind, {"image": "web:1.5.0", "tag": "1.5.0"}, **where))
+    objects = cache.objects()
+    (found,) = objects.freezes
+    assert objects.quarantines == ()
+    assert (found.key, found.allow_rollback) == (ObjectKey(namespace, "a"), True)
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    name = f"{kind} {ObjectKey(namespace, 'a')}"
+    assert freezes.reason(found, now).startswith(f"{name} stops it until it is deleted: it cannot be read: ")
+    assert "has a tag" in found.reason
+    cache.observe(kind, stop(kind, {"image": "web", "tag": "1.5.0"}, generation=2, **where))
+    assert (len(cache.objects().freezes), len(cache.objects().quarantines)) == (0, 1)
 
 
 def test_what_is_being_deleted_stops_nothing_any_more() -> None:

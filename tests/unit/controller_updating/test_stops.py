@@ -48,3 +48,20 @@ async def test_a_quarantined_tag_is_not_chosen_until_it_is_released(tmp_path: Pa
         assert half.line.written["apps/web"] == "1.0.0"
         gone(half, kind, "bad")
         await half.until(lambda: half.line.written.get("apps/web") == "1.1.0")
+
+
+@pytest.mark.parametrize("kind", ["Quarantine", "ClusterQuarantine"])
+async def test_a_quarantine_that_cannot_be_read_stops_what_it_may_be_about(tmp_path: Path, kind: str) -> None:
+    half = Half(tmp_path, FakeRegistry("1.0.0"), Line())
+    half.put(policy(), repository(), automation())
+    async with half.running():
+        await half.until(lambda: len(half.pushed) == 1)
+        half.put(object_(kind, "bad", {"image": f"{IMAGE}:1.1.0", "tag": "1.1.0"}))
+        await half.until(lambda: half.ready("ImagePolicy", "web") == ("False", "Frozen"))
+        half.registry.push("1.1.0")
+        assert half.updating.hint(IMAGE)
+        await half.calm()
+        assert len(half.pushed) == 1
+        assert "bad stops it until it is deleted: it cannot be read" in str(half.written("ImagePolicy", "web"))
+        gone(half, kind, "bad")
+        await half.until(lambda: len(half.pushed) == 2)

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from image_updater.api.model import ImagePolicy, Meta, ObjectKey, Objects, Quarantine, SemverPolicy
+from image_updater.controller.cache import read
 from image_updater.controller.loop import status as loopstatus
 from image_updater.controller.loop.quarantines import Quarantines, body, is_derived, name_of
 from image_updater.controller.loop.status import Rollback
@@ -238,6 +239,16 @@ def test_a_derived_quarantine_has_one_name_wherever_it_is_made() -> None:
     key = ObjectKey("shop", "a")
     assert is_derived(Quarantine(meta=Meta(key=key), image="nginx", source="commit 123456789012"))
     assert not is_derived(Quarantine(meta=Meta(key=key), image="nginx"))
+
+
+@given(st.text(max_size=1200))
+@example("exit 1: \x1b[31mno such table\x7f")
+def test_a_derived_quarantine_is_read_whatever_the_reason_holds(reason: str) -> None:
+    bad = quarantined(image="nginx", tag="1.5.0", source="commit 123456789012")
+    made = body(ObjectKey("shop", "a"), replace(bad, reason=reason))
+    found = read("Quarantine", made)
+    assert found.error is None
+    assert isinstance(found.value, Quarantine)
 
 
 def test_three_policies_within_ten_minutes_are_a_storm() -> None:
