@@ -189,13 +189,13 @@ def _wanted(text: str | None, pattern: str | None, field_: str) -> _Wanted:
         return _Wanted(text, None)
     if not pattern:
         raise SpecError(
-            f"keyless names no {field_}: anybody's signature would do", remedy=f"write {field_} or {field_}Pattern"
+            f"keyless names no {field_}: anybody's signature would do", remedy=f"write {field_} or {field_}RegExp"
         )
     try:
-        Pattern(pattern, f"{field_}Pattern")
-        return _Wanted(pattern, Pattern(rf"\A(?:{pattern})\z", f"{field_}Pattern"))
+        Pattern(pattern, f"{field_}RegExp")
+        return _Wanted(pattern, Pattern(rf"\A(?:{pattern})\z", f"{field_}RegExp"))
     except FilterError as error:
-        raise SpecError(f"{field_}Pattern: {error.message}", remedy=error.remedy) from None
+        raise SpecError(f"{field_}RegExp: {error.message}", remedy=error.remedy) from None
 
 
 def _short(text: str) -> str:

@@ -171,9 +171,9 @@ def test_only_the_identity_that_is_meant_counts(sigstore: Sigstore, spec: Keyles
     [
         (Keyless(issuer=ISSUER), "names no subject"),
         (Keyless(subject=SUBJECT), "names no issuer"),
-        (Keyless(issuer=ISSUER, subject_pattern="("), "subjectPattern.*not a regular expression"),
-        (Keyless(issuer=ISSUER, subject_pattern="a)|(b"), "subjectPattern.*not a regular expression"),
-        (Keyless(issuer=ISSUER, subject_pattern=r"(?=x)"), "subjectPattern.*not a regular expression"),
+        (Keyless(issuer=ISSUER, subject_pattern="("), "subjectRegExp.*not a regular expression"),
+        (Keyless(issuer=ISSUER, subject_pattern="a)|(b"), "subjectRegExp.*not a regular expression"),
+        (Keyless(issuer=ISSUER, subject_pattern=r"(?=x)"), "subjectRegExp.*not a regular expression"),
     ],
     ids=["no-subject", "no-issuer", "broken", "unbalanced", "look-ahead"],
 )
