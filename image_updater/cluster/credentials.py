@@ -69,7 +69,8 @@ class TokenFile:
         """Raises AccessDenied when there is no token in the file."""
         now = self._monotonic()
         if self._kept is None or renew or now - self._read_at >= REREAD:
-            self._kept = await asyncio.to_thread(self._read)
+            # Not in a thread: a renewal of a Lease must not wait for one, and this takes microseconds.
+            self._kept = self._read()
             self._read_at = now
         return self._kept
 

@@ -18,6 +18,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -40,6 +41,10 @@ _EVERYTHING = 2147483647
 MAX_PACKS = 50
 MAX_LOOSE = 6000
 _SIBLINGS = 16
+_THREADS = ThreadPoolExecutor(256, thread_name_prefix="git")
+"""Of their own, made as they are needed: a server that does not answer keeps one for a whole time-out, and the few that
+asyncio has look up names and read files for everybody.
+"""
 T = TypeVar("T")
 
 
@@ -183,7 +188,7 @@ class Mirror:
             raise GitUnavailable(
                 f"{self.url}: {what} waited {limit:g} s for another operation", remedy="it is tried again"
             ) from exc
-        task = asyncio.ensure_future(asyncio.to_thread(work))
+        task = asyncio.ensure_future(_in_thread(work))
         task.add_done_callback(self._release)
         done, _ = await asyncio.wait({task}, timeout=limit)
         if not done:
@@ -415,6 +420,10 @@ class Mirror:
             return False
         self._commits = 0
         return sum(1 for _ in objects.glob("??/*")) > MAX_LOOSE
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, work)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -10,6 +11,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -386,6 +389,19 @@ async def test_a_token_file_without_a_token_is_said(tmp_path: Path, content: byt
         path.write_bytes(content)
     with pytest.raises(AccessDenied, match="token"):
         await TokenFile(path, monotonic=time.monotonic).login()
+
+
+async def test_a_token_file_is_read_while_every_thread_is_busy(tmp_path: Path, time: FakeTime) -> None:
+    """A Lease is renewed with it: nothing else of the process may keep that waiting."""
+    (tmp_path / "token").write_text("abc")
+    asyncio.get_running_loop().set_default_executor(threads := ThreadPoolExecutor(1))
+    end = threading.Event()
+    threads.submit(end.wait, 10)
+    try:
+        login = TokenFile(tmp_path / "token", monotonic=time.monotonic).login()
+        assert await asyncio.wait_for(login, 5) == Login.bearer("abc")
+    finally:
+        end.set()
 
 
 # ---------------------------------------------------------------------------------------------------- exec plugins

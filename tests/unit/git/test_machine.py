@@ -12,6 +12,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -200,3 +201,22 @@ async def test_a_mirror_keeps_its_folder_until_its_last_operation_ends(tmp_path:
         await asyncio.sleep(0.01)
     with Mirror.open(tmp_path / "m", f"file://{tmp_path}", GitAccess()) as other:
         assert other.folder.name == "m"
+
+
+async def test_servers_that_do_not_answer_keep_no_thread_from_the_rest_of_the_process(tmp_path: Path) -> None:
+    """A dead Git host with many repositories must not end DNS, file reads, or other repositories."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    begun, answered = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return answered.wait(10)
+
+    mirrors = [Mirror.open(tmp_path / str(number), f"file://{tmp_path}/{number}", GitAccess()) for number in range(8)]
+    hanging = [asyncio.create_task(mirror._run(work, timedelta(seconds=30), "waiting")) for mirror in mirrors]
+    while not begun.is_set():
+        await asyncio.sleep(0)
+    await asyncio.to_thread(answered.set)
+    assert await asyncio.gather(*hanging) == [True] * 8
+    for mirror in mirrors:
+        mirror.close()
