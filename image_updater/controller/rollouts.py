@@ -60,6 +60,10 @@ class Rollouts:
         for callback in self._callbacks:
             callback(kustomization)
 
+    def knows(self, kustomization: ObjectKey) -> bool:
+        """Has anything been published of it? If not, its status tells more."""
+        return kustomization in self._known
+
     def of(self, kustomization: ObjectKey) -> tuple[Rollout, ...]:
         """The healthy ones too; none of those that had settled before this process began."""
         return self._known.get(kustomization, ("", ()))[1]
@@ -67,13 +71,6 @@ class Rollouts:
     def revision(self, kustomization: ObjectKey) -> str:
         """What was applied when they were published last; "" where nothing is known."""
         return self._known.get(kustomization, ("", ()))[0]
-
-    def busy(self, kustomization: ObjectKey, ref: Ref) -> str | None:
-        """Why a new image for this workload has to wait: its canary's analysis would begin anew."""
-        found = next((each for each in self.of(kustomization) if each.ref == ref and each.busy), None)
-        if found is None:
-            return None
-        return f"the canary of {ref} is at work: {found.reason or found.state}"
 
     def counts(self) -> Mapping[RolloutState, int]:
         """How many are in which state."""

@@ -14,13 +14,13 @@ from image_updater.patch.decisions import State
 from image_updater.policy.gates.windows import opening
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from image_updater.api.model import ImageUpdateAutomation
-    from image_updater.kustomize.model import Site
     from image_updater.patch.decisions import Choice, Decision
     from image_updater.pipeline.answers.selection import Selector
+    from image_updater.pipeline.rollback.placements import Placement
 
 AGAIN: Final = timedelta(minutes=1)
 """When an image that cannot be pulled is looked for again, at the latest."""
@@ -31,9 +31,9 @@ _STUCK: Final = (State.HELD, State.REFUSED, State.CONFLICT)
 class Busy(Protocol):
     """Who knows what is being rolled out."""
 
-    def __call__(self, automation: ImageUpdateAutomation, policy: str, site: Site) -> str | None:
-        """Why a site should not be moved right now (`canary apps/web is Progressing (weight 20): the newest is written
-        when it ends`); None = it may.
+    def __call__(self, placed: Sequence[Placement]) -> Mapping[str, str]:
+        """By site, why it should not be moved right now (`the canary of apps/web is at work: it is being analysed`).
+        `placed`: what the sites that are to be moved render now, as this run found it, whatever earlier ones knew.
         """
 
 
@@ -44,6 +44,8 @@ class Kept:
     selector: Selector
     automation: ImageUpdateAutomation
     busy: Busy | None = None
+    placed: Callable[[], Iterable[Placement]] = tuple
+    """All that the run's policies claim, with what the tree holds."""
     sites: dict[tuple[str, str], str] = field(default_factory=dict)
     until: datetime | None = None
     failures: dict[str, ImageUpdaterError] = field(default_factory=dict)
@@ -100,10 +102,12 @@ class Kept:
         return held
 
     def _under_way(self, moving: Iterable[tuple[Decision, str]]) -> dict[tuple[str, str], str]:
-        if self.busy is None:
+        places = [(each.site.id, policy) for each, policy in moving]
+        if self.busy is None or not places:
             return {}
-        reasons = {(each.site.id, policy): self.busy(self.automation, policy, each.site) for each, policy in moving}
-        return {place: reason for place, reason in reasons.items() if reason is not None}
+        sites = {site for site, _ in places}
+        reasons = self.busy([each for each in self.placed() if each.site in sites])
+        return {place: reasons[place[0]] for place in places if place[0] in reasons}
 
     def _grouped(self, decisions: Iterable[Decision], choices: Mapping[str, Choice]) -> dict[tuple[str, str], str]:
         """All of a group, or none: where one member's site is stuck, or members have chosen apart, the others stay."""

@@ -32,6 +32,7 @@ from image_updater.pipeline.people.holds import find as find_holds
 from image_updater.pipeline.people.memory import Memory
 from image_updater.pipeline.prove import Proof, prove
 from image_updater.pipeline.rollback.decision import all_or_nothing
+from image_updater.pipeline.rollback.placements import placed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -208,7 +209,13 @@ async def run(
         )
 
     choices, failures = await choose()
-    people, kept = Held(), Kept(selector=line.selector, automation=automation, busy=line.busy)
+    people = Held()
+    kept = Kept(
+        selector=line.selector,
+        automation=automation,
+        busy=line.busy,
+        placed=lambda: placed(automation.key, provenance, claims),
+    )
     refusals: dict[str, str] = dict(settled or {})
     wide = False
     for _ in range(MAX_ROUNDS):

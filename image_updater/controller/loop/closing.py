@@ -32,9 +32,9 @@ from image_updater.policy.gates.holds import newer
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
-    from image_updater.api.model import ImageUpdateAutomation, ObjectKey
+    from image_updater.api.model import ObjectKey
     from image_updater.cluster.model import Ref
     from image_updater.controller.cache import Entry
     from image_updater.controller.context import Context
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from image_updater.controller.loop.proving import Proving
     from image_updater.controller.rollouts import Rollouts
     from image_updater.controller.update.saying import Saying
-    from image_updater.kustomize.model import Site
     from image_updater.pipeline.answers.selection import Selector
     from image_updater.pipeline.daemon.branches import Branch
     from image_updater.pipeline.report import AutomationReport, UpdateReport
@@ -115,10 +114,10 @@ class Closing:
         )
         self._failures: dict[tuple[ObjectKey, Ref], Failure] = {}
         self._healthy: dict[tuple[ObjectKey, Ref], Rollout] = {}
-        self._notable: dict[ObjectKey, tuple[Rollout, ...]] = {}
-        """Rollouts that keep what is newer back: at work, or failed."""
+        self._read: dict[ObjectKey, tuple[Mapping[str, Any], tuple[Rollout, ...]]] = {}
+        """By Kustomization the status that was read last, and what it says."""
         self._busy: dict[ObjectKey, frozenset[Ref]] = {}
-        """By Kustomization the workloads whose canary is at work."""
+        """By Kustomization the workloads whose canary is at work, as it was seen last."""
         self._restored: set[str] = set()
         self._dirty: set[ObjectKey] = set()
         self._wake = asyncio.Event()
@@ -145,12 +144,6 @@ class Closing:
 
     def look(self, kustomization: ObjectKey) -> None:
         """Its rollouts are other ones."""
-        known = self._rollouts.of(kustomization) if self._rollouts is not None else ()
-        notable = tuple(each for each in known if each.busy or each.state is RolloutState.FAILED)
-        if notable:
-            self._notable[kustomization] = notable
-        else:
-            self._notable.pop(kustomization, None)
         self._dirty.add(kustomization)
         self._wake.set()
 
@@ -169,43 +162,57 @@ class Closing:
         for key in self._context.cache.entries(POLICY):
             self._restore(str(key))
 
-    def busy(self, automation: ImageUpdateAutomation, policy: str, site: Site) -> str | None:
-        """Why a site should not be moved now: a canary of what it renders is at work, or what failed is to be recorded
-        first.
+    def busy(self, placed: Sequence[Placement]) -> Mapping[str, str]:
+        """By site, why it should not be moved now: a canary of what it renders is at work, or what failed is to be
+        recorded first. No run has to have been there before, and who judges the rollouts may be another process.
         """
-        for key, known in self._notable.items():
-            entry = self._context.cache.get(KUSTOMIZATION, key)
-            spec = entry.value if entry is not None else None
-            found = [(each, why) for each in known if (why := self._keeps(key, each, spec)) is not None]
-            if not found or not isinstance(spec, Kustomization):
-                continue
-            mine = [
-                each
-                for each in self._placing.of(spec)
-                if (each.automation, each.policy, each.site) == (automation.key, policy, site.id)
-            ]
-            for rollout, why in found:
-                held = of_ref(mine, rollout.ref)
-                if held and (rollout.busy or any(is_applied(each, dict(rollout.images)) for each in held)):
-                    return why
-        return None
+        held: dict[str, str] = {}
+        for spec, known in self._judged():
+            keeping = [(each, why) for each in known if (why := self._keeps(spec, each)) is not None]
+            mine = self._placing.among(spec, placed) if keeping else ()
+            for rollout, why in keeping:
+                images = dict(rollout.images)
+                sites = [each.site for each in of_ref(mine, rollout.ref) if rollout.busy or is_applied(each, images)]
+                held = {**dict.fromkeys(sites, why), **held}
+                if sites and rollout.busy:  # whose end is waited for, whether or not anybody has looked at it yet
+                    self._busy[spec.key] = self._busy.get(spec.key, frozenset()) | {rollout.ref}
+        return held
 
-    def _keeps(self, key: ObjectKey, rollout: Rollout, spec: object) -> str | None:
+    def _judged(self) -> Iterator[tuple[Kustomization, tuple[Rollout, ...]]]:
+        """What is known of the rollouts of each Kustomization that works."""
+        for key, entry in self._context.cache.entries(KUSTOMIZATION).items():
+            spec = entry.value
+            if isinstance(spec, Kustomization) and not spec.suspend and not entry.deleting:
+                yield spec, self._known(key, entry)
+
+    def _known(self, key: ObjectKey, entry: Entry) -> tuple[Rollout, ...]:
+        """What the sync half of this process has judged; where it has not, what status says: of the healthy ones
+        nothing.
+        """
+        if self._rollouts is not None and self._rollouts.knows(key):
+            return self._rollouts.of(key)
+        status = self._context.status.current(entry)
+        before = self._read.get(key)
+        if before is None or before[0] is not status:
+            before = self._read[key] = (status, from_status(status))
+        return before[1]
+
+    def _keeps(self, spec: Kustomization, rollout: Rollout) -> str | None:
         """Why nothing newer is written for this workload now."""
-        if rollout.busy and self._rollouts is not None:
-            return self._rollouts.busy(key, rollout.ref)
+        if rollout.busy:
+            return f"the canary of {rollout.ref} is at work: {rollout.reason or rollout.state}"
         if rollout.state is not RolloutState.FAILED or rollout.culprit is not Culprit.TAG:
             return None
-        if not isinstance(spec, Kustomization) or spec.on_failure is OnFailure.NONE:
+        if spec.on_failure is OnFailure.NONE:
             return None
-        failure = self._failures.get((key, rollout.ref))
+        failure = self._failures.get((spec.key, rollout.ref))
         if failure is None or failure.rollout.images != rollout.images or failure.pending:
             return f"{rollout.ref} has failed, which is dealt with first"
         return None
 
     def promoting(self, placed: Sequence[Placement]) -> str | None:
         """Why these may not be touched now by anybody."""
-        found = (each for known in self._notable.values() for each in known if each.promoting)
+        found = (each for _, known in self._judged() for each in known if each.promoting)
         return next((f"{each.canary}: {each.reason}" for each in found if of_ref(placed, each.ref)), None)
 
     # ------------------------------------------------------------------------------------------- looking
@@ -215,6 +222,8 @@ class Closing:
         self._dirty.update(entries)
         for place in [place for place in self._failures if place[0] not in entries]:
             self._end(place)
+        for gone in self._read.keys() - entries:
+            del self._read[gone]
         self._resume()
 
     def _look(self, key: ObjectKey) -> None:
@@ -229,7 +238,7 @@ class Closing:
             self._restore(name)
             self._proving.applies(name)
         status = self._context.status.current(entry)
-        rollouts = (self._rollouts.of(key) if self._rollouts is not None else ()) or from_status(status)
+        rollouts = self._known(key, entry)
         self._end_others(key, [each.ref for each in rollouts])
         of = by_ref(placed)
         for rollout in rollouts:

@@ -13,13 +13,12 @@ from image_updater.controller.loop.proving import Proving, policy_entry
 from image_updater.controller.loop.quarantines import Quarantines
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from image_updater.api.model import ImageUpdateAutomation
     from image_updater.controller.context import Context
     from image_updater.controller.rollouts import Rollouts
     from image_updater.controller.update.saying import Saying
-    from image_updater.kustomize.model import Site
     from image_updater.pipeline.answers.selection import Selector
     from image_updater.pipeline.daemon.branches import Branch
     from image_updater.pipeline.daemon.daemon import Daemon
@@ -103,9 +102,9 @@ class Loop:
         self._quarantines.look()
         self._closing.ran(branch, report)
 
-    def busy(self, automation: ImageUpdateAutomation, policy: str, site: Site) -> str | None:
-        """Why a site should not be moved now."""
-        return self._closing.busy(automation, policy, site)
+    def busy(self, placed: Sequence[Placement]) -> Mapping[str, str]:
+        """By site, why it should not be moved now."""
+        return self._closing.busy(placed)
 
     def promoting(self, placed: Sequence[Placement]) -> str | None:
         """Why nobody may touch these now."""

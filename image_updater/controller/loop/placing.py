@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from image_updater.api.model import GitRepository, Kustomization
-from image_updater.controller.update.inputs import REPOSITORY
+from image_updater.api.model import GitRepository, ImageUpdateAutomation
+from image_updater.controller.update.inputs import AUTOMATION, REPOSITORY
 from image_updater.errors import SpecError
 from image_updater.git import urls
 from image_updater.pipeline.rollback.placements import Placement, folder_of, of_kustomization, of_object
@@ -13,7 +13,7 @@ from image_updater.pipeline.rollback.placements import Placement, folder_of, of_
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from image_updater.api.model import ObjectKey
+    from image_updater.api.model import Kustomization, ObjectKey
     from image_updater.cluster.model import Ref
     from image_updater.controller.context import Context
     from image_updater.pipeline.daemon.branches import Branch
@@ -80,6 +80,15 @@ class Placing:
             return ()
         return of_kustomization(self._folders.get((place, folder_of(kustomization)), ()), kustomization)
 
+    def among(self, kustomization: Kustomization, placed: Iterable[Placement]) -> tuple[Placement, ...]:
+        """What it applies of these, which a run found that is still under way."""
+        place = self._place(kustomization)
+        if place is None:
+            return ()
+        found = list(placed)
+        homes = {key: self._home(key) for key in {each.automation for each in found}}
+        return of_kustomization((each for each in found if homes[each.automation] == place), kustomization)
+
     def of_policy(self, policy: str) -> tuple[Placement, ...]:
         """All places of one policy, as answers name it."""
         return tuple(each for _, placed in self._placed.values() for each in placed if each.name == policy)
@@ -89,8 +98,13 @@ class Placing:
         place = self._place(kustomization)
         return place is not None and self._tips.get(place) == revision.rpartition(":")[2]
 
-    def _place(self, kustomization: Kustomization) -> Place | None:
-        source = kustomization.source_ref
+    def _home(self, automation: ObjectKey) -> Place | None:
+        entry = self._context.cache.get(AUTOMATION, automation)
+        value = entry.value if entry is not None else None
+        return self._place(value) if isinstance(value, ImageUpdateAutomation) else None
+
+    def _place(self, reader: Kustomization | ImageUpdateAutomation) -> Place | None:
+        source = reader.source_ref
         entry = self._context.cache.get(REPOSITORY, source) if source is not None else None
         repository = entry.value if entry is not None else None
         if not isinstance(repository, GitRepository) or repository.ref.tag or repository.ref.commit:

@@ -22,7 +22,7 @@ from image_updater.sync.model import Action
 from image_updater.sync.policies import replica_owners
 from image_updater.sync.rollout.evidence import STALE, Memory
 from image_updater.sync.rollout.following import Following, Slots
-from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
+from image_updater.sync.rollout.model import PROMOTED, Culprit, Rollout, RolloutState
 from image_updater.sync.rollout.reading import Readers
 from image_updater.sync.rollout.subject import Wanted
 from image_updater.sync.rollout.templates import container_names, images_of, template_digest
@@ -354,12 +354,15 @@ def _fold(settled: Mapping[Ref, str]) -> str | None:
 
 
 def _decision(fields: Mapping[str, Any]) -> object:
-    """Without reasons and times, and without the first steps of a rollout, which are no news one by one."""
+    """Without reasons and times, and without the first steps of a rollout, which are no news one by one. That a canary
+    is being promoted is one: who rolls back may be another process, and has to know it.
+    """
     rollouts = []
     for each in fields.get("rollouts") or ():
         first = "canary" not in each and each["state"] == RolloutState.PENDING
         state = RolloutState.PROGRESSING if first else each["state"]
-        rollouts.append((each["id"], state, each.get("culprit"), each.get("failing"), each.get("images")))
+        promoted = each.get("reason") == PROMOTED
+        rollouts.append((each["id"], state, promoted, each.get("culprit"), each.get("failing"), each.get("images")))
     return rollouts, fields.get("rolloutsSettled"), fields.get("rolloutsUnproven")
 
 

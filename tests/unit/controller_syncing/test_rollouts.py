@@ -12,7 +12,8 @@ from image_updater.api.model import ObjectKey
 from image_updater.api.status import status_fields
 from image_updater.cluster.model import Ref
 from image_updater.controller.rollouts import LISTED, Rollouts, from_status, revisions_of, to_status
-from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
+from image_updater.controller.sync.verdicts import _decision
+from image_updater.sync.rollout.model import PROMOTED, Culprit, Rollout, RolloutState
 
 KEY = ObjectKey("prod", "apps")
 WEB = Ref("apps", "Deployment", "prod", "web")
@@ -37,15 +38,22 @@ def test_each_change_is_told_once() -> None:
     assert (told, hub.of(KEY), hub.revision(KEY)) == ([KEY] * 4, (), "")
 
 
-def test_a_canary_at_work_is_busy_and_nothing_else_is() -> None:
+def test_nothing_of_it_is_another_thing_than_nothing_known_of_it() -> None:
     hub = Rollouts()
-    hub.publish(KEY, "r", [rollout(reason="it is being analysed", canary=CANARY), rollout(ref=CANARY)])
-    assert hub.busy(KEY, WEB) == "the canary of Deployment.apps prod/web is at work: it is being analysed"
-    assert hub.busy(KEY, CANARY) is None
-    assert hub.busy(ObjectKey("prod", "other"), WEB) is None
+    assert not hub.knows(KEY)
+    hub.publish(KEY, "r", ())
+    assert hub.knows(KEY)
     hub.publish(KEY, "r", [rollout(RolloutState.FAILED, canary=CANARY)])
-    assert hub.busy(KEY, WEB) is None
     assert hub.counts() == {RolloutState.FAILED: 1}
+    hub.forget(KEY)
+    assert not hub.knows(KEY)
+
+
+def test_only_a_canary_makes_a_rollout_busy_and_a_status_keeps_that() -> None:
+    made = [rollout(reason=PROMOTED, canary=CANARY), rollout(ref=CANARY)]
+    canary, plain = from_status({"rollouts": to_status(made, {})})
+    assert (canary.busy, canary.promoting, canary.reason) == (True, True, PROMOTED)
+    assert (plain.busy, plain.promoting) == (False, False)
 
 
 def test_a_status_has_what_is_not_healthy_the_failed_ones_first() -> None:
@@ -98,3 +106,11 @@ def test_what_cannot_be_read_is_left_out() -> None:
     strange: list[Any] = [{}, {"id": "x", "state": "progressing"}, {**good[0], "state": "later"}, "text", *good]
     assert from_status({"rollouts": strange}) == (rollout(),)
     assert from_status({}) == ()
+
+
+def test_that_a_promotion_begins_is_written_as_soon_as_a_verdict_and_a_weight_is_not() -> None:
+    def decision(reason: str) -> object:
+        return _decision({"rollouts": to_status([rollout(reason=reason, canary=CANARY)], {})})
+
+    assert decision("it is being analysed (weight 20)") == decision("it is being analysed (weight 30)")
+    assert decision("it is being analysed (weight 30)") != decision(PROMOTED)

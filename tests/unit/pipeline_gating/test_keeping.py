@@ -20,11 +20,10 @@ from tests.parts.trees import MemoryTree
 from tests.unit.pipeline_selection.fakes import START, Clock, FakeRegistry, digest, policy, selector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from image_updater.api.model import ImageUpdateAutomation
-    from image_updater.kustomize.model import Site
+    from image_updater.pipeline.rollback.placements import Placement
 
 IMAGE = "registry.test/acme/web"
 TREE = f"""\
@@ -69,9 +68,11 @@ async def plan(made: Line, registry: FakeRegistry) -> tuple[Run, str]:
 async def test_a_site_that_is_being_rolled_out_waits_and_the_newest_goes_out_when_it_ends() -> None:
     under_way: list[str] = ["canary apps/web is Progressing (weight 20): the newest is written when it ends"]
 
-    def busy(automation: ImageUpdateAutomation, key: str, site: Site) -> str | None:
-        assert (automation.key, key, site.file) == (ObjectKey("default", "image-updater"), "default/web", "web.yaml")
-        return under_way[0] if under_way else None
+    def busy(placed: Sequence[Placement]) -> dict[str, str]:
+        (each,) = placed
+        assert (each.automation, each.policy) == (ObjectKey("default", "image-updater"), "default/web")
+        assert (each.file, str(each.value), each.object.name) == ("web.yaml", "1.0.0", "web")
+        return dict.fromkeys([each.site, "another"], under_way[0]) if under_way else {}
 
     registry = Pullable("1.0.0", "1.1.0")
     with line(registry, busy=busy) as made:
