@@ -120,17 +120,23 @@ class Budget:
         Raises RateLimited where a wait that the registry caused would be longer than `max_wait`.
         """
         await self._reserve()
-        while True:
-            pause = max(self.blocked_for, self._counted_pause() if counted else 0.0)
-            if pause > self.limits.max_wait:
-                raise self._refusal(pause)
-            if pause > _INSTANT:
-                # The slot is not held while waiting: others of the host wait as well, but none for us.
-                await self._timing.sleep(pause)
-                continue
-            if self._active < self.limits.concurrency:
-                break
-            await self._wait_for_slot()
+        try:
+            while True:
+                pause = max(self.blocked_for, self._counted_pause() if counted else 0.0)
+                if pause > self.limits.max_wait:
+                    raise self._refusal(pause)
+                if pause > _INSTANT:
+                    # The slot is not held while waiting: others of the host wait as well, but none for us.
+                    self._hand_on()
+                    await self._timing.sleep(pause)
+                    continue
+                if self._active < self.limits.concurrency:
+                    break
+                await self._wait_for_slot()
+        except BaseException:
+            # Whoever was told of a free slot and does not take it must tell the next one.
+            self._hand_on()
+            raise
         self._active += 1
         if counted:
             self._counted_at = self._timing.monotonic()
@@ -161,7 +167,11 @@ class Budget:
 
     def leave(self) -> None:
         self._active -= 1
-        while self._waiters:
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Tell one that waits of a free slot, if there is one."""
+        while self._waiters and self._active < self.limits.concurrency:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_result(None)
@@ -170,14 +180,7 @@ class Budget:
     async def _wait_for_slot(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                # The slot was handed to us in the same moment: hand it on.
-                self._active += 1
-                self.leave()
-            raise
+        await waiter
 
     def _counted_pause(self) -> float:
         """Slow down before the registry says 429: with a tenth left, one request each `window / limit`; with none,

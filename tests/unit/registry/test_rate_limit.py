@@ -179,6 +179,45 @@ async def test_no_more_than_the_concurrency_at_once(fake_time: FakeTime) -> None
     assert (active, peak) == (0, 2)
 
 
+async def turns() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_a_free_slot_that_is_not_taken_goes_to_the_next(fake_time: FakeTime) -> None:
+    """All that wait hear of a long block at once: none waits for a slot that nobody will give back."""
+    full = budget(fake_time, concurrency=1)
+    await full.enter()
+    waiting = [asyncio.create_task(full.enter()) for _ in range(3)]
+    await turns()
+    full.leave()
+    full.limited("3600", 0, Operation())
+    await turns()
+    assert [type(task.exception()) if task.done() else None for task in waiting] == [RateLimited] * 3
+
+
+async def test_a_free_slot_is_handed_on_by_one_that_is_cancelled_in_its_pause(fake_time: FakeTime) -> None:
+    over = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await over.wait()
+
+    timing = Timing(now=fake_time.now, monotonic=fake_time.monotonic, sleep=sleep, random=lambda: 0.5)
+    full = Budget("registry.example.com", Limits(concurrency=1), timing)
+    await full.enter()
+    first, second = (asyncio.create_task(full.enter()) for _ in range(2))
+    await turns()
+    full.leave()
+    full.limited("5", 0, Operation())
+    await turns()
+    first.cancel()
+    fake_time.passed += 5
+    over.set()
+    await turns()
+    assert first.cancelled()
+    assert second.done()
+
+
 async def test_the_registrys_own_count_is_read_from_head_and_slows_us_down(
     registry: EmbeddedRegistry, client: RegistryClient, image: ImageName, nobody: Access, fake_time: FakeTime
 ) -> None:
