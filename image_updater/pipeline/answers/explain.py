@@ -13,12 +13,14 @@ from image_updater.pipeline.answers.lowering import movement
 from image_updater.pipeline.answers.opening import open_selector
 from image_updater.pipeline.answers.selection import policy_name
 from image_updater.pipeline.report import PolicyReport
+from image_updater.policy.gates.windows import opening
 from image_updater.policy.model import Chosen, Fate, MoveKind, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
-    from image_updater.api.model import ImagePolicy
+    from image_updater.api.model import ImagePolicy, ImageUpdateAutomation
     from image_updater.pipeline.answers.selection import Outcome
     from image_updater.pipeline.report import CurrentValue, ExplainRequest
     from image_updater.policy.model import Judgement
@@ -39,11 +41,15 @@ async def explain(request: ExplainRequest) -> tuple[PolicyReport, ...]:
         selector.situations.adopt(request.objects)
         # Not `select`: a suspended policy is explained as well.
         outcomes = await selector.refresh(wanted)
-    return tuple(report(outcomes[policy_name(policy)], request.current) for policy in wanted)
+    automations = request.objects.automations
+    return tuple(
+        report(outcomes[policy_name(policy)], request.current, _stopped(policy, automations, request.now))
+        for policy in wanted
+    )
 
 
-def report(outcome: Outcome, current: Sequence[CurrentValue] = ()) -> PolicyReport:
-    """An outcome as people read it, against the value that a site holds."""
+def report(outcome: Outcome, current: Sequence[CurrentValue] = (), notes: Sequence[str] = ()) -> PolicyReport:
+    """An outcome as people read it, against the value that a site holds. `notes`: what else a person should know."""
     chosen = None
     if outcome.selection is not None:
         chosen = Chosen(tag=outcome.selection.tag, digest=outcome.selection.digest)
@@ -66,7 +72,7 @@ def report(outcome: Outcome, current: Sequence[CurrentValue] = ()) -> PolicyRepo
         reason=reason,
         judgement=judgement,
         error=outcome.error,
-        notes=(*outcome.notes, *_notes(outcome.spec)) if judgement is not None else (),
+        notes=(*outcome.notes, *_notes(outcome.spec), *notes) if judgement is not None else (),
     )
 
 
@@ -125,3 +131,18 @@ def _value(policy: ImagePolicy, current: Sequence[CurrentValue]) -> CurrentValue
 
 def _notes(policy: ImagePolicy) -> tuple[str, ...]:
     return ("the policy is suspended: nothing is written for it",) if policy.suspend else ()
+
+
+def _stopped(policy: ImagePolicy, automations: Iterable[ImageUpdateAutomation], now: datetime) -> tuple[str, ...]:
+    """Which of the automations that take what the policy chooses write nothing now, and until when: theirs is no gate
+    of the policy, and no tag is held by it."""
+    found = []
+    for each in automations:
+        if each.key.namespace != policy.key.namespace or not each.policy_selector.matches(policy.meta.labels):
+            continue
+        window = opening(each.windows, now)
+        if each.suspend:
+            found.append(f"ImageUpdateAutomation {each.key} is suspended: it writes nothing")
+        elif not window.open:
+            found.append(f"ImageUpdateAutomation {each.key} writes nothing now: {window.reason}")
+    return tuple(found)

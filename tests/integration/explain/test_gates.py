@@ -102,3 +102,46 @@ def test_a_quarantine_of_what_git_holds_takes_it_down(tmp_path: Path, ends: str)
     assert report["chosen"] == {"tag": "1.1.0", "digest": None}
     assert report["reason"].endswith("down to 1.1.0, the best that is left")
     assert report["reason"].count("crash loop") == 1, "the gate has said it already"
+
+
+AUTOMATION = """\
+---
+apiVersion: image-updater.dev/v1alpha1
+kind: GitRepository
+metadata: {name: fleet}
+spec: {url: 'https://git.example/fleet.git', ref: {branch: main}}
+---
+apiVersion: image-updater.dev/v1alpha1
+kind: ImageUpdateAutomation
+metadata: {name: all}
+spec: {sourceRef: {name: fleet}, windows: [{cron: '0 9 * * 1-5', duration: 1h}]}
+---
+apiVersion: image-updater.dev/v1alpha1
+kind: ImageUpdateAutomation
+metadata: {name: others}
+spec: {sourceRef: {name: fleet}, policySelector: {matchLabels: {team: b}}, suspend: true}
+"""
+
+
+@pytest.mark.parametrize(
+    ("now", "labels", "note"),
+    [
+        (
+            "2024-05-02T08:00:00Z",
+            "{}",
+            "; ImageUpdateAutomation default/all writes nothing now: the windows are closed, and open at 09:00",
+        ),
+        ("2024-05-02T09:30:00Z", "{}", ""),
+        ("2024-05-02T09:30:00Z", "{team: b}", "; ImageUpdateAutomation default/others is suspended: it writes nothing"),
+    ],
+    ids=["closed", "open", "suspended"],
+)
+def test_what_stops_the_automations_of_a_policy_is_a_note(tmp_path: Path, now: str, labels: str, note: str) -> None:
+    policy = POLICY.replace("  minAge: 72h\n", "").replace("{name: web}", f"{{name: web, labels: {labels}}}")
+    (tmp_path / "objects.yaml").write_text(policy + AUTOMATION)
+    (tmp_path / "tags").write_text("1.1.0\n")
+    arguments = ["explain", "-f", str(tmp_path / "objects.yaml"), "--tags", str(tmp_path / "tags"), "-o", "json"]
+    result = CliRunner().invoke(cli, [*arguments, "--now", now], standalone_mode=False)
+    (report,) = json.loads(result.stdout)
+    assert report["chosen"] == {"tag": "1.1.0", "digest": None}
+    assert report["reason"] == f"the newest version in ^1{note}"
