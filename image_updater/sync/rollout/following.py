@@ -221,6 +221,8 @@ class Following:
             now = self._clock()
             changed = False
             for subject in list(self._subjects.values()):
+                if not self._is_followed(subject):
+                    continue  # forgotten, or applied anew, while another was looked at
                 if subject.dirty or (subject.due is not None and subject.due <= now):
                     subject.dirty, subject.due = False, None
                     try:

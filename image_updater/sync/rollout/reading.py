@@ -217,7 +217,9 @@ def _equal(labels: Mapping[str, Any]) -> str:
 
 
 async def neighbours(readers: Readers, pods: list[Body]) -> tuple[Body, ...]:
-    """Pods of all workloads on the nodes where these are. () where that cannot be read."""
+    """Pods of all workloads on the nodes where these are. () where nobody may read that; raises what else fails: an API
+    server that does not answer now is no reason to blame a tag.
+    """
     nodes = sorted({text(mapping(pod, "spec"), "nodeName") for pod in pods} - {""})[:_NODES]
     found: list[Body] = []
     for node in nodes:
@@ -225,7 +227,7 @@ async def neighbours(readers: Readers, pods: list[Body]) -> tuple[Body, ...]:
             break
         try:
             bodies, _ = await readers.own.list(PODS, None, fields=f"spec.nodeName={node}")
-        except ImageUpdaterError:
+        except Forbidden:
             break  # it is one more thing to look at, no condition of a verdict
         found += map(slim, bodies)
     return tuple(found)
@@ -237,12 +239,12 @@ _NODES: Final = 3
 
 async def warnings(readers: Readers, ref: Ref, since: str) -> tuple[str, ...]:
     """Messages of the Warnings about an object since then (as the server writes times), oldest first. () where the
-    account that applied it may not read them; we may not.
+    account that applied it may not read them; we may not. Raises what else fails.
     """
     fields = f"involvedObject.kind={ref.kind},involvedObject.name={ref.name},type=Warning"
     try:
         bodies, _ = await readers.account.list(EVENTS, ref.namespace, fields=fields)
-    except ImageUpdaterError:
+    except Forbidden:
         return ()
     told = sorted((_told_at(body), text(body, "message")) for body in bodies)
     return tuple(message for at, message in told if at >= since)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from image_updater.cluster.errors import Forbidden, KindUnknown
+from image_updater.cluster.errors import ClusterUnavailable, Forbidden, KindUnknown
 from image_updater.cluster.model import Ref, Resource
 from image_updater.sync.rollout import following
 from image_updater.sync.rollout.evidence import Memory
 from image_updater.sync.rollout.following import Following, Slots
 from image_updater.sync.rollout.judge import judge
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
-from image_updater.sync.rollout.reading import JOBS, PODS, REPLICA_SETS, Readers
+from image_updater.sync.rollout.reading import EVENTS, JOBS, PODS, REPLICA_SETS, Readers
 from image_updater.sync.rollout.subject import KEEP, LOOK, Wanted
 from tests.unit.sync_rollout.bodies import (
     DEPLOYMENT,
@@ -53,6 +53,8 @@ class World:
     def __init__(self, objects: dict[str, dict[str, Body]] | None = None, *, refuses: tuple[str, ...] = ()) -> None:
         self.objects = objects if objects is not None else {}
         self.refuses = refuses
+        self.down: tuple[str, ...] = ()
+        """Lists that do not answer now, of events and of all namespaces."""
         self.asked: Counter[str] = Counter()
         """`list pods`, `watch pods labels=…`."""
         self.watching: Counter[str] = Counter()
@@ -86,6 +88,8 @@ class World:
     async def list(self, resource: Resource, namespace: str | None = None, **selectors: Any) -> tuple[list[Body], str]:
         self.asked[f"list {resource.plural}"] += 1
         self._refuse(resource)
+        if resource.plural in self.down and (namespace is None or resource is EVENTS):
+            raise ClusterUnavailable("no answer")
         return list(self.objects.get(resource.plural, {}).values()), str(self._version)
 
     async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Body | None:
@@ -311,6 +315,35 @@ async def test_its_neighbours_are_asked_once_before_it_is_the_tag_s() -> None:
         assert rig.own.asked["list pods"] == lists
 
 
+async def test_no_tag_is_blamed_while_its_neighbours_cannot_be_asked() -> None:
+    async with rigged((DEPLOYMENTS, deployment()), (PODS, pod(crashing(3))), (PODS, good()), *SETS) as rig:
+        assert rig.own is not None
+        rig.own.down = ("pods",)
+        rig.follow()
+        await rig.go()
+        await rig.go(NOW + LOOK)
+        assert rig.state() is RolloutState.PROGRESSING
+        rig.own.down = ()
+        await rig.go(at(5))
+        assert (rig.found.state, rig.found.culprit) == (RolloutState.FAILED, Culprit.TAG)
+
+
+async def test_what_is_forgotten_while_another_is_looked_at_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    other = Ref("apps", "Deployment", "elsewhere", "other")
+    async with rigged((DEPLOYMENTS, deployment())) as rig:
+        canary = rig.following._readers.scaling.canary
+
+        async def forgets(ref: Ref, cluster: Any) -> Ref | None:
+            rig.following.forget([other])
+            return await canary(ref, cluster)
+
+        rig.following._readers.scaling.canary = forgets  # type: ignore[method-assign]
+        rig.follow(DEPLOYMENT, other)
+        await rig.go()
+        assert rig.following.open == {DEPLOYMENT}
+        assert not caplog.records
+
+
 async def test_pods_of_others_whose_labels_match_do_not_count() -> None:
     strange = pod(crashing(5), name="strange", owner="somebody")
     async with rigged(
@@ -375,6 +408,20 @@ async def test_a_canary_is_found_and_believed_when_it_has_moved() -> None:
         rig.account.put(CANARIES, canary("Succeeded", "B", "B"))
         await rig.go(at(80))
         assert (rig.found.state, rig.following.open) == (RolloutState.HEALTHY, frozenset())
+
+
+async def test_no_tag_is_blamed_while_nobody_says_what_flagger_has_warned_of() -> None:
+    known = {DEPLOYMENT: CANARY}
+    async with rigged((DEPLOYMENTS, DONE), (CANARIES, canary("Progressing", "A", "A")), canaries=known) as rig:
+        rig.follow()
+        await rig.go()
+        rig.account.down = ("events",)
+        rig.account.put(CANARIES, canary("Failed", "B", "A"))
+        await rig.go()
+        assert not rig.found.failed
+        rig.account.down = ()
+        await rig.go(at(5))
+        assert (rig.found.state, rig.found.culprit) == (RolloutState.FAILED, Culprit.TAG)
 
 
 async def test_after_a_restart_a_canary_that_had_failed_is_still_failed() -> None:
