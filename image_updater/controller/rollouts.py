@@ -27,7 +27,7 @@ class Rollouts:
     """See the module. Used from one event loop."""
 
     def __init__(self) -> None:
-        self._known: dict[ObjectKey, tuple[str, tuple[Rollout, ...]]] = {}
+        self._known: dict[ObjectKey, tuple[str, tuple[Rollout, ...], Mapping[Ref, str]]] = {}
         self._settled: dict[ObjectKey, frozenset[Ref]] = {}
         self._callbacks: list[Callable[[ObjectKey], None]] = []
 
@@ -35,9 +35,17 @@ class Rollouts:
         """Called with the Kustomization after each change of its rollouts; it must not wait."""
         self._callbacks.append(callback)
 
-    def publish(self, kustomization: ObjectKey, revision: str, rollouts: Sequence[Rollout]) -> None:
-        """All that are known of a Kustomization at this revision; what is equal to the last ones is not told again."""
-        new = (revision, tuple(rollouts))
+    def publish(
+        self,
+        kustomization: ObjectKey,
+        revision: str,
+        rollouts: Sequence[Rollout],
+        revisions: Mapping[Ref, str] | None = None,
+    ) -> None:
+        """All that are known of a Kustomization at this revision; what is equal to the last ones is not told again.
+        `revisions`: what was applied when their templates changed, where that is another one.
+        """
+        new = (revision, tuple(rollouts), dict(revisions or {}))
         if self._known.get(kustomization) != new:
             self._known[kustomization] = new
             self._tell(kustomization)
@@ -66,16 +74,21 @@ class Rollouts:
 
     def of(self, kustomization: ObjectKey) -> tuple[Rollout, ...]:
         """The healthy ones too; none of those that had settled before this process began."""
-        return self._known.get(kustomization, ("", ()))[1]
+        return self._known.get(kustomization, ("", (), {}))[1]
 
     def revision(self, kustomization: ObjectKey) -> str:
         """What was applied when they were published last; "" where nothing is known."""
-        return self._known.get(kustomization, ("", ()))[0]
+        return self._known.get(kustomization, ("", (), {}))[0]
+
+    def revision_of(self, kustomization: ObjectKey, ref: Ref) -> str:
+        """What was applied when the template of this workload changed last; "" where nothing is known."""
+        revision, _, revisions = self._known.get(kustomization, ("", (), {}))
+        return revisions.get(ref) or revision
 
     def counts(self) -> Mapping[RolloutState, int]:
         """How many are in which state."""
         # From another thread: a copy of the values first.
-        return Counter(each.state for _, rollouts in list(self._known.values()) for each in rollouts)
+        return Counter(each.state for _, rollouts, _ in list(self._known.values()) for each in rollouts)
 
 
 # ------------------------------------------------------------------------------------------- in a status

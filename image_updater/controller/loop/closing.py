@@ -22,7 +22,7 @@ from image_updater.controller.loop.placing import Placing, by_ref, of_ref
 from image_updater.controller.loop.pursuing import Failure, Pursuing
 from image_updater.controller.loop.retreat import Retreat
 from image_updater.controller.loop.storms import Storms
-from image_updater.controller.rollouts import LISTED, from_status, unproven_of
+from image_updater.controller.rollouts import LISTED, from_status, revisions_of, unproven_of
 from image_updater.controller.update.inputs import KUSTOMIZATION, POLICY
 from image_updater.controller.update.tripping import Breakers
 from image_updater.pipeline.rollback.decision import IntentState, is_applied
@@ -246,7 +246,7 @@ class Closing:
             if not mine:
                 continue
             if rollout.state in _BAD:
-                self._fail((key, rollout.ref), rollout, mine, entry.value)
+                self._fail((key, rollout.ref), rollout, mine, entry.value, self._failed_at(key, rollout.ref, status))
             else:
                 self._end((key, rollout.ref))
             self._settle(key, rollout, mine)
@@ -349,16 +349,20 @@ class Closing:
         for policy in self._retreat.together({each.name for each in mine}):
             entry = self._entry(policy)
             known = loopstatus.rollback_of(self._context.status.current(entry)) if entry is not None else None
-            if entry is None or known is None or not known.open or known.to is None:
+            if entry is None or known is None or not known.open:
                 continue
             asked = not known.kustomization and any(each.name == policy for each in mine)
             if not asked and (known.kustomization, known.object) != (str(kustomization), str(rollout.ref)):
                 continue
-            held = self._placing.of_policy(policy)
-            back = any(each.value.is_of(known.to) for each in held)
-            if back and serves:
-                state, text = IntentState.DONE, f"{rollout.ref} is healthy with {known.to}"
-            elif known.state is IntentState.PUSHED and not back and not _holds(held, known.bad):
+            held, pushed = self._placing.of_policy(policy), known.state is IntentState.PUSHED
+            gone = bool(held) and not _holds(held, known.bad)
+            back = _holds(held, known.to) if known.to is not None else gone and pushed
+            if not pushed and serves and _holds(mine, known.bad):
+                state, text = IntentState.ENDED, f"{rollout.ref} is healthy with {known.bad}"
+            elif back and serves:
+                now = known.to or ", ".join(str(each.value) for each in mine)
+                state, text = IntentState.DONE, f"{rollout.ref} is healthy with {now}"
+            elif gone and not back and (pushed or serves):
                 state, text = IntentState.ENDED, f"Git holds {', '.join(str(each.value) for each in held)} by now"
             else:
                 continue
@@ -368,18 +372,28 @@ class Closing:
     # ------------------------------------------------------------------------------------------- what is bad
 
     def _fail(
-        self, place: tuple[ObjectKey, Ref], rollout: Rollout, mine: tuple[Placement, ...], spec: Kustomization
+        self,
+        place: tuple[ObjectKey, Ref],
+        rollout: Rollout,
+        mine: tuple[Placement, ...],
+        spec: Kustomization,
+        revision: str,
     ) -> None:
         """It has failed, or in another way than before."""
         known = self._failures.get(place)
         if known is None or known.rollout.images != rollout.images:
             self._end(place)
             since = rollout.since or self._context.clock()
-            known = self._failures[place] = Failure(spec, rollout, since, mine)
+            known = self._failures[place] = Failure(spec, rollout, since, mine, revision)
             self._tasks.start(self._pursuing.run(known))
-        elif (known.rollout, known.placed, known.kustomization) != (rollout, mine, spec):
-            known.kustomization, known.rollout, known.placed = spec, rollout, mine
+        elif (known.rollout, known.placed, known.kustomization, known.revision) != (rollout, mine, spec, revision):
+            known.kustomization, known.rollout, known.placed, known.revision = spec, rollout, mine, revision
             known.wake.set()
+
+    def _failed_at(self, key: ObjectKey, ref: Ref, status: Mapping[str, Any]) -> str:
+        """What was applied when it failed: its template is of that revision."""
+        known = self._rollouts.revision_of(key, ref) if self._rollouts is not None else ""
+        return known or revisions_of(status).get(ref, "")
 
     def _end_others(self, key: ObjectKey, refs: Collection[Ref]) -> None:
         """Nobody judges the rest any more: it is suspended, or out of Git."""

@@ -52,6 +52,8 @@ class Failure:
     rollout: Rollout
     since: datetime
     placed: tuple[Placement, ...]
+    revision: str = ""
+    """What was applied when it failed."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     over: bool = False
     pending: bool = True
@@ -123,7 +125,7 @@ class Pursuing:
         return self._context.clock() < failure.since + SETTLED
 
     async def _act(self, failure: Failure) -> float | None:
-        case = Case(kustomization=failure.kustomization, rollout=failure.rollout, since=failure.since)
+        case = _case(failure)
         case.names = frozenset(failure.names)
         action = self._retreat.glance(case, self._images(failure))
         if action.kind is Kind.ROLLBACK:
@@ -299,7 +301,7 @@ class Pursuing:
 
     def _trouble(self, failure: Failure, error: ImageUpdaterError) -> float | None:
         """Git, the registry or the API server is away, or will not have it: status says so, and it is tried again."""
-        case = Case(kustomization=failure.kustomization, rollout=failure.rollout, since=failure.since)
+        case = _case(failure)
         text = f"it cannot be taken back yet: {error}"
         if failure.told != text:
             failure.told = text
@@ -327,3 +329,9 @@ class Pursuing:
         entry = self._entry(policy)
         if entry is not None:
             self._saying.amend(entry, {}, happened)
+
+
+def _case(failure: Failure) -> Case:
+    return Case(
+        kustomization=failure.kustomization, rollout=failure.rollout, since=failure.since, revision=failure.revision
+    )

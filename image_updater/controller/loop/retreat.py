@@ -62,6 +62,8 @@ class Case:
     kustomization: Kustomization
     rollout: Rollout
     since: datetime
+    revision: str = ""
+    """What was applied when it failed; "" = not known."""
     action: Action | None = None
     commit: str | None = None
     """Of a rollback that Git holds already."""
@@ -131,9 +133,14 @@ class Retreat:
         action = self._decide(case, found, intent)
         if action.kind in (Kind.HOLD, Kind.ROLLBACK):
             suspects = [each.placement for each in action.suspects]
-            mixed = await evidence.mixed(ground, suspects, before, base) if base is not None else ""
-            if mixed:
-                action = self._decide(case, found, intent, mixed=mixed)
+            failed = case.revision.rpartition(":")[2]
+            known = failed if failed and ground.past.history.contains(failed) else None
+            moved = await evidence.moved_on(ground, suspects, known) if known is not None else ""
+            mixed = ""
+            if not moved and base is not None:
+                mixed = await evidence.mixed(ground, suspects, before, base, known)
+            if moved or mixed:
+                action = self._decide(case, found, intent, moved=moved, mixed=mixed)
         if action.kind in (Kind.HOLD, Kind.ROLLBACK) and (intent is None or intent.to is None):
             action = self._in_storm(case, action)
         if action.kind in (Kind.HOLD, Kind.ROLLBACK):
@@ -145,7 +152,9 @@ class Retreat:
             self._opens((self.name_of(each.placement) for each in action.suspects), action.breaker)
         return plan
 
-    def _decide(self, case: Case, images: Sequence[Image], intent: Intent | None, *, mixed: str = "") -> Action:
+    def _decide(
+        self, case: Case, images: Sequence[Image], intent: Intent | None, *, moved: str = "", mixed: str = ""
+    ) -> Action:
         frozen, breaker = self.stopped({self.name_of(each.placement): each.placement for each in images})
         return decide(
             case.rollout,
@@ -157,6 +166,7 @@ class Retreat:
             intent=intent,
             breaker=breaker,
             frozen=frozen,
+            moved=moved,
             mixed=mixed,
         )
 

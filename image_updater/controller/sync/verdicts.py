@@ -262,7 +262,7 @@ class Verdicts:
                 failed = failed or rollout.failed
             record.told[rollout.ref] = rollout
         self._rollouts.settle(key, record.settled)
-        self._rollouts.publish(key, record.revision, record.rollouts)
+        self._rollouts.publish(key, record.revision, record.rollouts, record.revisions)
         self._save(key, record, at_once=failed)
 
     def _note(self, record: _Record, rollout: Rollout, before: Rollout | None) -> None:

@@ -177,13 +177,15 @@ def decide(
     intent: Intent | None = None,
     breaker: str = "",
     frozen: str = "",
+    moved: str = "",
     mixed: str = "",
 ) -> Action:
     """What a rollout of a workload leads to. `images`: those of ours in it, as Git holds them now.
 
     `since`: when it came to that state; `started`: when this process began. `intent`: a rollback that was begun for
     what Git holds, or has brought it. `breaker`: why it is open for one of these policies; `frozen`: why a Freeze
-    forbids even a rollback; `mixed`: what else differs from the workload's last proven state.
+    forbids even a rollback; `moved`: what Git holds of its template by now that was not applied when it failed;
+    `mixed`: what else differed then from the workload's last proven state.
     """
     match rollout.state:
         case RolloutState.HEALTHY:
@@ -214,6 +216,7 @@ def decide(
                 intent=intent,
                 breaker=breaker,
                 frozen=frozen,
+                moved=moved,
                 mixed=mixed,
             )
 
@@ -229,6 +232,7 @@ def _failed(
     intent: Intent | None,
     breaker: str,
     frozen: str,
+    moved: str,
     mixed: str,
 ) -> Action:
     def notify(why: str) -> Action:
@@ -265,6 +269,9 @@ def _failed(
             return Action(kind=Kind.HISTORY, reason=f"it failed long before this process began: {rollout.reason}")
         if now < since + SETTLED:
             return Action(kind=Kind.WAIT, reason="it has failed just now", again=since + SETTLED)
+    if moved:
+        why = f"Git holds something else of it by now ({moved}), whose own rollout is waited for"
+        return replace(notify(f"not judged: {why}"), again=now + FROZEN)
     if mixed:
         return notify(f"more than our images changed since it was last good ({mixed}), so nothing is rolled back")
     if on_failure is OnFailure.NONE:

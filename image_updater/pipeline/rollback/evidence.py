@@ -15,13 +15,14 @@ from image_updater.images.names import split
 from image_updater.kustomize import locate
 from image_updater.kustomize.model import dotted
 from image_updater.patch.claims import resolve, with_unseen_uses
-from image_updater.patch.compare import compare
+from image_updater.patch.compare import compare, diff_objects
 from image_updater.patch.decisions import Decision, State
 from image_updater.patch.model import Intended
 from image_updater.pipeline.people.holds import places_of
 from image_updater.pipeline.people.past import is_from_us, rollback_of
 from image_updater.pipeline.rollback.decision import ROLLBACK_ASKED, Author, Written
 from image_updater.pipeline.rollback.placements import Placement, Value, images_at, placed
+from image_updater.sync.rollout.templates import is_in_template
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
@@ -177,28 +178,51 @@ async def images(ground: Ground, commit: str) -> Mapping[Key, str]:
     return await asyncio.to_thread(read)
 
 
-async def mixed(ground: Ground, suspects: Sequence[Placement], before: Mapping[Key, str], commit: str) -> str:
-    """What of the suspects' workload differs from what `commit` rendered, beside their images; "" = nothing.
+async def moved_on(ground: Ground, suspects: Sequence[Placement], failed: str) -> str:
+    """What the tip holds of the suspects' pod template that `failed` did not: its own rollout is still to come. "" =
+    nothing, or it cannot be told.
+    """
+    object_ = suspects[0].object
+    try:
+        renders = await _renders(ground, suspects[0].root, failed, ground.commit)
+        found = await asyncio.to_thread(diff_objects, *renders) if renders is not None else []
+    except (GitError, RenderError, DocumentError):
+        return ""
+    other = next(
+        (
+            each
+            for change in found
+            if change.object == object_
+            for each in change.fields
+            if is_in_template(object_.group, object_.kind, each.path)
+        ),
+        None,
+    )
+    return f"{other}, compared with {failed[:12]}" if other is not None else ""
 
-    `before`: the images of that commit. Where it cannot be told, that is what is said.
+
+async def mixed(
+    ground: Ground, suspects: Sequence[Placement], before: Mapping[Key, str], good: str, failed: str | None
+) -> str:
+    """What of the suspects' workload differs between its last good commit and the one that failed, beside their
+    images; "" = nothing. `failed`: None = not known, and what the tip holds stands for it.
+
+    `before`: the images of the good one. Where it cannot be told, that is what is said.
     """
     root_id, object_ = suspects[0].root, suspects[0].object
+    after = await images(ground, failed) if failed is not None else {}
     intended = [
-        Intended(object=object_, path=each.path, old=before[each.key], new=reference(each))
+        Intended(object=object_, path=each.path, old=before[each.key], new=after.get(each.key, reference(each)))
         for each in suspects
         if each.key in before
     ]
     try:
-        old_tree = ground.tree_of(commit)
-        old_root = ground.provenance(old_tree).roots.get(root_id)
-        new_root = ground.provenance().roots.get(root_id)
-        if old_root is None or new_root is None:
+        renders = await _renders(ground, root_id, good, failed or ground.commit)
+        if renders is None:
             return f"{root_id} is new"
-        renderer = ground.line.renderer
-        old, new = await asyncio.gather(renderer.build(old_tree, old_root), renderer.build(ground.tree, new_root))
-        found = await asyncio.to_thread(compare, old, new, intended)
+        found = await asyncio.to_thread(compare, *renders, intended)
     except (GitError, RenderError, DocumentError) as error:
-        return f"it cannot be compared with {commit[:12]}: {error.message}"
+        return f"it cannot be compared with {good[:12]}: {error.message}"
     strange = [str(each) for each in found.unexpected if each.object == object_]
     strange += [
         str(each.difference)
@@ -207,9 +231,20 @@ async def mixed(ground: Ground, suspects: Sequence[Placement], before: Mapping[K
     ]
     if strange:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
-        return f"{strange[0]}{more}, compared with {commit[:12]}"
+        return f"{strange[0]}{more}, compared with {good[:12]}"
     lost = next((each for each in suspects if each.key not in before), None)
     return f"{dotted(lost.path)} of {object_} is new" if lost is not None else ""
+
+
+async def _renders(ground: Ground, root: str, old: str, new: str) -> tuple[bytes, bytes] | None:
+    """One root in two commits; None = it is not in both. Raises what Git and the build raise."""
+    trees = [ground.tree if each == ground.commit else ground.tree_of(each) for each in (old, new)]
+    roots = [ground.provenance(tree).roots.get(root) for tree in trees]
+    if roots[0] is None or roots[1] is None:
+        return None
+    build = ground.line.renderer.build
+    before, after = await asyncio.gather(build(trees[0], roots[0]), build(trees[1], roots[1]))
+    return before, after
 
 
 def reference(placement: Placement) -> str:

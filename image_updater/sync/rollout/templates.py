@@ -12,7 +12,7 @@ from image_updater.sync.health.reading import items, mapping, text
 from image_updater.sync.manifests import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from image_updater.cluster.model import Body, Ref
 
@@ -46,6 +46,12 @@ def template_of(ref: Ref, body: Body) -> Mapping[str, Any]:
     if path is not None:
         return mapping(body, *path)
     return mapping(body, "spec") if _custom(ref) else {}
+
+
+def is_in_template(group: str, kind: str, path: Sequence[str | int]) -> bool:
+    """Does a rollout begin when this field moves? Of kinds that nobody knows: when anything of `spec` does."""
+    prefix = _TEMPLATE.get((group, kind)) or ("spec",)
+    return tuple(path[: len(prefix)]) == prefix
 
 
 def images_of(ref: Ref, body: Body) -> Images:

@@ -178,6 +178,12 @@ class World:
     def person(self, name: str, tag: str, message: str = "By hand") -> str:
         return gitservers.commit(self.bare, self.file(name, tag), message=message)
 
+    def configure(self, name: str, old: str, new: str) -> str:
+        """A person changes something else of it."""
+        text = git("show", f"main:apps/{name}.yaml", cwd=self.bare) + "\n"
+        assert old in text
+        return gitservers.commit(self.bare, {f"apps/{name}.yaml": text.replace(old, new)}, message="Configure")
+
     async def push(self, name: str, tag: str, *, bad: bool = False) -> None:
         self.registry.push(f"acme/{name}", tag, created=datetime.now(UTC) - timedelta(days=1))
         if bad:
@@ -222,11 +228,17 @@ class World:
 
     # ---------------------------------------------------------------------------------------------- the cluster
 
-    def roll(self, culprit: Culprit = Culprit.TAG, *, since: timedelta = timedelta(seconds=-30)) -> None:
-        """What Git says is applied, and every rollout comes to its end."""
+    def roll(
+        self,
+        culprit: Culprit = Culprit.TAG,
+        *,
+        since: timedelta = timedelta(seconds=-30),
+        applied: str | None = None,
+    ) -> None:
+        """What Git says is applied, and every rollout comes to its end. `applied`: a commit that is not the tip."""
         rollouts = []
         for name in self.names:
-            tag = self.tag(name)
+            tag = self.tag(name, applied or "main")
             failed = (name, tag) in self.bad
             known = self.verdicts.get(name)
             image = f"{self.image(name)}:{tag}"
@@ -244,7 +256,7 @@ class World:
                 )
             self.verdicts[name] = known
             rollouts.append(known)
-        self.rollouts.publish(ObjectKey(SPACE, "apps"), f"main@sha1:{self.tip}", rollouts)
+        self.rollouts.publish(ObjectKey(SPACE, "apps"), f"main@sha1:{applied or self.tip}", rollouts)
 
     async def settle(self, *, roll: bool = True, seconds: float = 20.0) -> None:
         """Until neither Git nor any status moves."""

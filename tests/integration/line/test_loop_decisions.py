@@ -77,6 +77,65 @@ async def test_a_persons_tag_is_left_and_so_is_what_a_person_changed_beside_ours
         assert at.status()["rollback"]["state"] == "Refused"
 
 
+async def test_a_configuration_that_is_mended_before_the_failure_is_judged_is_no_tags_fault(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    async with living(server, tmp_path) as at:
+        at.configure("web", "{containers:", "{hostNetwork: true, containers:")
+        at.bad.add(("web", "1.1.0"))
+        at.registry.push("acme/web", "1.1.0")
+        await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
+        failed = at.tip
+        at.configure("web", "hostNetwork: true, ", "")
+        await at.daemon.look(ObjectKey(SPACE, "all"))
+        at.roll(applied=failed)
+        await at.until(lambda: at.told("RollbackRefused") or at.rollbacks())
+        await at.settle(roll=False)
+        assert at.rollbacks() == []
+        assert any("own rollout is waited for" in each for each in at.told("RollbackRefused"))
+        assert at.status()["rollback"]["state"] == "Intended"
+        at.bad.clear()
+        await at.settle()
+        assert (at.tag("web"), proven(at)) == ("1.1.0", ["1.1.0", "1.0.0"])
+        assert at.status()["rollback"]["state"] == "Ended"
+        assert at.rollbacks() == []
+
+
+async def test_what_a_person_changes_after_it_failed_is_tried_before_anything_is_judged(
+    server: gitservers.HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("image_updater.controller.loop.pursuing.LONGEST", 0.1)
+    async with living(server, tmp_path) as at:
+        at.bad.add(("web", "1.1.0"))
+        at.registry.push("acme/web", "1.1.0")
+        await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
+        failed = at.tip
+        at.configure("web", "{containers:", "{hostNetwork: true, containers:")
+        at.roll(applied=failed)
+        await at.until(lambda: at.told("RollbackRefused") or at.rollbacks())
+        await at.settle(roll=False)
+        assert at.rollbacks() == []
+        assert at.status()["rollback"]["state"] == "Intended", "it is not given up"
+        at.configure("web", "hostNetwork: true, ", "")
+        await at.until(lambda: at.tag("web") == "1.0.0")
+        await at.settle()
+        assert at.status()["rollback"]["state"] == "Done"
+
+
+async def test_what_starts_no_rollout_of_its_own_is_not_waited_for(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    async with living(server, tmp_path) as at:
+        at.bad.add(("web", "1.1.0"))
+        at.registry.push("acme/web", "1.1.0")
+        await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
+        failed = at.tip
+        at.configure("web", "spec:\n", "spec:\n  replicas: 3\n")
+        at.roll(applied=failed)
+        await at.until(lambda: at.tag("web") == "1.0.0")
+        assert "replicas: 3" in gitservers.git("show", "main:apps/web.yaml", cwd=at.bare)
+
+
 async def test_two_bad_tags_in_a_row_open_the_breaker_until_somebody_resumes(
     server: gitservers.HttpServer, tmp_path: Path
 ) -> None:
