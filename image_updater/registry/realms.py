@@ -8,8 +8,8 @@ able to have the credentials sent elsewhere. A realm gets them if its host
 `gitlab.example.com`
   for `registry.example.com`), where the parent has two labels at least and is no suffix under which strangers register
   (`co.uk`, `azurecr.io`, `amazonaws.com`: a neighbour there is somebody else);
-- or is named by the user: the docker config or the Secret has an entry for the realm's host, whose credentials are
-then sent.
+- or is named by the user: the docker config or the Secret has an entry for the realm's host, whose credentials are then
+  sent, and one for the registry, which gets the token.
 
 IP addresses and one-label names are equal or strangers. Any other realm is asked without credentials, over https only.
 """

@@ -188,15 +188,18 @@ class Requester:
         return Authorization(basic, login.fresh, login.credentials)
 
     async def _realm_credentials(self, site: Site, access: Access, repository: str, ask: Ask) -> Credentials | None:
-        """The registry's own credentials for a realm that may see them, those of the realm's host where the user
-        named it.
+        """The registry's own credentials for a realm that may see them, those of the realm's host where the user named
+        both of them.
         """
         realm = urlsplit(ask.realm)
         if realms.trusted(site.name, realm.hostname or ""):
             login = await self._logins.find(access, site.image_host, repository, self._cloud_fetch(access))
             return login.credentials
+        if realm.scheme != "https" or access.config.find(site.image_host, repository) is None:
+            # A registry that nobody logs in to could else have a token of another's made, and be given it.
+            return None
         named = access.config.find(realm.netloc, repository)
-        return named[1] if named is not None and realm.scheme == "https" else None
+        return named[1] if named is not None else None
 
     def _renew(
         self, answer: Answer, site: Site, access: Access, repository: str, carried: Authorization, *, last: bool

@@ -409,24 +409,34 @@ async def test_a_foreign_realm_over_plain_http_is_no_realm_at_all(
     assert not elsewhere.seen
 
 
-@pytest.mark.parametrize("configured", [False, True], ids=["a stranger", "named by the user"])
+@pytest.mark.parametrize(
+    ("hosts", "grant"),
+    [
+        (("registry",), "anonymous"),
+        (("registry", "realm"), f"basic:{USER}"),
+        (("realm",), "anonymous"),
+    ],
+    ids=["a stranger", "named by the user", "of a registry that the user does not know"],
+)
 async def test_a_foreign_realm_gets_credentials_only_if_the_user_named_it(
     registry: EmbeddedRegistry,
     auth: Auth,
     client: RegistryClient,
     image: ImageName,
     tmp_path: Path,
-    configured: bool,
+    hosts: tuple[str, ...],
+    grant: str,
 ) -> None:
+    """A token goes to the registry: one that nobody knows must not be given what another's credentials open."""
     authority = Authority()
     foreign = Auth(users={USER: PASSWORD})
     context = authority.server_context(tmp_path, "127.0.0.2")
     async with EmbeddedRegistry(address="127.0.0.2", tls=context, faults=Faults(auth=foreign)) as realm:
         auth.realm = f"{realm.url}/token"
         auth._tokens = foreign._tokens
-        access = login(registry.host, *([realm.host] if configured else []))
+        access = login(*({"registry": registry.host, "realm": realm.host}[host] for host in hosts))
         await client.tags(image, dataclasses.replace(access, ca=authority.certificate))
-    assert foreign.grants == [f"basic:{USER}" if configured else "anonymous"]
+    assert foreign.grants == [grant]
 
 
 async def test_of_two_realms_the_registrys_own_gets_the_credentials(
