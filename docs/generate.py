@@ -189,7 +189,10 @@ def on_workloads() -> Iterator[str]:
     yield "| form | meaning | example |\n|---|---|---|"
     for form in FORMS.values():
         yield f"| `{_cell(form.text)}` | {form.doc} | `{form.example}` |"
-    yield "\n`ref` without a namespace means the workload's own. Unknown annotations behind the prefix are reported."
+    yield (
+        "\n`ref` without a namespace means the workload's own. Where an annotation behind the prefix is unknown, or is"
+        "\nnot taken up (`min-age` beside `ref`, `hold` on a workload), the images of the object are `refused`."
+    )
     yield "\n## Markers\n"
     yield "A comment behind a scalar, on its line. Flux's form is read as it stands, ours may be shorter:\n"
     yield "```yaml"

@@ -26,6 +26,7 @@ from image_updater.api.model import (
     Strategy,
 )
 from image_updater.api.tags import check_tag
+from image_updater.api.wishes import READERS
 from image_updater.errors import SpecError, Where
 
 PREFIX: Final = f"{GROUP}/"
@@ -109,14 +110,12 @@ def parse_annotations(annotations: Mapping[str, str], *, where: Where | None = N
     for key, value in annotations.items():
         if not key.startswith(PREFIX):
             continue
-        name, dot, container = key[len(PREFIX) :].partition(".")
+        name, _, container = key[len(PREFIX) :].partition(".")
         place = _below(where, key)
         if name in ELSEWHERE:
             continue
-        if name not in MEANING or (dot and name not in PER_CONTAINER):
-            errors.append(SpecError("unknown annotation", where=place, remedy=did_you_mean(name, MEANING)))
-        elif dot and not container:
-            errors.append(SpecError("names no container behind the dot", where=place))
+        if wrong := _misnamed(key):
+            errors.append(SpecError(wrong[0], where=place, remedy=wrong[1]))
         elif name == POLICY:
             try:
                 policies[container or None] = parse_annotation_policy(value, where=place)
@@ -131,13 +130,45 @@ def parse_annotations(annotations: Mapping[str, str], *, where: Where | None = N
                 min_age = parse_min_age(value)
             except ValueError as exc:
                 errors.append(SpecError(str(exc), where=place, remedy=MIN_AGE_HELP))
-        elif name == IGNORE and value not in ("true", "false"):
-            errors.append(SpecError(f"{value!r} is neither 'true' nor 'false'", where=place))
         elif name == IGNORE:
-            ignore = value == "true"
+            try:
+                ignore = parse_ignore(value)
+            except ValueError as exc:
+                errors.append(SpecError(str(exc), where=place))
     if errors:
         raise SpecErrors(errors)
     return WorkloadAnnotations(policies=policies, filters=filters, min_age=min_age, ignore=ignore)
+
+
+def misnamed(annotations: Mapping[str, str]) -> str | None:
+    """What is wrong with the names of a workload's annotations, the first of them: a gate that is mistyped must not be
+    overlooked. Foreign ones are not looked at."""
+    for key in annotations:
+        if key.startswith(PREFIX) and (wrong := _misnamed(key)):
+            return f"{key}: {wrong[0]}" + (f" ({wrong[1]})" if wrong[1] else "")
+    return None
+
+
+def _misnamed(key: str) -> tuple[str, str | None] | None:
+    """The mistake in the name of one annotation of ours, and its remedy."""
+    name, dot, container = key[len(PREFIX) :].partition(".")
+    if name in ELSEWHERE:
+        return None
+    if key in READERS:
+        return "counts on an ImagePolicy, not on a workload", "write an ImagePolicy, or a trailer into a commit"
+    if name in MEANING and dot and name not in PER_CONTAINER:
+        return "is for all containers: it takes no name of one", f"write {PREFIX}{name}"
+    if name not in MEANING:
+        return "unknown annotation", did_you_mean(name, MEANING)
+    return ("names no container behind the dot", None) if dot and not container else None
+
+
+def parse_ignore(text: str) -> bool:
+    """The value of `ignore`. Raises ValueError that says what is wrong."""
+    said = text.strip().lower()
+    if said not in ("true", "false"):
+        raise ValueError(f"{text[:80]!r} is neither 'true' nor 'false'")
+    return said == "true"
 
 
 MIN_AGE_HELP: Final = "write a duration such as 72h, or remove the annotation"

@@ -11,7 +11,18 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from image_updater.api.annotations import MIN_AGE, MIN_AGE_HELP, PolicyName, parse_annotation_policy, parse_min_age
+from image_updater.api.annotations import (
+    FILTER,
+    IGNORE,
+    MIN_AGE,
+    MIN_AGE_HELP,
+    POLICY,
+    PolicyName,
+    misnamed,
+    parse_annotation_policy,
+    parse_ignore,
+    parse_min_age,
+)
 from image_updater.api.durations import format_duration
 from image_updater.api.model import (
     DigestPolicy,
@@ -128,6 +139,24 @@ def resolve(
     return Claims(sites=sites, policies=resolver.used)
 
 
+def _idle(use: Use) -> str | None:
+    """What is wrong with a `min-age` or a `filter` that no policy of its own takes up: somebody relies on it.
+
+    An ImagePolicy, one behind `ref` as well, has its own.
+    """
+    said = [(key[len(PREFIX) :].partition(".")[0], text) for key, text in use.annotations.items()]
+    if any(name == POLICY and text.split()[:1] != ["ref"] for name, text in said):
+        return None
+    field = {MIN_AGE: "minAge", FILTER: "filterTags"}
+    lost = next((name for name, _ in said if name in field), None)
+    if lost is None:
+        return None
+    return (
+        f"{PREFIX}{lost} counts only beside {PREFIX}{POLICY} with a strategy: write that, or spec.{field[lost]} of the "
+        "ImagePolicy"
+    )
+
+
 class _Resolver:
     def __init__(
         self,
@@ -191,10 +220,7 @@ class _Resolver:
     # ------------------------------------------------------------------ annotations and images
 
     def use(self, use: Use) -> Claim:
-        said = use.annotations
-        if said:
-            if said.get(f"{PREFIX}ignore", "").strip().lower() == "true":
-                return Claim(ignored=f"{use.object} has the annotation {PREFIX}ignore")
+        if use.annotations:
             claim = self.annotated(use)
             if claim is not None:
                 return claim
@@ -210,13 +236,21 @@ class _Resolver:
         return Claim(policy=key)
 
     def annotated(self, use: Use) -> Claim | None:
+        said = use.annotations
+        try:
+            if PREFIX + IGNORE in said and parse_ignore(said[PREFIX + IGNORE]):
+                return Claim(ignored=f"{use.object} has the annotation {PREFIX}{IGNORE}")
+        except ValueError as exc:
+            return Claim(refusal=f"{use.object}: {PREFIX}{IGNORE}: {exc}", rank=Rank.WORKLOAD)
+        if (wrong := misnamed(said) or _idle(use)) is not None:
+            return Claim(refusal=f"{use.object}: {wrong}", rank=Rank.WORKLOAD)
         text, rank, suffix = None, Rank.WORKLOAD, ""
         if use.container is not None:
-            text = use.annotations.get(f"{PREFIX}policy.{use.container}")
+            text = said.get(f"{PREFIX}policy.{use.container}")
             if text is not None:
                 rank, suffix = Rank.CONTAINER, f".{use.container}"
         if text is None:
-            text = use.annotations.get(f"{PREFIX}policy")
+            text = said.get(f"{PREFIX}policy")
         if text is None:
             return None
         where = f"{use.object}: {PREFIX}policy{suffix}"

@@ -363,6 +363,23 @@ c: {{image: {{repository: {WEB}, tag: '1.0.0@{A}'}}}}
         states={("d.yaml", 13): "refused", ("e.yaml", 13): "updated"},
         objects="",
     ),
+    "annotations-that-say-nothing-are-refused-as-somebody-relies-on-them": Case(
+        files={
+            f"{name}.yaml": deployment(name=name, annotations=f"{{{annotations}}}")
+            for name, annotations in {
+                "a": "image-updater.dev/policy: semver ^1, image-updater.dev/minAge: 72h",
+                "b": "image-updater.dev/policy: semver ^1, image-updater.dev/min-age.b: 72h",
+                "c": "image-updater.dev/policy: semver ^1, image-updater.dev/hold: no release today",
+                "d": "image-updater.dev/ignore: 'yes'",
+                "e": "image-updater.dev/min-age: 72h",
+                "f": "image-updater.dev/policy: ref web, image-updater.dev/filter: '^1[.]1'",
+                "g": "image-updater.dev/polcy: semver ^1",
+                "h": "image-updater.dev/policy: semver ^1, image-updater.dev/reconcile: disabled",
+            }.items()
+        },
+        swap={"h.yaml": MOVE},
+        states={(f"{name}.yaml", 13): "refused" for name in "abcdefg"},
+    ),
     "annotations-that-kustomize-adds-count": Case(
         files={
             "kustomization.yaml": HEAD + "commonAnnotations: {image-updater.dev/policy: semver ^1}\n",
@@ -724,3 +741,20 @@ def test_a_site(name: str, tmp_path: Path) -> None:
     assert set(case.problems) <= {problem["file"] for problem in outcome.report["problems"]}
     assert {edit[0] for edit in rows(outcome)} == set(case.swap)
     assert outcome.code == 0
+
+
+@pytest.mark.parametrize(
+    ("annotations", "said"),
+    [
+        ("policy: semver ^1, image-updater.dev/minAge: 72h", "unknown annotation (did you mean 'min-age'?)"),
+        ("policy: semver ^1, image-updater.dev/hold: today", "hold: counts on an ImagePolicy, not on a workload"),
+        ("policy: ref web, image-updater.dev/min-age: 72h", "or spec.minAge of the ImagePolicy"),
+    ],
+)
+def test_an_annotation_that_is_not_taken_up_is_told_with_what_to_do(
+    tmp_path: Path, annotations: str, said: str
+) -> None:
+    files = {"d.yaml": deployment(annotations=f"{{image-updater.dev/{annotations}}}")}
+    reason = update(tmp_path, files).site("d.yaml", 13)["reason"]
+    assert reason.startswith("Deployment web: image-updater.dev/")
+    assert said in reason
