@@ -29,6 +29,8 @@ _MAX_REDIRECTS = 5
 _MAX_TOKEN_ANSWER = 1 << 20
 _METADATA_TIMEOUT = 5.0
 _BACKOFF = 0.5
+_SITES = 10_000
+"""Beyond, the oldest are learned again: logins come and go for as long as the process lives."""
 
 
 @dataclass(slots=True)
@@ -88,6 +90,8 @@ class Requester:
         key = (registry, access.identity)
         found = self._sites.get(key)
         if found is None:
+            if len(self._sites) >= _SITES:
+                del self._sites[next(iter(self._sites))]
             host = registry_host(image)
             scheme = "http" if access.insecure else "https"
             found = self._sites[key] = Site(registry, host, f"{scheme}://{host}")

@@ -73,10 +73,8 @@ class Examiner:
         self._clock = clock
         self._verifier = verifier
         self._durable = durable
-        self._verified: dict[tuple[tuple[str, str], str, Digest], tuple[Verified, int, datetime]] = {}
-        """With the list that it was asked after, and when."""
-        self._loaded: set[tuple[str, str]] = set()
-        """Sources whose good signatures were read from the store."""
+        self._verified: dict[tuple[str, str], dict[tuple[str, Digest], tuple[Verified, int, datetime]]] = {}
+        """By source, with the list that it was asked after, and when."""
 
     # ------------------------------------------------------------------------------------------------- reading
 
@@ -166,7 +164,7 @@ class Examiner:
             namespace=policy.key.namespace,
             where=place("spec.verify") if place is not None else None,
         )
-        self._verified[source.key, mark, digest] = (verified, listing.serial, self._clock())
+        self._known(source, listing)[mark, digest] = (verified, listing.serial, self._clock())
         if verified.ok:
             repository, identity = source.key
             kept = self._store.facts(repository, identity + SIGNED, [digest]).get(digest, {})
@@ -174,14 +172,7 @@ class Examiner:
 
     def _verdict(self, source: Source, mark: str, digest: Digest, listing: Listing) -> Verified | None:
         """What is known of its signatures, if that still counts."""
-        if source.key not in self._loaded:
-            self._loaded.add(source.key)
-            repository, identity = source.key
-            for signed, reasons in self._store.facts(repository, identity + SIGNED).items():
-                for of, reason in reasons.items():
-                    good = Verified(ok=True, reason=str(reason), lasting=True)
-                    self._verified[source.key, of, Digest(signed)] = (good, listing.serial, self._clock())
-        found = self._verified.get((source.key, mark, digest))
+        found = self._known(source, listing).get((mark, digest))
         if found is None:
             return None
         verified, serial, at = found
@@ -190,6 +181,26 @@ class Examiner:
         if verified.lasting:
             return verified if timedelta(0) <= self._clock() - at < UNSIGNED_FOR else None
         return verified if serial == listing.serial else None
+
+    def _known(self, source: Source, listing: Listing) -> dict[tuple[str, Digest], tuple[Verified, int, datetime]]:
+        """Of this source; good signatures are read from the store at first."""
+        found = self._verified.get(source.key)
+        if found is None:
+            repository, identity = source.key
+            found = self._verified[source.key] = {
+                (of, Digest(signed)): (
+                    Verified(ok=True, reason=str(reason), lasting=True),
+                    listing.serial,
+                    self._clock(),
+                )
+                for signed, reasons in self._store.facts(repository, identity + SIGNED).items()
+                for of, reason in reasons.items()
+            }
+        return found
+
+    def release(self, key: tuple[str, str]) -> None:
+        """Nobody asks as this source any more: its good signatures are in the store."""
+        self._verified.pop(key, None)
 
     def _mark(self, policy: ImagePolicy) -> str:
         """What a verdict is good for: this `verify`, with the keys that its Secrets hold now."""

@@ -11,7 +11,7 @@ from image_updater.errors import SpecError
 from image_updater.images import parse_name
 from image_updater.pipeline.answers.lowering import movement
 from image_updater.pipeline.answers.opening import open_selector
-from image_updater.pipeline.answers.selection import policy_name
+from image_updater.pipeline.answers.outcome import policy_name
 from image_updater.pipeline.report import PolicyReport
 from image_updater.policy.gates.windows import opening
 from image_updater.policy.model import Chosen, Fate, MoveKind, Verdict
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy, ImageUpdateAutomation
-    from image_updater.pipeline.answers.selection import Outcome
+    from image_updater.pipeline.answers.outcome import Outcome
     from image_updater.pipeline.report import CurrentValue, ExplainRequest
     from image_updater.policy.model import Judgement
 

@@ -73,6 +73,10 @@ class FactBook:
             found.serial = listing.serial
         return found
 
+    def release(self, key: tuple[str, str]) -> None:
+        """Nobody asks as this source any more: what is known of it is in the store."""
+        self._known.pop(key, None)
+
     def tag_facts(self, policy: ImagePolicy, source: Source, listing: Listing) -> dict[str, TagFacts]:
         """What `policy` may know of the tags of `listing`; tags of which nothing is known are left out."""
         by = policy.strategy.by if isinstance(policy.strategy, NewestPolicy) else None

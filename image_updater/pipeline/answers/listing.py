@@ -111,6 +111,11 @@ class Listings:
             return None
         return found if timedelta(0) <= self._clock() - found.scanned_at < interval else None
 
+    def release(self, key: tuple[str, str]) -> None:
+        """Nobody asks as this source any more: what is known of it is in the store."""
+        self._known.pop(key, None)
+        self._turns.pop(key, None)
+
     def turn(self) -> int:
         """Begin a turn: `fetch(…, turn)` asks each source at most once in it."""
         self._turn += 1

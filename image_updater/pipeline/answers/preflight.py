@@ -15,7 +15,7 @@ from image_updater.pipeline.answers.facts import first
 from image_updater.policy.gates.platforms import runs
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
     from image_updater.images import Digest, ImageName
     from image_updater.pipeline.answers.listing import Source
@@ -61,12 +61,11 @@ class Candidate:
 
 
 class Preflight:
-    """Passes by repository, identity, digest and platforms: in the process, and in the store."""
+    """Passes by repository, identity, digest and platforms, which the store keeps."""
 
     def __init__(self, images: Images, store: Store) -> None:
         self._images = images
         self._store = store
-        self._passed: set[tuple[str, str, Digest, str]] = set()
 
     async def check(self, candidate: Candidate) -> str | None:
         """Why it may not be written now; None when all of it is there.
@@ -160,22 +159,16 @@ class Preflight:
     # ------------------------------------------------------------------------------------------------- passes
 
     def _has_passed(self, candidate: Candidate, digest: Digest) -> bool:
-        key = _key(candidate, digest)
-        if key in self._passed:
-            return True
-        repository, identity = candidate.source.key
-        known = self._store.facts(repository, identity + _SCOPE, [digest]).get(digest)
-        if known is None or key[3] not in known:
-            return False
-        self._passed.add(key)
-        return True
+        return _platforms(candidate) in self._passes(candidate, digest)
 
     def _pass(self, candidate: Candidate, digest: Digest) -> None:
-        key = _key(candidate, digest)
-        self._passed.add(key)
         repository, identity = candidate.source.key
-        known = self._store.facts(repository, identity + _SCOPE, [digest]).get(digest, {})
-        self._store.save_facts(repository, identity + _SCOPE, {digest: {**known, key[3]: True}})
+        passes = {**self._passes(candidate, digest), _platforms(candidate): True}
+        self._store.save_facts(repository, identity + _SCOPE, {digest: passes})
+
+    def _passes(self, candidate: Candidate, digest: Digest) -> Mapping[str, object]:
+        repository, identity = candidate.source.key
+        return self._store.facts(repository, identity + _SCOPE, [digest]).get(digest, {})
 
 
 def _other(tag: str, now: Digest, chosen: Digest) -> str:
@@ -187,9 +180,8 @@ def _is_wanted(platform: str | None, platforms: Sequence[str]) -> bool:
     return not platforms or platform is None or any(runs(each, platform) for each in platforms)
 
 
-def _key(candidate: Candidate, digest: Digest) -> tuple[str, str, Digest, str]:
-    repository, identity = candidate.source.key
-    return repository, identity, digest, ",".join(sorted(set(candidate.platforms))) or "all"
+def _platforms(candidate: Candidate) -> str:
+    return ",".join(sorted(set(candidate.platforms))) or "all"
 
 
 async def _together(work: Iterable[Coroutine[object, object, T]]) -> list[T]:

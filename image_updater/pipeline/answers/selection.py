@@ -102,10 +102,6 @@ class Selector:
         self.judging: set[str] = set()
         """Policies whose new list is being judged now: a push that waits for them loses little (design: batch)."""
 
-    def validate(self, policies: Iterable[ImagePolicy]) -> None:
-        """As `Validity.validate`: what is wrong with policies alone. Raises SpecErrors."""
-        self._validity.validate(policies)
-
     def check(self, objects: Objects, *, git: bool = True) -> None:
         """As `Validity.check`: what is wrong with whole objects. Raises SpecErrors."""
         self._validity.check(objects, git=git)
@@ -157,6 +153,13 @@ class Selector:
         for name in names:
             self._answers.pop(name, None)
             self._validity.forget(name)
+
+    def release(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Repositories and identities that nobody asks as any more: the memory that they took is free again."""
+        for key in keys:
+            self._missed.pop(key, None)
+            for part in (self._listings, self._book, self._examiner):
+                part.release(key)
 
     async def select(
         self, policies: Iterable[ImagePolicy], *, current: Mapping[str, frozenset[str]] | None = None
@@ -445,6 +448,3 @@ class Selector:
         source = self.source(policy)
         listing = self._listings.known(source)
         return await self._judge(policy, source, listing, ask=False) if listing is not None else None
-
-
-__all__ = ["Outcome", "Selector", "policy_name"]

@@ -56,6 +56,8 @@ class Following:
         self._images: dict[str, set[Group]] = {}
         self.unasked: set[str] = set()
         """Names that are due at once and were not checked yet."""
+        self._left: set[Group] = set()
+        """Groups that somebody left, and that may be empty now."""
 
     def __len__(self) -> int:
         return len(self._places)
@@ -101,7 +103,7 @@ class Following:
             if known is policy or known == policy:
                 continue
             if policy.suspend:
-                self.drop([name])
+                self._drop([name])
                 continue
             if known is not None:
                 self._leave(name)
@@ -117,6 +119,7 @@ class Following:
                 new.append(policy)
             elif known is not None:
                 edited.add(name)
+        self._release()
         restored = await self._selector.restore(new)
         for group in touched:
             self._put(group, restored, edited)
@@ -165,11 +168,20 @@ class Following:
 
     def drop(self, names: Iterable[str]) -> None:
         """Follow these no more, and forget their answers."""
+        self._drop(names)
+        self._release()
+
+    def _drop(self, names: Iterable[str]) -> None:
         gone = [name for name in names if name in self._specs]
         for name in gone:
             self._leave(name)
             del self._specs[name]
         self._selector.forget(gone)
+
+    def _release(self) -> None:
+        """After those that only changed have their place again."""
+        self._selector.release(self._left - self._groups.keys())
+        self._left.clear()
 
     def _leave(self, name: str) -> None:
         self.unasked.discard(name)
@@ -180,6 +192,7 @@ class Following:
         del members[name]
         if not members:
             del self._groups[group]
+            self._left.add(group)
             self._polls.drop(group)
             others = self._images[group[0]]
             others.discard(group)

@@ -12,6 +12,7 @@ from image_updater.api.model import DigestPolicy, DigestReflection, NewestBy, Ne
 from image_updater.errors import Waiting
 from image_updater.images import parse_name
 from image_updater.pipeline.answers.tagsfile import TagsFile
+from image_updater.pipeline.answers.validity import Validity
 from image_updater.policy.model import Fate
 from image_updater.registry.errors import RateLimited, RegistryUnavailable
 from image_updater.store import Store
@@ -250,7 +251,7 @@ async def test_with_a_tags_file_nothing_is_ever_asked() -> None:
 async def test_everything_invalid_is_found_before_anything_is_asked() -> None:
     registry = FakeRegistry("1.0.0")
     with pytest.raises(SpecErrors) as caught:
-        selector(registry).validate(
+        Validity(lambda _: None, {}, durable=False, asks=True).validate(
             [
                 policy(SemverPolicy(range="not a range"), name="range"),
                 policy(NewestPolicy(by=NewestBy.FIRST_SEEN), name="seen"),
