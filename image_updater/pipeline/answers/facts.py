@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from image_updater.api.model import DigestReflection, NewestBy, NewestPolicy
 from image_updater.api.moments import exact_rfc3339, parse_rfc3339
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 16
 """Requests of one policy under way together; the client's budgets bound what a host sees."""
+
+Heads: TypeAlias = "dict[tuple[str, str], asyncio.Future[Digest]]"
+"""What was asked of one tag, by source."""
 
 FLUSH_EVERY = 64
 """Facts that a killed process may lose."""
@@ -236,15 +239,25 @@ class FactBook:
         known.facts[described.digest] = known.unsaved_facts[described.digest] = facts
         return described.digest
 
-    async def digest(self, source: Source, listing: Listing, tag: str) -> Digest:
-        """HEAD one tag now. Raises RegistryError (TagNotFound too), AccessDenied."""
-        assert self._registry is not None
-        self.fetched += 1
-        digest = await self._registry.head(source.image, tag, source.access)
+    async def digest(self, source: Source, listing: Listing, tag: str, asked: Heads | None = None) -> Digest:
+        """HEAD one tag now, or once for all that ask with the same `asked`. Raises RegistryError (TagNotFound too),
+        AccessDenied.
+        """
+        heads = {} if asked is None else asked
+        running = heads.get(source.key)
+        if running is None or (running.done() and running.exception() is not None):
+            running = heads[source.key] = asyncio.ensure_future(self._head(source, tag))
+            running.add_done_callback(lambda done: done.cancelled() or done.exception())
+        digest = await asyncio.shield(running)
         known = self.known(source, listing)
         self._found(known, tag, digest)
         self._save(source, known)
         return digest
+
+    async def _head(self, source: Source, tag: str) -> Digest:
+        assert self._registry is not None
+        self.fetched += 1
+        return await self._registry.head(source.image, tag, source.access)
 
 
 def first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

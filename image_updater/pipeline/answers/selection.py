@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy, Objects
     from image_updater.images import Digest, ImageName
     from image_updater.pipeline.answers.examining import Verifier
+    from image_updater.pipeline.answers.facts import Heads
     from image_updater.pipeline.answers.listing import Registry
     from image_updater.pipeline.answers.tagsfile import TagsFile
     from image_updater.pipeline.report import Secrets
@@ -248,7 +249,8 @@ class Selector:
         Without a tag, or where no complete list is known, the list is asked instead.
         """
         looking = [policy for policy in policies if parse_name(policy.image) == image]
-        return await self._each(looking, lambda policy: self._hint(policy, tag))
+        heads: Heads = {}
+        return await self._each(looking, lambda policy: self._hint(policy, tag, heads))
 
     async def _asked(self, policy: ImagePolicy, ask: Callable[[ImagePolicy], Awaitable[Outcome]]) -> Outcome:
         """With Secrets that are read anew, once, when the login is refused or missing."""
@@ -289,8 +291,7 @@ class Selector:
             members = self._members(*group)
             settle(self.situations, members, self._answers)
             for name in members:
-                known = self._answers.get(name)
-                if known is None:
+                if (known := self._answers.get(name)) is None:
                     continue
                 try:
                     again = await self._again(known)
@@ -378,7 +379,7 @@ class Selector:
             return await self._failed(policy, Waiting("not asked since the start"))
         return await self._judge(policy, source, listing, ask=self._judging.depends_on_bytes(policy))
 
-    async def _hint(self, policy: ImagePolicy, tag: str | None) -> Outcome:
+    async def _hint(self, policy: ImagePolicy, tag: str | None, heads: Heads) -> Outcome:
         from image_updater.registry.errors import TagNotFound
 
         self.compile(policy)
@@ -388,7 +389,7 @@ class Selector:
         if tag is None or listing is None or (name not in self._answers and listing.restored):
             return await self._refresh(policy, fresh=True)
         try:
-            digest = await self._book.digest(source, listing, tag)
+            digest = await self._book.digest(source, listing, tag, heads)
         except TagNotFound:
             # Whoever said so was wrong, or the tag is gone again: the last answer stands.
             known = self._answers.get(name)
@@ -445,6 +446,5 @@ class Selector:
         """What the last complete list of the store says, without asking anyone; None when there is none."""
         if self._tags is not None:
             return None
-        source = self.source(policy)
-        listing = self._listings.known(source)
+        listing = self._listings.known(source := self.source(policy))
         return await self._judge(policy, source, listing, ask=False) if listing is not None else None

@@ -187,6 +187,23 @@ async def test_a_hint_costs_one_request_and_a_false_one_changes_nothing() -> Non
     assert outcome.error is None
 
 
+async def test_a_hint_costs_one_request_however_many_look_at_the_image() -> None:
+    registry = FakeRegistry("1.0.0")
+    chooser, many = selector(registry), [policy(name=f"p{n}") for n in range(100)]
+    await chooser.select(many)
+    registry.calls.clear()
+    registry.push("1.1.0")
+    outcomes = await chooser.hint(parse_name(IMAGE), "1.1.0", many)
+    assert {each.selection and each.selection.tag for each in outcomes.values()} == {"1.1.0"}
+    assert registry.calls == {"head": 1}
+    registry.push("1.1.0", "other bytes")
+    await chooser.hint(parse_name(IMAGE), "1.1.0", many)
+    assert registry.calls == {"head": 2}
+    registry.fail["head"] = RegistryUnavailable("down")
+    failed = await chooser.hint(parse_name(IMAGE), "1.2.0", many[:3])
+    assert all(each.error is not None and each.selection is None for each in failed.values())
+
+
 async def test_a_hinted_tag_that_vanishes_before_the_next_list_is_gone() -> None:
     registry = FakeRegistry("1.0.0")
     chooser = selector(registry)
