@@ -32,6 +32,8 @@ DENY: Final = f"{GROUP}/deny"
 ROLLBACK: Final = f"{GROUP}/rollback"
 """JSON `{"to", "by", "at", "reason"}`; `to` null = the last proven tag, else the one before. `at` tells two apart."""
 
+NO_REASON: Final = "no reason given"
+"""The reason of a hold that has none."""
 MOST: Final = 500
 """Approvals, and denied tags, of one policy."""
 
@@ -135,11 +137,11 @@ def _hold(text: str) -> dict[str, Any]:
         raise ValueError(f"{text!r} would be a hold for that reason")
     if not text.startswith("{"):
         said = "" if text.lower() in ("true", "yes", "on") else text
-        return {"hold": HoldWish(reason=said or "held by annotation")}
+        return {"hold": HoldWish(reason=said or NO_REASON)}
     fields = _fields(text, ("reason", "by", "at", "until"))
     return {
         "hold": HoldWish(
-            reason=_word(fields, "reason") or "held by annotation",
+            reason=_word(fields, "reason") or NO_REASON,
             by=_word(fields, "by"),
             at=_moment(fields, "at"),
             until=_moment(fields, "until"),

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
+_SQLITE = b"SQLite format 3\0"
+"""What every file of SQLite begins with."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
@@ -142,12 +145,7 @@ async def _desk(place: Place) -> AsyncIterator[Desk]:
     if place.state is not None:
         from image_updater.store import Store
 
-        if not place.state.is_file():
-            raise SpecError(
-                "there is no such file",
-                where=Where(file=str(place.state), field="--state"),
-                remedy="name the --state file of a `run`",
-            )
+        check_state(place.state)
         with Store.open(place.state) as store:
             yield StateDesk(store, me=_local_user(), namespace=place.namespace)
         return
@@ -159,6 +157,22 @@ async def _desk(place: Place) -> AsyncIterator[Desk]:
         yield ClusterDesk(cluster, namespace=place.namespace or config.namespace, account=config.account)
     finally:
         await cluster.close()
+
+
+def check_state(file: Path) -> None:
+    """Raises SpecError where that is no state file of a `run`. A wrong file is left alone: only who writes it begins a
+    corrupt one anew."""
+    problem = ""
+    if not file.is_file():
+        problem = "there is no such file"
+    else:
+        with file.open("rb") as opened:
+            begins = opened.read(len(_SQLITE))
+        if begins and begins != _SQLITE:
+            problem = "is not a state file, or a corrupt one"
+    if problem:
+        where = Where(file=str(file), field="--state")
+        raise SpecError(problem, where=where, remedy="name the --state file of a `run`")
 
 
 def _local_user() -> str:
@@ -196,7 +210,7 @@ def report(asked: Asked, output: str, lines: list[str]) -> int:
                 "asked": kind_of(asked.new),
                 "by": getattr(asked.new, "by", None) or None,
                 "wishes": wishes_json(asked.after.wishes),
-                "message": " ".join(lines),
+                "message": " ".join(line if line.endswith(".") else f"{line}." for line in lines),
             }
         )
     else:

@@ -57,12 +57,11 @@ def command(
 
     It goes on to be looked at: `explain` and its status say what it would choose. What is in Git stays as it is.
     """
-    from image_updater.api.wishes import HoldWish
+    from image_updater.api.wishes import NO_REASON, HoldWish
 
     def make(standing: Standing, who: str, now: datetime) -> HoldWish:
         until = now + end if isinstance(end, timedelta) else end
-        said = " ".join(reason.split()) or f"held by {who}"
-        return HoldWish(reason=said, by=who, at=now, until=until)
+        return HoldWish(reason=" ".join(reason.split()) or NO_REASON, by=who, at=now, until=until)
 
     asked = asking.ask(place, policy, by, make)
     return asking.report(asked, output, _lines(asked))

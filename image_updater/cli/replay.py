@@ -153,10 +153,7 @@ def _past(objects: Objects, state: Path | None, tags_file: Path | None) -> Any:
     from image_updater.store import Store
 
     assert state is not None
-    if not state.is_file():
-        raise SpecError(
-            "there is no such file", where=Where(file=str(state), field="--state"), remedy="name that of a `run`"
-        )
+    asking.check_state(state)
     with Store.open(state) as store:
         return remembering.from_store(store, objects)
 

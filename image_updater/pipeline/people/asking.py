@@ -112,9 +112,10 @@ class StateDesk:
 
     def _name(self, policy: str) -> str:
         known = self._store.policies()
-        if "/" in policy or self._namespace is not None:
-            name = policy if "/" in policy else f"{self._namespace}/{policy}"
-            found = [name] if name in known else []
+        if "/" not in policy and self._namespace is not None:
+            policy = f"{self._namespace}/{policy}"
+        if "/" in policy:
+            found = [policy] if policy in known else []
         else:
             found = [each for each in known if each.rpartition("/")[2] == policy]
         if len(found) == 1:

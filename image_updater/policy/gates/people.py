@@ -36,7 +36,7 @@ def denial(entry: DenyWish, what: str = "") -> str:
     """Continues "TAG is"; `what` says by which name it was denied, where that is not the tag."""
     when = f" at {utc(entry.at).isoformat(timespec='minutes').replace('+00:00', 'Z')}" if entry.at is not None else ""
     why = f": {' '.join(entry.reason.split())}" if entry.reason else ""
-    return f"denied by {entry.by or 'command'}{when}{what}{why}"
+    return f"denied by {entry.by or 'annotation'}{when}{what}{why}"
 
 
 def approved(wanted: int, approvals: Sequence[ApprovalWish], tag: str, known: TagFacts | None) -> Blocked | None:

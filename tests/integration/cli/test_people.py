@@ -92,7 +92,7 @@ def test_the_answer_as_json_has_the_wishes(state: Path, cli: Callable[..., tuple
     assert answer["policy"] == "apps/web"
     assert (answer["asked"], answer["by"]) == ("rollback", "bob")
     assert answer["wishes"] == {
-        "hold": {"reason": "held by ada", "by": "ada", "until": "2100-01-01T00:00:00Z"},
+        "hold": {"reason": "no reason given", "by": "ada", "until": "2100-01-01T00:00:00Z"},
         "resumed": None,
         "approvals": [{"tag": "1.4.0", "digest": DIGEST, "by": "ada"}],
         "denied": [{"what": "1.2.0", "by": "ada", "reason": "slow"}],
@@ -106,6 +106,7 @@ def test_the_answer_as_json_has_the_wishes(state: Path, cli: Callable[..., tuple
     [
         (["hold", "wbe"], 2, ("there is no policy wbe", "did you mean 'web'?")),
         (["hold", "other/web"], 2, ("there is no policy other/web", "did you mean 'apps/web'?")),
+        (["hold", "web", "-n", "other"], 2, ("there is no policy other/web", "did you mean 'apps/web'?")),
         (["hold", "web", "--until", "soon"], 2, ("is neither a time", "8h")),
         (["hold", "web", "--until", "2020-01-01T00:00:00Z"], 2, ("is over",)),
         (["hold", "web", "--until", "-1h"], 2, ("no time that is to come",)),
@@ -134,6 +135,29 @@ def test_a_state_file_that_is_not_there_is_not_made(tmp_path: Path, cli: Callabl
     assert code == 2
     assert "there is no such file" in errors
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [["hold", "web"], ["history", "web"], ["replay"]], ids=lambda words: words[0])
+def test_a_file_that_is_no_state_is_left_alone(
+    tmp_path: Path, cli: Callable[..., tuple[int, str, str]], command: list[str]
+) -> None:
+    """It may be the objects file, named by mistake."""
+    file = tmp_path / "policies.yaml"
+    file.write_text("# none yet\n")
+    objects = ["-f", str(file)] if command == ["replay"] else []
+    code, _, errors = cli(*command, *objects, "--state", file)
+    assert code == 2
+    assert f"{file}: --state: is not a state file" in errors
+    assert file.read_text() == "# none yet\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_is_said_twice_is_told_in_whole_sentences(state: Path, cli: Callable[..., tuple[int, str, str]]) -> None:
+    cli("hold", "web", "--state", state, "--by", "ada")
+    _, said, _ = cli("hold", "web", "--state", state, "--by", "ada", "--reason", "the queue is full", "-o", "json")
+    assert json.loads(said)["message"].startswith(
+        "apps/web is held: the queue is full. It was held before by ada: no reason given. From now on"
+    )
 
 
 def test_the_variable_of_the_controller_is_no_state_file_here(

@@ -28,8 +28,8 @@ def wishes(**annotations: str) -> w.Wishes:
     [
         ({}, w.Wishes()),
         ({"requestedAt": "now", "hold": "the queue is full"}, w.Wishes(hold=w.HoldWish(reason="the queue is full"))),
-        ({"hold": ""}, w.Wishes(hold=w.HoldWish(reason="held by annotation"))),
-        ({"hold": "true"}, w.Wishes(hold=w.HoldWish(reason="held by annotation"))),
+        ({"hold": ""}, w.Wishes(hold=w.HoldWish(reason="no reason given"))),
+        ({"hold": "true"}, w.Wishes(hold=w.HoldWish(reason="no reason given"))),
         (
             {"hold": '{"reason":"x", "by":"ada", "at":"2026-03-01T12:30:00Z", "until":"2026-03-01T13:30:00+01:00"}'},
             w.Wishes(hold=w.HoldWish(reason="x", by="ada", at=NOW, until=NOW)),

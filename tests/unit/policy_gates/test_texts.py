@@ -105,8 +105,8 @@ TABLE = {
         "waiting: its digest is not known yet (quarantine asks for it)",
         needs=Need.DIGEST,
     ),
-    "denied by command": Case(
-        PLAIN, {}, {"denied": denied("1.6.0")}, GateName.DENY, Fate.REJECTED, "denied by command", chosen="1.5.0"
+    "denied by annotation": Case(
+        PLAIN, {}, {"denied": denied("1.6.0")}, GateName.DENY, Fate.REJECTED, "denied by annotation", chosen="1.5.0"
     ),
     "denied, by whom, when and why": Case(
         PLAIN,
@@ -132,7 +132,7 @@ TABLE = {
         {"denied": denied(sha("a"))},
         GateName.DENY,
         Fate.REJECTED,
-        f"denied by command, by its digest {sha('a')}",
+        f"denied by annotation, by its digest {sha('a')}",
         chosen="1.5.0",
     ),
     "denied digest, not known": Case(
@@ -593,7 +593,7 @@ def test_every_gate_is_in_the_table() -> None:
             PLAIN,
             {},
             {"denied": denied("1.6.0", "1.5.0")},
-            "the newest version in ^1.2; 1.6.0 is denied by command (and 1 more does not pass)",
+            "the newest version in ^1.2; 1.6.0 is denied by annotation (and 1 more does not pass)",
         ),
         (
             AGED,
