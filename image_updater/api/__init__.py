@@ -1,12 +1,6 @@
 """Custom resources as frozen values: YAML is parsed once, here, and an error knows its file, line, field and remedy."""
 
-from image_updater.api.annotations import (
-    AnnotationPolicy,
-    PolicyName,
-    WorkloadAnnotations,
-    parse_annotation_policy,
-    parse_annotations,
-)
+from image_updater.api.annotations import AnnotationPolicy, PolicyName, parse_annotation_policy
 from image_updater.api.decode import SpecErrors
 from image_updater.api.durations import format_duration, parse_duration
 from image_updater.api.loading import load, load_text, merge
@@ -18,7 +12,6 @@ __all__ = [
     "PolicyName",
     "SecretsFolder",
     "SpecErrors",
-    "WorkloadAnnotations",
     "check_references",
     "find_secret",
     "format_duration",
@@ -26,6 +19,5 @@ __all__ = [
     "load_text",
     "merge",
     "parse_annotation_policy",
-    "parse_annotations",
     "parse_duration",
 ]

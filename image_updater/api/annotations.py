@@ -6,7 +6,7 @@ Here the texts are read; which image of which rendered object an annotation clai
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, TypeAlias
 
@@ -65,22 +65,6 @@ class PolicyName:
 AnnotationPolicy: TypeAlias = Strategy | PolicyName
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkloadAnnotations:
-    """What the annotations of one workload ask for. The key `None` stands for all containers."""
-
-    policies: Mapping[str | None, AnnotationPolicy] = field(default_factory=dict)
-    filters: Mapping[str | None, str] = field(default_factory=dict)
-    min_age: timedelta = timedelta(0)
-    ignore: bool = False
-
-    def policy_for(self, container: str) -> AnnotationPolicy | None:
-        return self.policies.get(container) or self.policies.get(None)
-
-    def filter_for(self, container: str) -> str | None:
-        return self.filters.get(container) or self.filters.get(None)
-
-
 def parse_annotation_policy(text: str, *, where: Where | None = None) -> AnnotationPolicy:
     """The policy that an annotation's value names. Raises SpecErrors, at `where`."""
     word, _, rest = text.strip().partition(" ")
@@ -96,48 +80,6 @@ def parse_annotation_policy(text: str, *, where: Where | None = None) -> Annotat
         return form.read(rest)
     except ValueError as exc:
         raise _error(str(exc), where, f"such as '{form.example}'") from exc
-
-
-def parse_annotations(annotations: Mapping[str, str], *, where: Where | None = None) -> WorkloadAnnotations:
-    """All of our annotations of a workload.
-
-    Raises SpecErrors with every mistake; foreign annotations are not looked at.
-    """
-    policies: dict[str | None, AnnotationPolicy] = {}
-    filters: dict[str | None, str] = {}
-    min_age, ignore = timedelta(0), False
-    errors: list[SpecError] = []
-    for key, value in annotations.items():
-        if not key.startswith(PREFIX):
-            continue
-        name, _, container = key[len(PREFIX) :].partition(".")
-        place = _below(where, key)
-        if name in ELSEWHERE:
-            continue
-        if wrong := _misnamed(key):
-            errors.append(SpecError(wrong[0], where=place, remedy=wrong[1]))
-        elif name == POLICY:
-            try:
-                policies[container or None] = parse_annotation_policy(value, where=place)
-            except SpecErrors as exc:
-                errors.extend(exc.errors)
-        elif name == FILTER and not value:
-            errors.append(SpecError("is empty", where=place, remedy="write a pattern, or remove the annotation"))
-        elif name == FILTER:
-            filters[container or None] = value
-        elif name == MIN_AGE:
-            try:
-                min_age = parse_min_age(value)
-            except ValueError as exc:
-                errors.append(SpecError(str(exc), where=place, remedy=MIN_AGE_HELP))
-        elif name == IGNORE:
-            try:
-                ignore = parse_ignore(value)
-            except ValueError as exc:
-                errors.append(SpecError(str(exc), where=place))
-    if errors:
-        raise SpecErrors(errors)
-    return WorkloadAnnotations(policies=policies, filters=filters, min_age=min_age, ignore=ignore)
 
 
 def misnamed(annotations: Mapping[str, str]) -> str | None:
@@ -184,12 +126,6 @@ def parse_min_age(text: str) -> timedelta:
     if not timedelta(0) <= value <= timedelta(days=3650):
         raise ValueError(f"{said[:80]!r} is not from 0s to ten years")
     return value
-
-
-def _below(where: Where | None, key: str) -> Where:
-    base = where or Where()
-    path = f"{base.field}[{key}]" if base.field else f"metadata.annotations[{key}]"
-    return Where(file=base.file, line=base.line, field=path, object=base.object)
 
 
 def _error(message: str, where: Where | None, remedy: str) -> SpecErrors:

@@ -271,6 +271,9 @@ class _Resolver:
             pattern = use.annotations.get(f"{PREFIX}filter.{use.container}")
         if pattern is None:
             pattern = use.annotations.get(f"{PREFIX}filter")
+        if pattern == "":
+            remedy = "write a pattern, or remove the annotation"
+            return Claim(refusal=f"{use.object}: {PREFIX}{FILTER} is empty ({remedy})", rank=rank)
         return self.implicit(where, use, text, parsed, pattern, rank)
 
     def implicit(self, where: str, use: Use, text: str, strategy: Strategy, pattern: str | None, rank: Rank) -> Claim:

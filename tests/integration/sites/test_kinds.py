@@ -749,6 +749,7 @@ def test_a_site(name: str, tmp_path: Path) -> None:
         ("policy: semver ^1, image-updater.dev/minAge: 72h", "unknown annotation (did you mean 'min-age'?)"),
         ("policy: semver ^1, image-updater.dev/hold: today", "hold: counts on an ImagePolicy, not on a workload"),
         ("policy: ref web, image-updater.dev/min-age: 72h", "or spec.minAge of the ImagePolicy"),
+        ("policy: semver ^1, image-updater.dev/filter: ''", "filter is empty (write a pattern"),
     ],
 )
 def test_an_annotation_that_is_not_taken_up_is_told_with_what_to_do(

@@ -6,6 +6,7 @@ import pytest
 
 from image_updater import api
 from image_updater.api import model
+from image_updater.api.annotations import misnamed, parse_ignore, parse_min_age
 from image_updater.errors import Where
 
 P = "image-updater.dev/"
@@ -63,49 +64,40 @@ def test_what_is_no_policy_says_what_was_meant(text: str, message: str, remedy: 
     assert (error.where.file, error.where.line) == ("d.yaml", 7)
 
 
-def test_annotations_of_a_workload_are_read_together() -> None:
-    read = api.parse_annotations(
-        {
-            P + "policy": "semver ^1",
-            P + "policy.web": "newest",
-            P + "filter.web": "^main-",
-            P + "min-age": "1h30m",
-            P + "requestedAt": "2026-01-01",
-            "other.dev/policy": "whatever",
-        }
-    )
-    assert read.policy_for("web") == model.NewestPolicy()
-    assert read.policy_for("sidecar") == model.SemverPolicy(range="^1")
-    assert read.filter_for("web") == "^main-"
-    assert read.filter_for("sidecar") is None
-    assert read.min_age == timedelta(minutes=90)
-    assert not read.ignore
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [
+        ("policy", None),
+        ("policy.web", None),
+        ("filter.web", None),
+        ("min-age", None),
+        ("requestedAt", None),
+        ("polcy", "unknown annotation (did you mean 'policy'?)"),
+        ("policy.", "names no container behind the dot"),
+        ("ignore.web", f"is for all containers: it takes no name of one (write {P}ignore)"),
+        ("hold", "counts on an ImagePolicy, not on a workload (write an ImagePolicy, or a trailer into a commit)"),
+    ],
+)
+def test_a_mistyped_name_is_told(key: str, wrong: str | None) -> None:
+    said = {"other.dev/polcy": "x", P + key: "x"}
+    assert misnamed(said) == (None if wrong is None else f"{P}{key}: {wrong}")
 
 
-@pytest.mark.parametrize(("text", "ignore"), [("true", True), ("false", False)])
-def test_ignore_takes_true_and_false(text: str, ignore: bool) -> None:
-    assert api.parse_annotations({P + "ignore": text}).ignore is ignore
+@pytest.mark.parametrize(("text", "ignore"), [("true", True), ("false", False), ("yes", None), ("", None)])
+def test_ignore_takes_true_and_false(text: str, ignore: bool | None) -> None:
+    if ignore is not None:
+        assert parse_ignore(text) is ignore
+        return
+    with pytest.raises(ValueError, match="is neither 'true' nor 'false'"):
+        parse_ignore(text)
 
 
-def test_every_mistake_of_a_workload_is_told_with_its_key() -> None:
-    with pytest.raises(api.SpecErrors) as caught:
-        api.parse_annotations(
-            {
-                P + "polcy": "newest",
-                P + "policy.": "newest",
-                P + "policy.web": "newst",
-                P + "ignore.web": "true",
-                P + "ignore": "yes",
-                P + "min-age": "3 days",
-                P + "filter": "",
-            },
-            where=Where(file="d.yaml", line=3),
-        )
-    found = {error.where.field: (error.message, error.remedy) for error in caught.value.errors}
-    assert found[f"metadata.annotations[{P}polcy]"] == ("unknown annotation", "did you mean 'policy'?")
-    assert found[f"metadata.annotations[{P}policy.web]"][1] == "did you mean 'newest'?"
-    assert found[f"metadata.annotations[{P}min-age]"] == (
-        "'3 days' has the unknown unit ' days'",
-        "write a duration such as 72h, or remove the annotation",
-    )
-    assert len(found) == 7
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("3 days", "'3 days' has the unknown unit ' days'"), ("-1h", "is not from 0s to ten years|'-1h'")],
+)
+def test_an_age_that_is_none_is_told(text: str, problem: str) -> None:
+    assert parse_min_age("1h30m") == timedelta(minutes=90)
+    assert parse_min_age("") == timedelta(0)
+    with pytest.raises(ValueError, match=problem):
+        parse_min_age(text)
