@@ -25,6 +25,7 @@ OTHER_VARIABLES: Final = {
     "IMAGE_UPDATER_VENV": "For working on the product itself: where its virtual environment is.",
     "POD_NAMESPACE": "In a cluster: the namespace of the controller's own pod.",
     "POD_NAME": "In a cluster: the name of its pod, which holds the Lease.",
+    "POD_IP": "In a cluster: the address of its pod, to which other replicas hand on what Flagger asks.",
     "POD_UID": "In a cluster: the uid of its pod; a restarted container goes on with the Lease of the one before.",
 }
 """Variables that are no settings."""

@@ -4,6 +4,7 @@
 - Others count from when they first saw the renewal, so they always wait longer than the holder believes. A Lease whose
   holder and renewTime did not change for its duration is free.
 - Every write names the resourceVersion that it was made for, so two never both succeed.
+- An annotation says where its holder answers, for those who wait.
 
 Time is counted by a clock that goes on while a process or its machine is suspended: who wakes up after that finds
 `valid_for() <= 0` before it does anything.
@@ -34,6 +35,8 @@ RENEW = 3.0
 RETRY = 1.5
 MARGIN = 0.2
 """Part of the duration that a holder gives up before the end: time to stop in."""
+ADDRESS = "image-updater.dev/address"
+"""Annotation: `host:port` of the holder."""
 ATTEMPT = 5.0
 """Seconds that one look at the Lease may take."""
 
@@ -57,6 +60,7 @@ class Lease:
         namespace: str,
         name: str,
         holder: str,
+        address: str = "",
         duration: float = DURATION,
         renew: float = RENEW,
         retry: float = RETRY,
@@ -66,12 +70,15 @@ class Lease:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         dice: Callable[[], float] = random.random,
     ) -> None:
-        """Seconds: `duration` of the Lease (whole ones), between renewals, and between looks at another's Lease."""
+        """Seconds: `duration` of the Lease (whole ones), between renewals, and between looks at another's Lease.
+        `address`: where this one answers, as `host:port`; "" = nowhere.
+        """
         assert renew < duration * (1 - MARGIN), "a renewal must come before the margin"
         self._cluster = cluster.unqueued()
         self._namespace = namespace
         self._name = name
         self._holder = holder
+        self._address = address
         self._duration = float(max(1, round(duration)))
         self._renew = renew
         self._retry = retry
@@ -87,6 +94,7 @@ class Lease:
         self._seen: tuple[object, ...] = ()
         self._seen_at = 0.0
         self._free_at = float("-inf")
+        self._seen_address = ""
         self.seen_holder: str | None = None
         """Who held it at the last look; None: nobody."""
         self.term = 0
@@ -95,6 +103,11 @@ class Lease:
     def valid_for(self) -> float:
         """Seconds for which nobody else can have it; zero or less: it is not ours."""
         return self._valid_until - self._monotonic()
+
+    @property
+    def elsewhere(self) -> str:
+        """Where its holder answered at the last look, if that is another one; "" = not known, or nowhere."""
+        return self._seen_address if self.seen_holder not in (None, self._holder) else ""
 
     # ------------------------------------------------------------------------------------------- one attempt
 
@@ -127,6 +140,7 @@ class Lease:
         """Who holds it. A change of holder or renewTime begins its duration anew, counted from now."""
         spec = body.get("spec") or {}
         self.seen_holder = holder = spec.get("holderIdentity") or None
+        self._seen_address = str((body["metadata"].get("annotations") or {}).get(ADDRESS) or "")
         seen = (body["metadata"].get("uid"), holder, spec.get("renewTime"))
         if seen != self._seen:
             self._seen, self._seen_at = seen, self._monotonic()
@@ -148,14 +162,22 @@ class Lease:
         sent = self._monotonic()
         if body is None:
             new: Body = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "spec": spec}
-            new["metadata"] = {"name": self._name, "namespace": self._namespace}
+            new["metadata"] = self._annotated({"name": self._name, "namespace": self._namespace})
             written = await self._cluster.create(LEASES, new)
         else:
-            written = await self._cluster.replace(LEASES, {**body, "spec": spec})
+            metadata = self._annotated(body["metadata"])
+            written = await self._cluster.replace(LEASES, {**body, "metadata": metadata, "spec": spec})
         self._body = written
         self._valid_until = sent + self._duration
         self.seen_holder, self.term = self._holder, term
         return True
+
+    def _annotated(self, metadata: Body) -> Body:
+        """Nobody is sent to where the holder before answered."""
+        annotations = {name: each for name, each in (metadata.get("annotations") or {}).items() if name != ADDRESS}
+        if self._address:
+            annotations[ADDRESS] = self._address
+        return {**metadata, "annotations": annotations}
 
     def _lose(self) -> None:
         self._body = None

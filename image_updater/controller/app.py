@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ipaddress
 import logging
 import random
 import socket
@@ -31,6 +32,7 @@ from image_updater.controller.numbers import Numbers
 from image_updater.controller.operator import Operator
 from image_updater.controller.secrets import ClusterSecrets
 from image_updater.controller.status import StatusWriter
+from image_updater.errors import SpecError, Where
 from image_updater.pipeline.daemon import endpoints
 from image_updater.pipeline.daemon.metrics import Metrics
 from image_updater.pipeline.session import session
@@ -66,7 +68,14 @@ class Controller:
         self._roles = [role for role in (Role.UPDATE, Role.SYNC) if role in settings.roles]
         self.metrics = Metrics()
         self._cluster: Cluster | None = None
-        self._gates = Gatekeeper(cluster=lambda: self._cluster, clock=_now)
+        self._gates = Gatekeeper(
+            cluster=lambda: self._cluster,
+            clock=_now,
+            leader=lambda: self._leading.elsewhere(Role.UPDATE) if self._leading is not None else "",
+            shard=settings.selector or "",
+        )
+        self._address = ""
+        """Where the gates are asked, for the replicas that wait."""
         self._routes = routes
         self._operator: Operator | None = None
         self._status: StatusWriter | None = None
@@ -111,6 +120,8 @@ class Controller:
                 routes = self._routes(self._gates) if Role.WEB in self._settings.roles else ()
                 address = await stack.enter_async_context(endpoints.serve(self, self._settings.listen, routes))
                 log.info("listening on %s", address)
+                if Role.WEB in self._settings.roles and self._settings.flagger_token_file is not None:
+                    self._address = reachable(address, self._environment)
             if not self._roles:
                 await stop.wait()
                 return
@@ -159,7 +170,9 @@ class Controller:
                 dice=random.random,
                 sleep=asyncio.sleep,
             )
-            self.metrics.registry.register(Numbers(cluster=cluster, cache=cache, status=status, leading=leading))
+            self.metrics.registry.register(
+                Numbers(cluster=cluster, cache=cache, status=status, recorder=recorder, leading=leading)
+            )
             self._halves = halves = Halves(context, leading, self._gates)
             background = {
                 asyncio.create_task(operator.run(stop), name="operator"),
@@ -214,6 +227,7 @@ class Controller:
             namespace=lease_namespace(self._settings, self._environment),
             name=f"image-updater-{role}{shard}",
             holder=holder(self._environment),
+            address=self._address if role is Role.UPDATE else "",
             on_error=failed,
         )
 
@@ -228,6 +242,20 @@ def holder(environment: Mapping[str, str]) -> str:
     of the one before; everywhere else a process that starts again is another one, and waits until the Lease is free.
     """
     return f"{instance(environment)}_{environment.get('POD_UID') or uuid.uuid4()}"
+
+
+def reachable(bound: str, environment: Mapping[str, str]) -> str:
+    """Where others reach what is bound to `host:port`: at the pod's address; "" where that is not known."""
+    host, _, port = bound.rpartition(":")
+    try:
+        address = ipaddress.ip_address(environment.get("POD_IP") or host)
+    except ValueError:
+        raise SpecError(
+            f"{environment.get('POD_IP') or host!r} is no address", where=Where(field="POD_IP"), remedy="status.podIP"
+        ) from None
+    if address.is_unspecified:
+        return ""
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
 
 
 def _now() -> datetime:

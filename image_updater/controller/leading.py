@@ -46,6 +46,11 @@ class Leading:
         lease = self._leases.get(role)
         return lease is None or lease.valid_for() > seconds
 
+    def elsewhere(self, role: Role) -> str:
+        """Where the replica answers that leads in this role, if that is another one: `host:port`; "" = not known."""
+        lease = self._leases.get(role)
+        return lease.elsewhere if lease is not None and not self.leads(role) else ""
+
     def require(self, role: Role) -> None:
         """Raises LeadershipLost when the Lease of this role is not ours now."""
         if not self.leads(role):

@@ -3,19 +3,22 @@
 Flagger posts JSON (name, namespace, phase, checksum, metadata) and goes on with 200; it cannot sign, so who calls shows
 a token: `Authorization: Bearer`, `?token=`, or `token` in the webhook's metadata (the safest: Flagger writes the URL of
 a webhook that fails into its log). 403 holds, with the reason; a `rollback` hook rolls back with 200 and goes on with
-403. Nothing is decided here, and no token is ever written anywhere.
+403. Nothing is decided here, and no token is ever written anywhere. A replica that does not lead hands what it is asked
+on to the one that does: Flagger keeps its connections, and would meet the same one again and again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import ipaddress
 import json
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import aiohttp
 from aiohttp import web
 
 from image_updater.errors import SpecError, Where
@@ -32,15 +35,22 @@ NEWS: Final = ("post-rollout", "event")
 MAX_BODY: Final = 64 << 10
 MAX_SECONDS: Final = 10.0
 """For a body to come, and for a decision."""
+CONNECT: Final = 2.0
+"""Seconds in which a leader takes a connection, or is away."""
 MAX_TOKENS: Final = 16
 MIN_TOKEN: Final = 16
 """Characters."""
+PASSED_ON: Final = "Image-Updater-Passed-On"
+"""Header of what another replica was asked: it is not handed on again."""
 _MAX_NAME = 253
 _MAX_TOLD = 1_000
 
 
 class FlaggerGate(Protocol):
     """Who decides."""
+
+    def elsewhere(self) -> str:
+        """`host:port` of the replica that knows, where this one does not; "" = it does, or knows of no other."""
 
     async def decide(
         self, namespace: str, canary: str, kind: str, checksum: str, metadata: Mapping[str, str]
@@ -113,7 +123,7 @@ class Flagger:
         kind = request.path.rpartition("/")[2]
         try:
             async with asyncio.timeout(MAX_SECONDS):
-                data = await _body(request)
+                data = await _body(request.content)
         except TimeoutError:
             return _answer(408, "the body did not come in time")
         if data is None:
@@ -129,6 +139,9 @@ class Flagger:
         payload = _payload(value)
         if payload is None:
             return _answer(400, "this is no webhook of a Canary: name and namespace must be there")
+        leader = self._gate.elsewhere() if PASSED_ON not in request.headers else ""
+        if leader:
+            return await _passed_on(request, data, leader)
         if kind in NEWS:
             await self._gate.heard(payload.namespace, payload.name, kind, payload.phase)
             return _answer(200, "heard")
@@ -152,10 +165,48 @@ class Flagger:
             self._told.popitem(last=False)
 
 
-async def _body(request: web.Request) -> bytes | None:
+async def _passed_on(request: web.Request, data: bytes, leader: str) -> web.Response:
+    """What the leader answers. One that is away, or no leader of ours, holds."""
+    away = _answer(503, "this replica does not lead, and the one that does cannot be reached")
+    if not _is_address(leader):
+        return away
+    headers = {PASSED_ON: "1", "Content-Type": "application/json"}
+    if "Authorization" in request.headers:
+        headers["Authorization"] = request.headers["Authorization"]
+    timeout = aiohttp.ClientTimeout(total=MAX_SECONDS, connect=CONNECT)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.post(
+                f"http://{leader}{request.path}",
+                params=request.query,
+                data=data,
+                headers=headers,
+                allow_redirects=False,
+            ) as answer,
+        ):
+            said, status = _json(await _body(answer.content) or b""), answer.status
+    except (aiohttp.ClientError, TimeoutError) as error:
+        log.warning("the replica that leads, %s, does not answer: %s", leader, type(error).__name__)
+        return away
+    reason = said.get("reason") if said is not None else None
+    return _answer(status, reason) if isinstance(reason, str) else away
+
+
+def _is_address(text: str) -> bool:
+    """`address:port`, and nothing that would lead elsewhere."""
+    host, _, port = text.rpartition(":")
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return port.isascii() and port.isdigit()
+
+
+async def _body(content: aiohttp.StreamReader) -> bytes | None:
     """None where it is too large."""
     data = bytearray()
-    async for chunk in request.content.iter_any():
+    async for chunk in content.iter_any():
         data += chunk
         if len(data) > MAX_BODY:
             return None

@@ -7,6 +7,16 @@
   valueFrom: {fieldRef: {fieldPath: metadata.uid}}
 - name: POD_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+{{- $gates := include "image-updater.gates" . }}
+{{- if or $gates $root.Values.settings.flaggerTokenFile }}
+# Where the replica that leads is asked by the others.
+- name: POD_IP
+  valueFrom: {fieldRef: {fieldPath: status.podIP}}
+{{- end }}
+{{- if $gates }}
+- name: IMAGE_UPDATER_FLAGGER_TOKEN_FILE
+  value: /etc/image-updater/flagger/tokens
+{{- end }}
 - name: IMAGE_UPDATER_ROLES
   value: {{ join "," $workload.roles | quote }}
 {{- with $workload.selector }}

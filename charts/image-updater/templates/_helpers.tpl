@@ -87,6 +87,12 @@ app.kubernetes.io/part-of: image-updater
 {{- toYaml $result -}}
 {{- end -}}
 
+{{- /* Of (root, workload): "true" where Flagger's gates are answered. */ -}}
+{{- define "image-updater.gates" -}}
+{{- $root := index . 0 -}}{{- $workload := index . 1 -}}
+{{- if and $root.Values.flagger.secretName (has "update" $workload.roles) (has "web" $workload.roles) -}}true{{- end -}}
+{{- end -}}
+
 {{- /* Of (root, workload): what tells its pods from those of the others. */ -}}
 {{- define "image-updater.workloadSelectors" -}}
 {{- $root := index . 0 -}}{{- $workload := index . 1 -}}

@@ -57,6 +57,9 @@ spec:
       volumeMounts:
         - {name: data, mountPath: /data}
         - {name: tmp, mountPath: /tmp}
+        {{- if include "image-updater.gates" (list $root $workload) }}
+        - {name: flagger, mountPath: /etc/image-updater/flagger, readOnly: true}
+        {{- end }}
         {{- with .extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -66,6 +69,12 @@ spec:
     {{- if not .persistence.enabled }}
     - name: data
       emptyDir: {{ dict "sizeLimit" .persistence.sizeLimit | toJson }}
+    {{- end }}
+    {{- if include "image-updater.gates" (list $root $workload) }}
+    - name: flagger
+      secret:
+        secretName: {{ .flagger.secretName }}
+        items: [{key: tokens, path: tokens}]
     {{- end }}
     {{- with .extraVolumes }}
     {{- toYaml . | nindent 4 }}

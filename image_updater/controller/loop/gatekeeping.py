@@ -72,9 +72,21 @@ class Knowledge:
 class Gatekeeper:
     """`web.flagger.FlaggerGate`, for the controller. Used from one event loop."""
 
-    def __init__(self, *, cluster: Callable[[], Cluster | None], clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        cluster: Callable[[], Cluster | None],
+        clock: Callable[[], datetime],
+        leader: Callable[[], str] = lambda: "",
+        shard: str = "",
+    ) -> None:
+        """`leader`: where the replica answers that leads, if that is another one. `shard`: the selector of the objects
+        that are worked on here; "" = all.
+        """
         self._cluster = cluster
         self._clock = clock
+        self._leader = leader
+        self._shard = shard
         self._knowledge: Knowledge | None = None
         self._placed: dict[ObjectKey, tuple[Placement, ...]] = {}
 
@@ -97,6 +109,9 @@ class Gatekeeper:
 
     # ------------------------------------------------------------------------------------------------- asked
 
+    def elsewhere(self) -> str:
+        return self._leader() if self._knowledge is None else ""
+
     async def decide(
         self, namespace: str, canary: str, kind: str, checksum: str, metadata: Mapping[str, str]
     ) -> tuple[bool, str]:
@@ -114,6 +129,8 @@ class Gatekeeper:
             unread = next((key for key in works if key not in self._placed), None)
             if unread is not None:
                 return False, f"{nobody}, as far as is known: ImageUpdateAutomation {unread} was not read yet"
+            if self._shard:
+                return False, f"{nobody} in the shard {self._shard}: ask the Service of the shard that has them"
             return kind != "rollback", nobody
         if kind == "rollback":
             return self._taken_back(knowledge, placed)

@@ -302,6 +302,46 @@ def test_secrets_are_never_listed() -> None:
                     assert rule["verbs"] == ["get"], role["metadata"]["name"]
 
 
+# ------------------------------------------------------------------------------------------- Flagger's gates
+
+
+def test_gates_get_the_secret_and_a_service_of_each_workload_that_answers_them() -> None:
+    objects = rendered("flagger")
+    found = {each["metadata"]["name"]: each for each in workloads(objects)}
+    services = {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "Service")}
+    assert services.keys() == {"updater", "updater-update-a-flagger", "updater-update-rest-flagger"}
+    for name, workload in found.items():
+        pod = workload["spec"]["template"]["spec"]
+        volumes = {each["name"]: each for each in pod["volumes"]}
+        token_file = Settings.load(variables(workload)).flagger_token_file
+        if "sync" in name:
+            assert (token_file, volumes.get("flagger")) == (None, None)
+            continue
+        mounts = {each["name"]: each["mountPath"] for each in container(workload)["volumeMounts"]}
+        assert str(token_file) == f"{mounts['flagger']}/tokens"
+        assert volumes["flagger"]["secret"]["secretName"] == "flagger-token"
+        assert "POD_IP" in variables(workload)
+        service = services[f"{name}-flagger"]
+        assert service["selector"] == workload["spec"]["selector"]["matchLabels"]
+        assert "clusterIP" not in service, "one address: nobody has to choose among pods"
+
+
+def test_replicas_reach_each_other_where_the_network_is_closed() -> None:
+    (policy,) = of_kind(rendered("flagger"), "NetworkPolicy")
+    ours = {"podSelector": policy["spec"]["podSelector"]}
+    (ingress,) = policy["spec"]["ingress"]
+    assert ours in ingress["from"]
+    assert {"ports": [{"protocol": "TCP", "port": "http"}], "to": [ours]} in policy["spec"]["egress"]
+
+
+def test_where_nobody_could_answer_a_gate_the_values_are_refused() -> None:
+    gates = ("--set", "flagger.secretName=flagger-token")
+    with pytest.raises(HelmError, match="both of the roles update and web"):
+        template("-f", VALUES / "split.yaml", *gates)
+    with pytest.raises(HelmError, match="give one"):
+        template("--set", "settings.flaggerTokenFile=/elsewhere", *gates)
+
+
 # ------------------------------------------------------------------------------------------- the first repository
 
 

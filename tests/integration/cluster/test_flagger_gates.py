@@ -1,4 +1,6 @@
-"""Flagger's gates with real Flagger: a canary waits for the end of a Freeze, and goes back with its tag."""
+"""Flagger's gates with real Flagger: a canary waits for the end of a Freeze, and goes back with its tag. Asked is the
+replica that waits, which is what a Service with two of them comes to.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.parts.controllers import controller
+from tests.parts.controllers import controller, installed
 from tests.parts.controlplane import until
 from tests.parts.flagger import canary, flagger
 from tests.parts.loops import deployment, kustomize
@@ -24,13 +26,32 @@ GATES = ("confirm-rollout", "rollback", "post-rollout", "event")
 
 
 @pytest.fixture(scope="module")
-def replica(plane: ControlPlane, shop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+def pair(
+    plane: ControlPlane, shop: Workshop, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Replica, Replica]]:
+    """The one that leads, and the one that waits."""
     folder = tmp_path_factory.mktemp("controller")
     (folder / "tokens").write_text(f"{TOKEN}\n")
     flags = ["--flagger-token-file", str(folder / "tokens")]
-    with controller(plane, folder, flags=flags, environment=shop.environment) as running:
-        running.await_leading()
-        yield running
+    with (
+        installed(plane) as account,
+        controller(plane, folder, account=account, flags=flags, environment=shop.environment) as first,
+    ):
+        first.await_leading()
+        with controller(
+            plane, folder, account=account, name="replica-1", flags=flags, environment=shop.environment
+        ) as second:
+            yield first, second
+
+
+@pytest.fixture
+def replica(pair: tuple[Replica, Replica]) -> Replica:
+    return pair[0]
+
+
+@pytest.fixture
+def standby(pair: tuple[Replica, Replica]) -> Replica:
+    return pair[1]
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +67,10 @@ def files(here: Place, tag: str) -> dict[str, str]:
     }
 
 
-def gated(here: Place, replica: Replica, token: str = TOKEN) -> dict[str, Any]:
+def gated(here: Place, asked: Replica, token: str = TOKEN) -> dict[str, Any]:
     made = canary("web", here.namespace, iterations=6)
     made["spec"]["analysis"]["webhooks"] = [
-        {"name": kind, "type": kind, "url": f"http://{replica.address}/flagger/{kind}", "metadata": {"token": token}}
+        {"name": kind, "type": kind, "url": f"http://{asked.address}/flagger/{kind}", "metadata": {"token": token}}
         for kind in GATES
     ]
     return made
@@ -65,11 +86,11 @@ def phase(here: Place, wanted: str, timeout: float = 120.0) -> None:
 
 
 def test_a_canary_waits_for_a_freeze_and_goes_back_when_its_tag_is_taken_back(
-    here: Place, replica: Replica, judge: Flagger
+    here: Place, replica: Replica, standby: Replica, judge: Flagger
 ) -> None:
     here.push("web", "1.0.0")
     here.commit(files(here, "1.0.0"))
-    here.apply(here.source(), here.policy(), here.automation(), here.kustomization(), gated(here, replica))
+    here.apply(here.source(), here.policy(), here.automation(), here.kustomization(), gated(here, standby))
     phase(here, "Initialized")
 
     freeze = here.object("Freeze", "audit", reason="auditors are here")
@@ -91,17 +112,18 @@ def test_a_canary_waits_for_a_freeze_and_goes_back_when_its_tag_is_taken_back(
     phase(here, "Failed")
     assert f"Canary {here.namespace}/web: rollback passes" in replica.log()
     assert "it leaks" in replica.log()
-    assert TOKEN not in replica.log()
+    assert not standby.leads()
+    assert TOKEN not in replica.log() + standby.log()
 
 
-def test_with_another_token_a_canary_does_not_begin(here: Place, replica: Replica, judge: Flagger) -> None:
+def test_with_another_token_a_canary_does_not_begin(here: Place, standby: Replica, judge: Flagger) -> None:
     here.push("web", "1.0.0")
     here.commit(files(here, "1.0.0"))
     here.apply(here.source(), here.policy(), here.automation(), here.kustomization())
-    here.apply(gated(here, replica, token="another-token-altogether"))
+    here.apply(gated(here, standby, token="another-token-altogether"))
     phase(here, "Initialized")
     here.push("web", "1.1.0")
     here.await_running("web", here.image("web", "1.1.0"))
     phase(here, "Waiting")
     assert "no token, or a wrong one" in judge.output()
-    assert "another-token-altogether" not in replica.log()
+    assert "another-token-altogether" not in standby.log()

@@ -20,7 +20,15 @@ from tests.unit.cluster.worlds import Objects, away, live
 class Replica:
     """A process with a clock of its own, which can be stopped as SIGSTOP does it."""
 
-    def __init__(self, store: Objects, name: str, *, offset: float = 0.0, dice: random.Random | None = None) -> None:
+    def __init__(
+        self,
+        store: Objects,
+        name: str,
+        *,
+        offset: float = 0.0,
+        dice: random.Random | None = None,
+        address: str = "",
+    ) -> None:
         self.offset = offset
         self.stopped_until = 0.0
         self.errors: list[ImageUpdaterError | None] = []
@@ -31,6 +39,7 @@ class Replica:
             namespace="system",
             name="leader",
             holder=name,
+            address=address,
             on_error=self.errors.append,
             monotonic=self.monotonic,
             clock=self.clock,
@@ -100,6 +109,27 @@ def test_the_first_one_takes_it_and_keeps_it() -> None:
         assert 1_000 < store.log.count("replace") < 1_500
         assert 2_000 < store.log.count("get") < 3_500
         for each in (one, two):
+            await each.terminate()
+
+    live(story)
+
+
+def test_those_who_wait_know_where_its_holder_answers_and_never_where_the_one_before_did() -> None:
+    async def story() -> None:
+        store = Objects()
+        one, two, three = Replica(store, "one", address="10.0.0.1:80"), Replica(store, "two"), Replica(store, "three")
+        one.start()
+        await until(lambda: one.leads)
+        two.start()
+        await until(lambda: two.lease.elsewhere == "10.0.0.1:80")
+        assert one.lease.elsewhere == ""
+        await one.terminate()
+        await until(lambda: two.leads)
+        assert store.objects["leader"]["metadata"]["annotations"] == {}
+        three.start()
+        await asyncio.sleep(5)
+        assert (two.lease.elsewhere, three.lease.elsewhere, three.lease.seen_holder) == ("", "", "two")
+        for each in (two, three):
             await each.terminate()
 
     live(story)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from image_updater.controller.app import reachable
 from image_updater.controller.leading import LeadershipLost, Leading
+from image_updater.errors import SpecError
 from image_updater.settings import Role
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ class Lease:
 
     def __init__(self) -> None:
         self.left = 0.0
+        self.elsewhere = ""
         self.released = False
         self.held: Callable[[], None] = lambda: None
         self.lost: Callable[[], None] = lambda: None
@@ -88,6 +91,40 @@ async def test_giving_a_lease_back_is_no_loss() -> None:
     await asyncio.sleep(0)
     assert not task.done()
     task.cancel()
+
+
+async def test_who_leads_elsewhere_is_known_until_it_is_this_one() -> None:
+    lease, synced = Lease(), asyncio.Event()
+    synced.set()
+    some = leading(lease)
+    task = asyncio.create_task(some.run(after=synced))
+    await lease.stood.wait()
+    lease.elsewhere = "10.0.0.5:8080"
+    assert (some.elsewhere(Role.SYNC), some.elsewhere(Role.UPDATE)) == ("10.0.0.5:8080", "")
+    lease.left = 8
+    lease.held()
+    assert some.elsewhere(Role.SYNC) == ""
+    task.cancel()
+    await some.close()
+
+
+@pytest.mark.parametrize(
+    ("bound", "pod", "address"),
+    [
+        ("127.0.0.1:8080", "", "127.0.0.1:8080"),
+        ("0.0.0.0:8080", "", ""),
+        (":::8080", "", ""),
+        ("0.0.0.0:8080", "10.0.0.5", "10.0.0.5:8080"),
+        (":::8080", "fd00::5", "[fd00::5]:8080"),
+    ],
+)
+def test_others_reach_it_at_the_address_of_its_pod(bound: str, pod: str, address: str) -> None:
+    assert reachable(bound, {"POD_IP": pod} if pod else {}) == address
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with pytest.raises(SpecError, match="is no address"):
+        reachable("0.0.0.0:8080", {"POD_IP": "pod.example.com"})
 
 
 async def test_without_leases_it_leads_at_once() -> None:

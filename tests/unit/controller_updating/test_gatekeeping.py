@@ -97,9 +97,15 @@ class World:
     signed: dict[Digest | None, Verified | Exception | None] = field(default_factory=dict)
     """By digest (None = of the tag as it is now) what the check of signatures finds."""
     now: datetime = NOW
+    shard: str = ""
 
     def __post_init__(self) -> None:
-        self.gates = Gatekeeper(cluster=lambda: self.cluster, clock=lambda: self.now)  # type: ignore[arg-type,return-value]
+        self.gates = Gatekeeper(
+            cluster=lambda: self.cluster,  # type: ignore[arg-type,return-value]
+            clock=lambda: self.now,
+            leader=lambda: "10.0.0.5:8080",
+            shard=self.shard,
+        )
         self.gates.begin(
             Knowledge(
                 situations=self.situations,
@@ -357,6 +363,21 @@ async def test_what_cannot_be_known_holds_and_rolls_nothing_back(kind: str) -> N
     assert await world.ask(kind) == (False, "there is no connection to the cluster yet")
     world.gates.end()
     assert await world.ask(kind) == (False, "this replica does not lead, and knows nothing of policies")
+
+
+async def test_another_replica_is_asked_only_while_this_one_does_not_lead() -> None:
+    world = World()
+    assert world.gates.elsewhere() == ""
+    world.gates.end()
+    assert world.gates.elsewhere() == "10.0.0.5:8080"
+
+
+@pytest.mark.parametrize("kind", [*CONFIRM, "rollback"])
+async def test_a_shard_lets_nothing_go_that_may_be_another_shards(kind: str) -> None:
+    world = World(shard="shard=a")
+    world.ran(placement(object=target("another")))
+    reason = "no policy claims an image of its target in the shard shard=a: ask the Service of the shard that has them"
+    assert await world.ask(kind) == (False, reason)
 
 
 async def test_a_policy_without_an_answer_holds() -> None:

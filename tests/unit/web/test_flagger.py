@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from image_updater.errors import SpecError
 from image_updater.pipeline.daemon import endpoints
@@ -39,6 +40,10 @@ class Gate:
     asked: list[tuple[str, str, str, str, dict[str, str]]] = field(default_factory=list)
     news: list[tuple[str, str, str, str]] = field(default_factory=list)
     wait: float = 0.0
+    leader: str = ""
+
+    def elsewhere(self) -> str:
+        return self.leader
 
     async def decide(
         self, namespace: str, canary: str, kind: str, checksum: str, metadata: Mapping[str, str]
@@ -227,6 +232,70 @@ async def test_a_decision_is_logged_once_and_no_token_ever(tokens: Path, caplog:
         "Canary apps/web: confirm-rollout holds: Freeze apps/night stops it",
     ]
     assert TOKEN not in caplog.text
+
+
+# ------------------------------------------------------------------------------------------------ replicas
+
+
+@pytest.mark.parametrize("kind", [*GATES, *NEWS])
+@pytest.mark.parametrize("shown", ["metadata", "query", "header"])
+async def test_a_replica_that_waits_hands_on_what_it_is_asked(tokens: Path, kind: str, shown: str) -> None:
+    leading, waiting = Gate(passes=kind not in GATES, reason="a Freeze"), Gate()
+    body = WEBHOOK if shown == "metadata" else _without_token()
+    options = {
+        "metadata": {},
+        "query": {"params": {"token": TOKEN}},
+        "header": {"headers": {"Authorization": f"Bearer {TOKEN}"}},
+    }[shown]
+    async with serving(leading, tokens) as there, serving(waiting, tokens) as here:
+        waiting.leader = there.removeprefix("http://")
+        status, answer = await post(f"{here}/flagger/{kind}", body, **options)
+    assert (status, answer["reason"]) == ((403, "a Freeze") if kind in GATES else (200, "heard"))
+    assert (len(leading.asked) + len(leading.news), waiting.asked, waiting.news) == (1, [], [])
+
+
+async def test_two_that_take_each_other_for_the_leader_ask_once(tokens: Path) -> None:
+    first, second = Gate(), Gate()
+    async with serving(first, tokens) as one, serving(second, tokens) as two:
+        first.leader, second.leader = two.removeprefix("http://"), one.removeprefix("http://")
+        assert (await post(f"{one}/flagger/rollback", WEBHOOK))[0] == 200
+    assert (len(first.asked), len(second.asked)) == (0, 1)
+
+
+async def test_without_a_token_nothing_is_handed_on(tokens: Path) -> None:
+    leading, waiting = Gate(), Gate()
+    async with serving(leading, tokens) as there, serving(waiting, tokens) as here:
+        waiting.leader = there.removeprefix("http://")
+        assert (await post(f"{here}/flagger/rollback", _without_token()))[0] == 401
+    assert leading.asked == []
+
+
+@pytest.mark.parametrize(
+    "leader", ["127.0.0.1:9", "evil.example.com:80", "10.0.0.1:80/x", "a@127.0.0.1:80", "127.0.0.1", "[::1]:x"]
+)
+async def test_a_leader_that_is_away_or_none_of_ours_holds(tokens: Path, leader: str) -> None:
+    async with serving(Gate(leader=leader), tokens) as url:
+        status, answer = await post(f"{url}/flagger/confirm-rollout", WEBHOOK)
+    assert (status, answer) == (
+        503,
+        {"reason": "this replica does not lead, and the one that does cannot be reached"},
+    )
+
+
+@pytest.mark.parametrize("kind", ["no-json", "no-reason", "elsewhere"])
+async def test_what_else_answers_there_lets_nothing_go(tokens: Path, kind: str) -> None:
+    """A pod that has got the address of one that died."""
+
+    async def answer(_: web.Request) -> web.Response:
+        if kind == "elsewhere":
+            raise web.HTTPTemporaryRedirect("http://127.0.0.1:9/")
+        return web.Response(text="{}" if kind == "no-reason" else "welcome")
+
+    async with (
+        endpoints.serve(Watched(), "127.0.0.1:0", [web.post("/flagger/rollback", answer)]) as there,
+        serving(Gate(leader=there), tokens) as url,
+    ):
+        assert (await post(f"{url}/flagger/rollback", WEBHOOK))[0] == 503
 
 
 # ------------------------------------------------------------------------------------------------ the file
