@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from image_updater.errors import SpecError, Where
 from image_updater.pipeline.answers.outcome import policy_name
-from image_updater.policy.gates.groups import disagreement
+from image_updater.policy.gates.groups import disagreement, divided
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def settle(situations: Situations, members: Mapping[str, ImagePolicy], answers: Mapping[str, Outcome]) -> None:
     """Tell every member of one group what the others would take, or why the group stands still."""
     problem = situations.apart.get(next(iter(members), ""), "") or disagreement(tuple(members.values()))
-    takes: dict[str, frozenset[str]] = {}
+    takes: dict[str, tuple[str, ...]] = {}
     for name, policy in members.items():
         answer = answers.get(name)
         if policy.suspend:
@@ -32,9 +32,10 @@ def settle(situations: Situations, members: Mapping[str, ImagePolicy], answers: 
         elif answer.error is not None or answer.taken is None:
             problem = problem or f"{name} of its group has no answer: {answer.reason}"
         else:
-            takes[name] = frozenset(answer.taken.tags)
+            takes[name] = answer.taken.tags
+    problem = problem or divided(takes)
     for name in members:
-        others = {other: taken for other, taken in takes.items() if other != name}
+        others = {other: frozenset(tags) for other, tags in takes.items() if other != name}
         situations.grouped(name, others, problem)
 
 

@@ -25,7 +25,7 @@ from image_updater.pipeline.answers.outcome import policy_name
 from image_updater.pipeline.answers.situations import Situations
 from image_updater.pipeline.replay.pasttags import LONG_AGO, PastTags, without_unplayable
 from image_updater.policy.gates.blocked import GateName, earliest
-from image_updater.policy.gates.groups import disagreement
+from image_updater.policy.gates.groups import disagreement, divided
 from image_updater.policy.gates.windows import opening
 from image_updater.policy.gating import Gated, gate, takes
 from image_updater.policy.model import MoveKind, Selection, TagFacts
@@ -377,15 +377,14 @@ class _Replay:
         members = self._groups.get(name)
         if members is None:
             return
-        problem = disagreement(tuple(self._players[each].policy for each in members))
-        others = {}
+        taken = {}
         for each in members:
             other = self._players[each]
-            if each == name or other.judged is None:
-                continue
-            situation = self._situations.of(other.policy)
-            taken = takes(other.judged, other.compiled, other.facts, situation, now=now)
-            others[each] = frozenset(taken.tags)
+            if other.judged is not None:
+                situation = self._situations.of(other.policy)
+                taken[each] = takes(other.judged, other.compiled, other.facts, situation, now=now).tags
+        problem = disagreement(tuple(self._players[each].policy for each in members)) or divided(taken)
+        others = {each: frozenset(tags) for each, tags in taken.items() if each != name}
         self._situations.grouped(name, others, problem)
 
     def _look(self, player: _Player, now: datetime) -> bool:

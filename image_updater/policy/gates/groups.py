@@ -22,6 +22,16 @@ def check(name: str, members: Mapping[str, AbstractSet[str]], tag: str) -> Block
     return held(GateName.GROUP, tag, f"not taken by {', '.join(without)} (group {name} moves together)")
 
 
+def divided(takes: Mapping[str, Sequence[str]]) -> str:
+    """Why members do not go to one tag; `takes`: by name what each would take, best first. By `newest` each ranks them by
+    the dates of its own image. '' when the best that all would take is one."""
+    common = frozenset.intersection(*map(frozenset, takes.values())) if takes else frozenset()
+    first = {name: next(tag for tag in tags if tag in common) for name, tags in takes.items()} if common else {}
+    if len(set(first.values())) < 2:
+        return ""
+    return "its members would take different tags: " + ", ".join(f"{name} {tag}" for name, tag in sorted(first.items()))
+
+
 def disagreement(members: Sequence[ImagePolicy]) -> str:
     """Why these policies cannot be one group; '' when they can: they must order tags alike, or each has its own best
     of what they have in common."""

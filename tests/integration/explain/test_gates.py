@@ -145,3 +145,23 @@ def test_what_stops_the_automations_of_a_policy_is_a_note(tmp_path: Path, now: s
     (report,) = json.loads(result.stdout)
     assert report["chosen"] == {"tag": "1.1.0", "digest": None}
     assert report["reason"] == f"the newest version in ^1{note}"
+
+
+@pytest.mark.parametrize(("worker", "chosen"), [("a", None), ("b", "b")], ids=["apart", "alike"])
+def test_a_group_by_date_moves_only_where_its_members_mean_one_tag(
+    tmp_path: Path, worker: str, chosen: str | None
+) -> None:
+    """Each image has dates of its own: a tag that was built again for one of them is the newest for that one alone."""
+    member = "apiVersion: image-updater.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: {0}}}\n"
+    member += "spec: {{image: acme/{0}, policy: {{newest: {{}}}}, group: shop}}\n"
+    (tmp_path / "objects.yaml").write_text("---\n".join(map(member.format, ("web", "worker"))))
+    dated = {name: {"a": "2024-05-01T00:00:00Z", "b": "2024-05-02T00:00:00Z"} for name in ("web", "worker")}
+    dated["worker"][worker] = "2024-05-03T00:00:00Z"
+    tags = {f"acme/{name}": [{"tag": tag, "created": at} for tag, at in dates.items()] for name, dates in dated.items()}
+    (tmp_path / "tags.json").write_text(json.dumps(tags))
+    arguments = ["explain", "-f", str(tmp_path / "objects.yaml"), "--tags", str(tmp_path / "tags.json"), "-o", "json"]
+    result = CliRunner().invoke(cli, arguments, standalone_mode=False)
+    reports = json.loads(result.stdout)
+    assert [report["chosen"] and report["chosen"]["tag"] for report in reports] == [chosen, chosen]
+    told = "group shop does not move: its members would take different tags: default/web b, default/worker a"
+    assert all((told in report["reason"]) is (chosen is None) for report in reports)
