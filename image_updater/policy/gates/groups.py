@@ -23,8 +23,8 @@ def check(name: str, members: Mapping[str, AbstractSet[str]], tag: str) -> Block
 
 
 def divided(takes: Mapping[str, Sequence[str]]) -> str:
-    """Why members do not go to one tag; `takes`: by name what each would take, best first. By `newest` each ranks them by
-    the dates of its own image. '' when the best that all would take is one."""
+    """Why members do not go to one tag: by `newest` each ranks them by the dates of its own image. '' when the best
+    that all would take is one. `takes`: by name what each would take, best first."""
     common = frozenset.intersection(*map(frozenset, takes.values())) if takes else frozenset()
     first = {name: next(tag for tag in tags if tag in common) for name, tags in takes.items()} if common else {}
     if len(set(first.values())) < 2:
