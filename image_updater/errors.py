@@ -14,7 +14,8 @@
     │   └── RenderError          kustomize failed or ran out of its limits               BuildFailed
     └── Waiting                  nothing is wrong: something has to happen first
 
-`reason` is the reason of the condition that the error becomes; `diagnostics()` is what a person reads.
+`reason` is the reason of the condition that the error becomes; `str()` is what a person reads: where, what, and what to
+do.
 """
 
 from __future__ import annotations
@@ -61,10 +62,6 @@ class ImageUpdaterError(Exception):
         place = str(self.where)
         text = f"{place}: {self.message}" if place else self.message
         return f"{text} ({self.remedy})" if self.remedy else text
-
-    def diagnostics(self) -> str:
-        """One paragraph for a person: what, where, why it matters and the remedy."""
-        return str(self)
 
 
 class Terminal(ImageUpdaterError):

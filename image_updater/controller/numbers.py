@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from image_updater.cluster import Cluster
+    from image_updater.cluster import Cluster, Recorder
     from image_updater.controller.cache import Cache
     from image_updater.controller.leading import Leading
     from image_updater.controller.status import StatusWriter
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 class Numbers(Collector):
     """Read at each scrape; label values come from our own kinds, roles and verbs."""
 
-    def __init__(self, *, cluster: Cluster, cache: Cache, status: StatusWriter, leading: Leading) -> None:
+    def __init__(
+        self, *, cluster: Cluster, cache: Cache, status: StatusWriter, recorder: Recorder, leading: Leading
+    ) -> None:
         self._cluster = cluster
         self._cache = cache
         self._status = status
+        self._recorder = recorder
         self._leading = leading
 
     def describe(self) -> Iterator[Metric]:
@@ -62,6 +65,14 @@ class Numbers(Collector):
         yield CounterMetricFamily(
             "image_updater_status_write_failures", "Status writes that failed.", value=self._status.failures
         )
+        events = CounterMetricFamily(
+            "image_updater_events",
+            "Kubernetes Events by what became of them (sent, failed, dropped: one object had too many).",
+            labels=["result"],
+        )
+        for result in ("sent", "failed", "dropped"):
+            events.add_metric([result], getattr(self._recorder.metrics, result))
+        yield events
         requests = CounterMetricFamily(
             "image_updater_api_requests", "Requests to the API server, by verb and answer.", labels=["verb", "status"]
         )

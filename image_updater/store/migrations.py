@@ -45,7 +45,7 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
             " digest TEXT NOT NULL, PRIMARY KEY (scope, tag)) WITHOUT ROWID"
         ),
     ),
-    # 2: what was decided and judged
+    # 2: what was decided; of `tips` nothing is kept any more
     (
         (
             "CREATE TABLE decisions (id INTEGER PRIMARY KEY, policy TEXT NOT NULL, tag TEXT, digest TEXT,"

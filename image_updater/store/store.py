@@ -292,18 +292,6 @@ class Store:
         rows = self._database.read(lambda c: c.execute(sql, (policy,)).fetchall())
         return tuple(Decision(policy=p, tag=t, digest=d, reason=r, at=from_micros(at)) for p, t, d, r, at in rows)
 
-    def judged_tip(self, repository: str, branch: str) -> str | None:
-        """The commit up to which a branch was judged."""
-        sql = "SELECT commit_id FROM tips WHERE repository = ? AND branch = ?"
-        row = self._database.read(lambda c: c.execute(sql, (repository, branch)).fetchone())
-        return str(row[0]) if row is not None else None
-
-    def save_judged_tip(self, repository: str, branch: str, commit: str) -> None:
-        if self.judged_tip(repository, branch) == commit:
-            return
-        sql = "INSERT OR REPLACE INTO tips (repository, branch, commit_id) VALUES (?, ?, ?)"
-        self._write(lambda connection: connection.execute(sql, (repository, branch, commit)))
-
     # ---------------------------------------------------------------------------- what people ask, what became of it
 
     def wishes(self, policy: str) -> Wishes:

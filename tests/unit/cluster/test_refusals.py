@@ -149,7 +149,7 @@ def test_an_invalid_object_is_said_by_its_field_and_without_long_values() -> Non
     ],
 )
 def test_values_of_a_secret_are_never_shown(error: ImageUpdaterError) -> None:
-    assert "987654" not in f"{error} {error.diagnostics()} {error.message} {error.where} {error.args}"
+    assert "987654" not in f"{error} {error.message} {error.remedy} {error.where} {error.args}"
     assert "(hidden)" in str(error)
 
 
