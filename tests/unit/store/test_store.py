@@ -47,7 +47,6 @@ def test_everything_survives_a_restart(file: Path) -> None:
         store.save_tag_digests(REPO, ME, {"1.9": "sha256:1", "latest": "sha256:2"})
         store.put_blob("renders", "k", b"x" * 1000)
         assert store.save_decision("apps/web", "1.10", None, "the highest", NOW)
-        store.save_judged_tip("git.acme.dev/fleet", "main", "c0ffee")
     with Store.open(file) as store:
         loaded = store.load_tags(REPO, ME)
         assert loaded is not None
@@ -63,7 +62,6 @@ def test_everything_survives_a_restart(file: Path) -> None:
         assert store.get_blob("renders", "k") == b"x" * 1000
         (decision,) = store.decisions("apps/web")
         assert (decision.tag, decision.digest, decision.reason, decision.at) == ("1.10", None, "the highest", NOW)
-        assert store.judged_tip("git.acme.dev/fleet", "main") == "c0ffee"
 
 
 def test_one_identity_never_sees_what_another_fetched(file: Path) -> None:
@@ -148,15 +146,6 @@ def test_decisions_are_noted_when_they_change_and_the_last_hundred_stay() -> Non
         assert [d.tag for d in store.decisions("p")] == [str(i) for i in range(149, 49, -1)]
         assert len(store.decisions("q")) == 1
         assert store.decisions("none") == ()
-
-
-def test_judged_tips_are_by_repository_and_branch() -> None:
-    with Store.open(None) as store:
-        assert store.judged_tip("r", "main") is None
-        store.save_judged_tip("r", "main", "a")
-        store.save_judged_tip("r", "prod", "b")
-        store.save_judged_tip("r", "main", "c")
-        assert [store.judged_tip("r", branch) for branch in ("main", "prod", "x")] == ["c", "b", None]
 
 
 def test_tag_digests_move_alone() -> None:
