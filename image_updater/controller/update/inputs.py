@@ -141,8 +141,6 @@ class ClusterObjects:
         """Bring everything up to date; the policies that are other ones now."""
         kinds = {kind for kind, _ in changed}
         keys = {key for kind, key in changed if kind == POLICY}
-        if KUSTOMIZATION in kinds:
-            self._kustomizations = tuple(self._valid(KUSTOMIZATION))
         # Those of every shard: whom they stop is said by namespace and labels of the policies.
         if not kinds.isdisjoint((*FREEZES, *QUARANTINES)):
             self._freezes = self._context.cache.freezes()
@@ -154,6 +152,8 @@ class ClusterObjects:
             if self._context.settings.selector and before != self._automations:
                 # Policies of other shards come and go with the automations that select them.
                 keys |= self._context.cache.entries(POLICY).keys()
+        if not kinds.isdisjoint((KUSTOMIZATION, AUTOMATION, REPOSITORY)):
+            self._kustomizations = tuple(self._readers())
         wanted = {key: self._policy(key) for key in keys}
         present = [policy for policy in wanted.values() if policy is not None]
         made = dict(
@@ -256,6 +256,32 @@ class ClusterObjects:
                 remedy="write https://, http:// or ssh://",
             )
         return entry.value
+
+    def _readers(self) -> Iterable[Kustomization]:
+        """The Kustomizations that read what automations write, by the GitRepository that those have of it. One whose
+        source is missing, invalid or forbidden reads nothing: it is a root of no repository.
+        """
+        known = {each.key for each in self._repositories}
+        homes: dict[str, ObjectKey] = {}
+        for repository in self._repositories:
+            homes.setdefault(urls.normalise(repository.url), repository.key)
+        for each in self._valid(KUSTOMIZATION):
+            url = self._read_by(each)
+            if url in homes:
+                yield each if each.source_ref in known else replace(each, source_ref=homes[url])
+
+    def _read_by(self, kustomization: Kustomization) -> str:
+        """The repository, as queues name it; empty: none."""
+        name = kustomization.source_ref
+        entry = self._context.cache.get(REPOSITORY, name) if name is not None else None
+        if name is None or entry is None or not isinstance(entry.value, GitRepository):
+            return ""
+        if name.namespace != kustomization.key.namespace and not self._context.settings.allow_cross_namespace_refs:
+            return ""
+        try:
+            return urls.normalise(entry.value.url)
+        except SpecError:
+            return ""  # the GitRepository says so itself
 
     # ------------------------------------------------------------------------------------------- secrets
 

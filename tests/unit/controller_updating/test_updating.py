@@ -351,6 +351,41 @@ async def test_a_shard_works_for_its_own_objects_and_reads_the_policies_that_the
         assert [each.key.name for each in half.line.requests[-1].objects.policies] == ["web"]
 
 
+async def test_only_a_kustomization_that_reads_the_repository_names_a_root_of_it(tmp_path: Path) -> None:
+    def kustomization(name: str, source: dict[str, str], namespace: str = "apps") -> dict[str, Any]:
+        made = object_("Kustomization", name, {"sourceRef": source, "path": f"clusters/{name}"})
+        made["metadata"]["namespace"] = namespace
+        return made
+
+    other = repository("other", url="https://git.test/other.git")
+    same = repository("same", url="https://git.test/fleet")
+    same["metadata"]["namespace"] = "elsewhere"
+    half = Half(tmp_path, FakeRegistry("1.0.0"), Line())
+    half.put(
+        policy(),
+        repository(),
+        automation(),
+        other,
+        same,
+        kustomization("mine", {"name": "fleet"}),
+        kustomization("lost", {"name": "missing"}),
+        kustomization("stranger", {"name": "other"}),
+        kustomization("neighbour", {"name": "same"}, "elsewhere"),
+        kustomization("intruder", {"name": "fleet", "namespace": "apps"}, "elsewhere"),
+    )
+
+    def roots() -> set[str]:
+        return (
+            {str(each.key) for each in half.line.requests[-1].objects.kustomizations} if half.line.requests else set()
+        )
+
+    async with half.running():
+        await half.until(lambda: roots() == {"apps/mine", "elsewhere/neighbour"})
+        assert {str(each.source_ref) for each in half.line.requests[-1].objects.kustomizations} == {"apps/fleet"}
+        half.put(repository("missing"))
+        await half.until(lambda: roots() == {"apps/mine", "apps/lost", "elsewhere/neighbour"})
+
+
 async def test_a_thousand_policies_made_one_by_one_cost_a_thousand_lists_and_few_runs(tmp_path: Path) -> None:
     half = Half(tmp_path, FakeRegistry("1.0.0"), Line())
     half.put(repository(), automation())
