@@ -32,16 +32,16 @@ from image_updater.sync.rollout.evidence import Evidence, Judged, Memory
 from image_updater.sync.rollout.kinds import Stage, progress
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 from image_updater.sync.rollout.pods import generations, owner_of
-from image_updater.sync.rollout.signs import ended, is_going, pulls_of, signs_of
+from image_updater.sync.rollout.signs import Sign, ended, is_going, pulls_of, signs_of
 from image_updater.sync.rollout.templates import images_of
 from image_updater.sync.rollout.whose import whose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
     from image_updater.cluster.model import Body
-    from image_updater.sync.rollout.signs import Sign
+    from image_updater.sync.rollout.pods import Generations
 
 SETTLE: Final = timedelta(seconds=30)
 """How long an early sign must have stood."""
@@ -49,6 +49,7 @@ DEADLINE: Final = timedelta(seconds=600)
 """Without any progress, where the kind has no deadline of its own: as a Deployment's default."""
 
 _JOB: Final = Ref("batch", "Job", "", "")
+_BY_HAND: Final = "OnDelete"
 _STATES: Final = {
     Stage.UNSEEN: RolloutState.PENDING,
     Stage.MISSING: RolloutState.PENDING,
@@ -149,6 +150,7 @@ def _workload(evidence: Evidence, ref: Ref, memory: Memory, now: datetime) -> Ju
     signs = _signs(ages.new, evidence, memory, ref)
     if seen.sign is not None:
         signs = (*signs, seen.sign)
+    signs = (*signs, *_waited_for(ref, evidence, ages))
     memory = replace(memory, signs={sign.name: memory.signs.get(sign.name, now) for sign in signs})
     ripe = [sign for sign in signs if sign.early and (sign.at_once or now >= memory.signs[sign.name] + SETTLE)]
     assert memory.moved is not None
@@ -179,6 +181,28 @@ def _signs(pods: Iterable[Body], evidence: Evidence, memory: Memory, ref: Ref | 
             if known is None or _weight(sign) > _weight(known):
                 found[sign.name] = sign
     return tuple(sorted(found.values(), key=_weight, reverse=True))
+
+
+def _waited_for(ref: Ref, evidence: Evidence, ages: Generations) -> Iterator[Sign]:
+    """The pods of revisions before that a StatefulSet waits for before it replaces any: what Git went back to does not
+    get there by itself (https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/#forced-rollback).
+    """
+    spec = mapping(evidence.workload or {}, "spec")
+    ordered = (
+        text(spec, "podManagementPolicy") != "Parallel" and text(mapping(spec, "updateStrategy"), "type") != _BY_HAND
+    )
+    if (ref.group, ref.kind) != ("apps", "StatefulSet") or not ordered:
+        return
+    for pod in (each for pods in ages.old for each in pods):
+        found = max(signs_of(pod, evidence.own), key=_weight, default=None)
+        if found is not None:
+            name = text(mapping(pod, "metadata"), "name")
+            yield Sign(
+                name=f"waits for {name}",
+                reason=f"it waits for pod {name} of a revision before ({found.reason}): delete that pod",
+                culprit=Culprit.ENVIRONMENT,
+                early=found.early,
+            )
 
 
 def _weight(sign: Sign) -> tuple[bool, bool, bool]:

@@ -389,6 +389,28 @@ def test_a_stateful_set_has_a_deadline_of_ours() -> None:
     assert judged(evidence(body, *crash, ref=STATEFUL_SET)).rollout.culprit is TAG
 
 
+def test_a_stateful_set_that_waits_for_a_pod_of_the_revision_before_says_which_one_to_delete() -> None:
+    """As after a rollback: the StatefulSet replaces no pod while another one is not ready."""
+    counts = {"replicas": 2, "readyReplicas": 1, "updatedReplicas": 1, "currentRevision": "2", "updateRevision": "2"}
+    good_one = labelled("2", "web-0", ready=True)
+    pods = (good_one, labelled("1", "web-1", ready=False, status=crashing(5)))
+    body = workload("StatefulSet", spec={"replicas": 2}, status=counts)
+    found = evidence(body, *pods, ref=STATEFUL_SET)
+    first = judged(found)
+    assert (first.rollout.state, first.until) == (RolloutState.PROGRESSING, NOW + SETTLE)
+    assert first.rollout.reason == (
+        "it waits for pod web-1 of a revision before (container web ends with exit code 1 again and again): "
+        "delete that pod"
+    )
+    failed = judged(found, SETTLE.total_seconds(), first.memory).rollout
+    assert (failed.state, failed.culprit, failed.failing) == (RolloutState.FAILED, ENVIRONMENT, ())
+    slow = evidence(body, good_one, labelled("1", "web-1", ready=False), ref=STATEFUL_SET)
+    assert judged(slow).until == NOW + DEADLINE
+    for spec in ({"podManagementPolicy": "Parallel"}, {"updateStrategy": {"type": "OnDelete"}}):
+        other = workload("StatefulSet", spec={"replicas": 2, **spec}, status=counts)
+        assert not judged(evidence(other, *pods, ref=STATEFUL_SET)).rollout.reason
+
+
 def test_a_daemon_set_by_the_generation_of_its_template() -> None:
     status = {"desiredNumberScheduled": 2, "currentNumberScheduled": 2, "updatedNumberScheduled": 1, "numberReady": 1}
     body = workload("DaemonSet", status=status, annotations={"deprecated.daemonset.template.generation": "2"})
