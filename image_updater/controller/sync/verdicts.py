@@ -306,7 +306,7 @@ class Verdicts:
         fields = self.fields(key)
         record = self._records.get(key)
         if record is not None:
-            record.saved = fields
+            record.saved, record.due = fields, None
         return fields
 
     def _save(self, key: ObjectKey, record: _Record, *, at_once: bool) -> None:
