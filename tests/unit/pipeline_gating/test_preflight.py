@@ -96,6 +96,16 @@ async def test_a_tag_that_was_chosen_for_its_bytes_must_have_them_whatever_passe
         assert await preflight.moved(gone) == "tag 2.0.0 answers 404"
 
 
+async def test_bytes_that_are_written_are_asked_for_by_their_digest() -> None:
+    async with world() as (registry, preflight, source):
+        digest = registry.push(REPOSITORY, "1.0.0")
+        registry.push(REPOSITORY, "1.0.0", content="other")
+        written = Candidate(source=source, tag="1.0.0", digest=digest, judged=digest, exact=True)
+        assert await preflight.check(written) is None, "the tag has other bytes, and that is nothing to who pulls these"
+        assert await preflight.check(written) is None
+        assert not [each.target for each in registry.seen if each.target.endswith("/manifests/1.0.0")]
+
+
 @pytest.mark.parametrize(
     ("platforms", "missing"),
     [((), True), (("linux/arm64",), True), (("linux/amd64",), False)],
