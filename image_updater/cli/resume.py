@@ -46,6 +46,6 @@ def _lines(asked: asking.Asked) -> list[str]:
     if after.suspend:
         lines.append("It is suspended (spec.suspend): nothing is written until that is taken away.")
     else:
-        what = f"writes {after.tag} where Git has another tag" if after.tag else "writes what it chooses"
-        lines.append(f"If no other gate stops it, {asked.who} {what}.")
+        # Which tag that is nobody has said yet: status names what was chosen before the hold.
+        lines.append(f"If no other gate stops it, {asked.who} writes what it chooses.")
     return lines

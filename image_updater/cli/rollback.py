@@ -52,14 +52,16 @@ def command(place: asking.Place, policy: str, to: str | None, reason: str, by: s
 
 def _lines(asked: asking.Asked, to: str | None) -> list[str]:
     after = asked.after
-    good = after.good
+    good, serving = after.good, after.serving
     if to is not None:
         target = to
     elif good is not None:
         target = f"{good.tag}, which was healthy at {asking.shown(good.at)}"
+    elif after.proven:
+        target = "what served before, if that was healthy, else to the last tag that was"
     else:
         target = "the tag before: nothing is proven yet"
-    frm = f" from {after.tag}" if after.tag and after.tag != to else ""
+    frm = f" from {serving}" if serving not in (None, to) else ""
     lines = [f"{after.policy} goes back{frm} to {target}."]
     if asked.against:
         lines.append(f"Careful: {to} is {'; it is '.join(asked.against)}. You asked for it, so it is done.")

@@ -49,6 +49,10 @@ class Standing:
     """Wishes that stand there and cannot be read."""
     stopped: datetime | None = None
     """When the hold or the breaker began that its status tells of."""
+    failed: str | None = None
+    """What a failed rollout has left in Git, and holds."""
+    taken: frozenset[str] = frozenset()
+    """Tags that Git does not hold any more: taken back by a person or a rollback."""
 
     def resumes(self, now: datetime) -> datetime:
         """The moment of a `resume` that is said now: not before what it is to end began, by whatever clock that was.
@@ -73,9 +77,22 @@ class Standing:
         )
 
     @property
+    def serving(self) -> str | None:
+        """The tag that Git holds, where that can be told; what it has chosen may be held, or older than that."""
+        if self.failed is not None:
+            return self.failed
+        before = [each.tag for each in self.proven if each.withdrawn is None][1:]
+        return self.tag if self.tag not in before and self.tag not in self.taken else None
+
+    @property
     def good(self) -> Proven | None:
-        """The last proven tag, other than the one it has chosen."""
-        return next((each for each in self.proven if each.withdrawn is None and each.tag != self.tag), None)
+        """Where a rollback without a tag goes to, where that can be told: the last proven tag besides what serves."""
+        if self.serving is None:
+            return None
+        bad = {self.serving, *self.denied, *(each.what for each in self.wishes.denied)}
+        return next(
+            (each for each in self.proven if each.withdrawn is None and not bad & {each.tag, each.digest}), None
+        )
 
 
 def standing_of(body: Body) -> Standing:
@@ -98,7 +115,16 @@ def standing_of(body: Body) -> Standing:
         milestones=_milestones(name, status),
         problems=tuple(str(error) for error in errors),
         stopped=max(filter(None, (_since(status, "hold"), _since(status, "breaker"))), default=None),
+        **_held(status.get("hold") or {}, status.get("rollback") or {}),
     )
+
+
+def _held(hold: Mapping[str, Any], rollback: Mapping[str, Any]) -> dict[str, Any]:
+    """What a hold up to a tag, and a rollback, say of what Git holds."""
+    tag = hold.get("tag")
+    failed = tag if str(hold.get("by") or "").startswith("Kustomization ") else None
+    back = rollback.get("tag") if rollback.get("state") in ("Pushed", "Done") else None
+    return {"failed": failed, "taken": frozenset({tag, back} - {None, failed})}
 
 
 def _since(status: Mapping[str, Any], part: str) -> datetime | None:

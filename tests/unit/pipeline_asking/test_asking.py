@@ -191,6 +191,31 @@ def test_the_status_of_a_policy_says_how_it_stands() -> None:
     ]
 
 
+_PROVEN = [{"tag": tag, "since": f"2026-03-01T{hour}:00:00Z"} for tag, hour in (("1.2", 12), ("1.1", 11), ("1.0", 10))]
+
+
+@pytest.mark.parametrize(
+    ("status", "annotations", "serving", "good"),
+    [
+        ({"latest": {"tag": "1.2"}}, {}, "1.2", "1.1"),
+        ({"latest": {"tag": "1.3"}}, {}, "1.3", "1.2"),
+        ({"latest": {"tag": "1.2"}}, {DENY: "1.1"}, "1.2", "1.0"),
+        ({"latest": {"tag": "1.1"}}, {DENY: "1.2"}, None, None),
+        ({"latest": {"tag": "1.2"}, "rollback": {"state": "Done", "tag": "1.2", "to": "1.1"}}, {}, None, None),
+        ({"latest": {"tag": "1.2"}, "rollback": {"state": "Refused", "tag": "1.2"}}, {}, "1.2", "1.1"),
+        ({"latest": {"tag": "1.2"}, "hold": {"tag": "1.2", "by": "Ada"}}, {}, None, None),
+        ({"latest": {"tag": "1.2"}, "hold": {"tag": "1.3", "by": "Kustomization apps/shop"}}, {}, "1.3", "1.2"),
+    ],
+    ids=["chosen", "not proven", "one denied", "what serves denied", "rolled back", "refused", "reverted", "failed"],
+)
+def test_where_a_rollback_goes_is_only_said_where_status_tells_what_serves(
+    status: dict[str, Any], annotations: dict[str, str], serving: str | None, good: str | None
+) -> None:
+    metadata = {"namespace": "apps", "name": "web", "annotations": annotations}
+    found = standing_of({"metadata": metadata, "status": {**status, "proven": _PROVEN}})
+    assert (found.serving, found.good.tag if found.good else None) == (serving, good)
+
+
 def test_a_tag_is_one_row_in_an_environment_whoever_knew_its_digest() -> None:
     def standing(*digests: str | None) -> list[tuple[str, str | None, timedelta | None]]:
         row = {"tag": "1.0.0", "environment": "a/b", "seen": "2026-03-01T11:59:55Z", "healthy": "2026-03-01T12:00:00Z"}
