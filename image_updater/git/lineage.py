@@ -55,6 +55,8 @@ class Changed:
     commit: CommitInfo
     before: Value | None
     after: Value | None
+    file: str = ""
+    """Where the place was in that commit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,15 @@ def version_of(repository: pygit2.Repository, commit: str, path: str) -> Version
     """A file of a commit; None where there is none."""
     entry = _entry(get(repository, commit), path)
     return _read_blob(repository, entry) if entry is not None else None
+
+
+def holds(repository: pygit2.Repository, commit: str, path: str) -> bool:
+    """Has a commit a file or folder there?"""
+    try:
+        get(repository, commit).tree[path]
+    except KeyError:
+        return False
+    return True
 
 
 def files_of(repository: pygit2.Repository, commit: str) -> frozenset[str] | None:
@@ -273,7 +284,7 @@ class _Walk:
     ) -> None:
         value = before.reading.value if before is not None else None
         if value != trail.reading.value:
-            changed = Changed(commit=info(commit), before=value, after=trail.reading.value)
+            changed = Changed(commit=info(commit), before=value, after=trail.reading.value, file=trail.file)
             trail = replace(trail, changes=(*trail.changes, changed), made=None)
             if self.enough(trail.name, trail.changes):
                 self.end(trail, End.ENOUGH, commit)

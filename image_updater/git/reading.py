@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pygit2
 
@@ -11,6 +11,7 @@ from image_updater.git import commits, dating, lineage
 from image_updater.git.address import Version
 from image_updater.git.commits import CommitInfo
 from image_updater.git.lineage import MAX_COMMITS, Chain, Enough, Wanted
+from image_updater.git.trees import GitTree, TreeCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,20 @@ class History:
 
     repository: pygit2.Repository = field(repr=False)
     tip: str
+    cache: TreeCache = field(default_factory=TreeCache, repr=False, compare=False)
+
+    def at(self, commit: str) -> History:
+        """The same, seen from one of its commits."""
+        return replace(self, tip=commit)
+
+    @property
+    def tree(self) -> GitTree:
+        """The files as the tip has them."""
+        return GitTree(self.repository, str(commits.get(self.repository, self.tip).tree_id), self.cache)
+
+    def holds(self, path: str) -> bool:
+        """Is this folder or file there at the tip?"""
+        return path == "." or lineage.holds(self.repository, self.tip, path)
 
     def commits(self, *, limit: int = MAX_COMMITS, stop: str | None = None) -> list[CommitInfo]:
         """Newest first; `stop` and what it holds are left out."""

@@ -30,6 +30,7 @@ from image_updater.pipeline.people.contested import contested
 from image_updater.pipeline.people.holds import Held
 from image_updater.pipeline.people.holds import find as find_holds
 from image_updater.pipeline.people.memory import Memory
+from image_updater.pipeline.people.pins import Rendering
 from image_updater.pipeline.prove import Proof, prove
 from image_updater.pipeline.rollback.decision import all_or_nothing
 from image_updater.pipeline.rollback.placements import placed
@@ -210,6 +211,10 @@ async def run(
 
     choices, failures = await choose()
     people = Held()
+    rendering = Rendering(
+        roots=provenance.roots,
+        locate=lambda old: with_unseen_uses(locate(old, named=line.named, cache=line.cache, reuse=line.once)),
+    )
     kept = Kept(
         selector=line.selector,
         automation=automation,
@@ -245,7 +250,7 @@ async def run(
                 # More of the branch was read for the first move, and it records something that was not known.
                 choices, failures = await choose()
                 continue
-            if people.learn(await find_holds(planned.decisions, choices, tree, past, _resumed(line))):
+            if people.learn(await find_holds(planned.decisions, choices, tree, past, _resumed(line), rendering)):
                 continue
             found = contested(planned.decisions, choices, past)
             if found.keys() - refusals.keys():

@@ -8,31 +8,33 @@ every tag, until `resume`, which ends every hold of these files that was there w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import DigestPolicy, HoldUntil
-from image_updater.git import End, Place, Role, Value, Version, Wanted, entry_field, field_at
+from image_updater.git import End, Value
 from image_updater.images import parse_name, same_image
-from image_updater.kustomize.model import Part, SiteKind
 from image_updater.patch.decisions import State
-from image_updater.patch.model import EditKind
 from image_updater.pipeline.people.contested import steps
 from image_updater.pipeline.people.past import is_from_us, rollback_of
+from image_updater.pipeline.people.pins import Asked, before, entries
+from image_updater.pipeline.people.places import Versions, places
 from image_updater.pipeline.people.record import Record
 from image_updater.policy.model import MoveKind
 from image_updater.policy.situation import Hold
 
 if TYPE_CHECKING:
     from image_updater.api.model import ImagePolicy
-    from image_updater.git import Chain, Changed, Field
-    from image_updater.kustomize.model import ScalarRef, Site, Tree
+    from image_updater.git import Chain, Changed
+    from image_updater.images import ImageName
+    from image_updater.kustomize.model import Tree
     from image_updater.patch.decisions import Choice, Decision
-    from image_updater.patch.model import Change
     from image_updater.pipeline.people.contested import Step
     from image_updater.pipeline.people.past import Past
+    from image_updater.pipeline.people.pins import Rendering
     from image_updater.pipeline.people.record import Directive
     from image_updater.policy.model import Selection
 
@@ -46,13 +48,6 @@ SHALLOW: Final = (
 
 RESUMES: Final = "a commit with `Image-Updater: resume` or `image-updater resume`"
 """What ends any hold that Git leaves."""
-
-_ROLES: Final = {
-    Part.IMAGE: Role.IMAGE,
-    Part.TAG: Role.TAG,
-    Part.DIGEST: Role.DIGEST,
-    Part.NAME: Role.NAME,
-}
 
 
 # ------------------------------------------------------------------------------------------------- judging one site
@@ -206,13 +201,19 @@ class Held:
 
 
 async def find(
-    decisions: Iterable[Decision], choices: Mapping[str, Choice], tree: Tree, past: Past, resumed: Resumed
+    decisions: Iterable[Decision],
+    choices: Mapping[str, Choice],
+    tree: Tree,
+    past: Past,
+    resumed: Resumed,
+    rendering: Rendering,
 ) -> Held:
     """The planned moves that people, or a rollback, hold. `tree` is what was planned on."""
     found = Held()
     record = past.record()
-    asked: list[tuple[str, str, Wanted]] = []
-    versions = _Versions(tree)
+    asked: list[Asked] = []
+    versions = Versions(tree)
+    wrote: dict[ImageName, frozenset[str]] = {}
     for decision in decisions:
         policy = decision.policy
         if not decision.changes or decision.state is not State.UPDATED or policy is None:
@@ -226,116 +227,38 @@ async def find(
         if directive is not None and not (since is not None and directive.when <= since):
             found.put(decision.site.id, policy, _told(directive))
             continue
-        asked += [(site, policy, wanted) for site, wanted in places(decision, versions)]
+        image = parse_name(choice.selection.name)
+        if image not in wrote:
+            wrote[image] = await asyncio.to_thread(past.wrote, image)
+        folders = tuple(dict.fromkeys(rendering.roots[root].path for root in decision.roots))
+        taken_out = entries(decision, versions, wrote[image], rendering.roots)
+        asked += (
+            Asked(name=name, policy=policy, image=image, wanted=wanted, folders=folders)
+            for name, wanted in (*places(decision, versions), *taken_out)
+        )
     if not asked:
         return found
-    chains = await past.chains((wanted for _, _, wanted in asked), versions.known)
+    chains = await past.chains((each.wanted for each in asked), versions.known)
     proposed = steps(past.proposed())
-    for site, policy, wanted in asked:
-        choice, chain = choices[policy], chains[wanted]
-        if site_is_held := _judged(chain, choice, proposed, resumed, _over(past, wanted.file)):
-            found.put(site, policy, site_is_held)
-        elif chain.end is End.BOUNDARY and not any(is_from_us(change) for change in chain.changes):
-            found.notes[SHALLOW] = None
+    for each in asked:
+        choice, over = choices[each.policy], _over(past, each.wanted.file)
+        selection = choice.selection
+        assert selection is not None
+        ours = any(record.moved(each.image)) or any(same_image(step.image, each.image) for step in proposed)
+        waiting = [chains[each.wanted]]
+        while waiting:
+            chain = waiting.pop(0)
+            hold = judge(chain, selection, choice, proposed=proposed, resumed=resumed(choice.policy), over=over)
+            if hold is not None:
+                found.put(each.name, each.policy, hold)
+                break
+            if chain.end is End.BOUNDARY and not any(is_from_us(change) for change in chain.changes):
+                found.notes[SHALLOW] = None
+            waiting += await before(chain, each, past, rendering) if ours else ()
     return found
-
-
-def _judged(
-    chain: Chain, choice: Choice, proposed: Sequence[Step], resumed: Resumed, over: Callable[[str], bool]
-) -> Hold | None:
-    assert choice.selection is not None
-    return judge(chain, choice.selection, choice, proposed=proposed, resumed=resumed(choice.policy), over=over)
 
 
 def _over(past: Past, file: str) -> Callable[[str], bool]:
     """Was a resume for this file said on top of a commit? Clocks of two people do not tell."""
     resumes = past.record().resumes(file)
     return lambda began: any(past.history.follows(each, began) for each in resumes)
-
-
-class _Versions:
-    """Files of the tree, parsed once. `known`: those by blob id."""
-
-    def __init__(self, tree: Tree) -> None:
-        self._tree = tree
-        self._files: dict[str, Version] = {}
-        self.known: dict[str, Version] = {}
-
-    def __getitem__(self, file: str) -> Version:
-        found = self._files.get(file)
-        if found is None:
-            entry = self._tree.files().get(file)
-            found = self._files[file] = Version(self._tree.read(file) if entry is not None else b"")
-            if entry is not None:
-                self.known[entry.oid] = found
-        return found
-
-
-def places_of(decision: Decision, tree: Tree) -> Iterable[Wanted]:
-    """The same for one decision, without the names."""
-    return (wanted for _, wanted in places(decision, _Versions(tree)))
-
-
-def places(decision: Decision, versions: _Versions) -> Iterable[tuple[str, Wanted]]:
-    """The places whose past decides over a planned move: the site itself, and the entries that it would get in
-    kustomizations instead. With the names that a plan knows them by.
-    """
-    site = decision.site
-    fields: dict[str, dict[Field, None]] = {}
-    for scalar, role in _scalars(site, decision.changes):
-        found = field_at(versions[scalar.file], role, scalar.document, scalar.path, offset=scalar.start)
-        fields.setdefault(scalar.file, {})[found] = None
-    for change in decision.changes:
-        if change.kind is not EditKind.INSERT:
-            continue
-        beside = site.holder.start if site.holder is not None and change.parent == site.holder.path else None
-        made = _inserted(change, versions[change.file], beside)
-        if change.site == site.id:
-            fields.setdefault(change.file, {}).update(dict.fromkeys(made))
-        elif made:
-            yield change.site, Wanted(file=change.file, place=Place(tuple(made)))
-    for file, each in fields.items():
-        yield site.id, Wanted(file=file, place=Place(tuple(each)))
-
-
-def _scalars(site: Site, changes: Iterable[Change]) -> Iterable[tuple[ScalarRef, Role]]:
-    if site.kind is SiteKind.REF:
-        yield from ((scalar, Role.REF) for scalar in site.parts.values())
-        return
-    known: set[tuple[str, int]] = set()
-    for part in (Part.IMAGE, Part.TAG, Part.DIGEST):
-        scalar = site.parts.get(part)
-        if scalar is not None:
-            known.add((scalar.file, scalar.start))
-            yield scalar, _ROLES[part]
-    marked = {
-        (marker.scalar.file, marker.scalar.start): marker.part
-        for marker in (*site.markers, *((site.marker,) if site.marker is not None else ()))
-        if marker.scalar is not None
-    }
-    for change in changes:
-        scalar = change.scalar
-        if scalar is None or (scalar.file, scalar.start) in known:
-            continue
-        part = marked.get((scalar.file, scalar.start), Part.TAG)
-        if part is Part.NAME and known:
-            continue
-        yield scalar, _ROLES.get(part, Role.TAG)
-
-
-def _inserted(change: Change, version: Version, beside: int | None) -> list[Field]:
-    """What an insert would make; it may have been there before. `beside`: where the mapping for it begins."""
-    keys = {"newTag": Role.TAG, "tag": Role.TAG, "digest": Role.DIGEST}
-    if not change.append:
-        return [
-            field_at(version, keys[key], change.document, (*change.parent, key), offset=beside)
-            for key, _ in change.items
-            if key in keys
-        ]
-    name = next((value for key, value in change.items if key == "name"), None)
-    if name is None:
-        return []
-    return [
-        entry_field(version, role, change.document, change.parent, name, key)
-        for key, role in (("newTag", Role.TAG), ("digest", Role.DIGEST))
-    ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from image_updater.git import Chain, Wanted
+    from image_updater.pipeline.people.pins import Pin
     from image_updater.pipeline.people.record import Record
 
 _KEEP: Final = 64
@@ -22,6 +23,10 @@ class Memory:
 
     records: dict[tuple[str, str], tuple[str, Record]] = field(default_factory=dict)
     deep: set[tuple[str, str]] = field(default_factory=set)
+    files: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    """What commits of ours changed, by repository and commit."""
+    pins: dict[Pin, tuple[Chain, ...]] = field(default_factory=dict)
+    """The past of what an insert took the place of."""
     _chains: OrderedDict[tuple[str, str], dict[Wanted, Chain]] = field(default_factory=OrderedDict)
 
     def chains(self, repository: str, commit: str) -> dict[Wanted, Chain]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from image_updater.git import MAX_COMMITS
@@ -19,6 +19,7 @@ from image_updater.pipeline.people.record import OURS, Record, squashed
 if TYPE_CHECKING:
     from image_updater.git import Chain, CommitInfo, History, Version, Wanted
     from image_updater.git.lineage import Changed
+    from image_updater.images import ImageName
 
 ROLLBACK: Final = "Rollback"
 
@@ -44,6 +45,10 @@ class Past:
         """The last commits, newest first, at most REACH."""
         return self.history.commits(limit=REACH)
 
+    def at(self, commit: str) -> Past:
+        """As it was at one of its commits."""
+        return replace(self, history=self.history.at(commit))
+
     def touched(self, commit: str, path: str) -> bool:
         """Whether that commit changed this file."""
         return self.history.touched(commit, path)
@@ -63,6 +68,17 @@ class Past:
             found = Record().on(self.history.commits(), self.history.files)
         self.memory.records[self._place] = (self.history.tip, found)
         return found
+
+    def wrote(self, image: ImageName) -> frozenset[str]:
+        """The files that commits of ours changed which moved this image, and maybe others. Blocking."""
+        found: set[str] = set()
+        for commit in self.record().moved(image):
+            files = self.memory.files.get((self.history.repository.path, commit))
+            if files is None:
+                files = self.history.files(commit) or frozenset()
+                self.memory.files[self.history.repository.path, commit] = files
+            found |= files
+        return frozenset(found)
 
     async def ready(self) -> bool:
         """See to it that as much is here as a move needs; once a process and branch. True: the record is another one

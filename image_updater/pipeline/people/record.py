@@ -22,8 +22,8 @@ older is forgotten here; in a cluster the Quarantine objects that were derived f
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -34,11 +34,13 @@ from image_updater.policy.situation import Origin, Quarantined
 
 if TYPE_CHECKING:
     from image_updater.git import CommitInfo
+    from image_updater.images import ImageName
 
 QUARANTINE: Final = "Quarantine"
 REASON: Final = "Quarantine-Reason"
 RELEASE: Final = "Release"
 WORD: Final = "Image-Updater"
+IMAGE: Final = "Image"
 OURS: Final = frozenset({"Automation", "Image-Policy"})
 """A commit with one of these trailers is ours."""
 ASKED: Final = "Asked-By"
@@ -75,6 +77,12 @@ class Record:
     """What a person has lifted."""
     directives: tuple[Directive, ...] = ()
     problems: tuple[Problem, ...] = ()
+    wrote: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
+    """By image, as trailers of ours name it, the commits that moved it."""
+
+    def moved(self, image: ImageName) -> Iterator[str]:
+        """The commits of ours that moved an image."""
+        return (commit for name, commits in self.wrote.items() if same_image(name, image) for commit in commits)
 
     def directive(self, files: Iterable[str]) -> Directive | None:
         """What holds one of these files, by the last word on each; None = nothing does."""
@@ -92,7 +100,8 @@ class Record:
         """The record after these commits, newest first, that follow those of this one."""
         made = self
         for commit in reversed(tuple(commits)):
-            if commit.trailers or f"{QUARANTINE}:" in commit.message or _LINE.search(commit.message):
+            said = f"{QUARANTINE}:" in commit.message or f"{IMAGE}:" in commit.message
+            if commit.trailers or said or _LINE.search(commit.message):
                 made = made._after(commit, files)
         return made
 
@@ -104,6 +113,10 @@ class Record:
         keys = {key for key, _ in commit.trailers}
         person = not keys & OURS
         said = list(commit.trailers)
+        wrote = self.wrote
+        for key, value in squashed(commit) if person else said:
+            if key == IMAGE:
+                wrote = {**wrote, value: (*wrote.get(value, ()), commit.id)}
         if person:
             said = [(_SPELT[key.lower()], value) for key, value in said if key.lower() in _SPELT]
             said += (each for each in squashed(commit) if each[0] in (QUARANTINE, REASON) and each not in said)
@@ -141,6 +154,7 @@ class Record:
             released=tuple(released),
             directives=directives,
             problems=tuple(dict.fromkeys(problems)),
+            wrote=wrote,
         )
 
 

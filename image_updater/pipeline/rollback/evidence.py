@@ -16,10 +16,9 @@ from image_updater.kustomize import locate
 from image_updater.kustomize.model import dotted
 from image_updater.patch.claims import resolve, with_unseen_uses
 from image_updater.patch.compare import compare, diff_objects
-from image_updater.patch.decisions import Decision, State
 from image_updater.patch.model import Intended
-from image_updater.pipeline.people.holds import places_of
 from image_updater.pipeline.people.past import is_from_us, rollback_of
+from image_updater.pipeline.people.places import Versions, places_of
 from image_updater.pipeline.rollback.decision import ROLLBACK_ASKED, Author, Written
 from image_updater.pipeline.rollback.placements import Placement, Value, images_at, placed
 from image_updater.sync.rollout.templates import is_in_template
@@ -104,11 +103,8 @@ async def written(ground: Ground, wanted: Iterable[Placement]) -> dict[Key, Writ
     wanted = tuple(wanted)
     await ground.past.ready()
     sites = {site.id: site for site in ground.provenance().sites}
-    asked = {
-        each.site: list(places_of(Decision(site=sites[each.site], state=State.CURRENT), ground.tree))
-        for each in wanted
-        if each.site in sites
-    }
+    versions = Versions(ground.tree)
+    asked = {each.site: list(places_of(sites[each.site], versions)) for each in wanted if each.site in sites}
     chains = await ground.past.chains(place for found in asked.values() for place in found)
     newest: dict[str, Changed] = {}
     displaced: dict[str, tuple[tuple[Value, Value], ...]] = {}

@@ -10,6 +10,7 @@ import pytest
 
 from image_updater.api.model import Author
 from image_updater.git import CommitInfo
+from image_updater.images import parse_name
 from image_updater.pipeline.people.record import Record
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -242,3 +243,14 @@ def test_a_record_goes_on_where_it_ended() -> None:
     for cut in range(len(every) + 1):
         older = Record().on(every[cut:], lambda _: frozenset())
         assert older.on(every[:cut], lambda _: frozenset()) == whole
+
+
+def test_it_knows_which_commits_of_ours_moved_an_image() -> None:
+    ours = f"Image-Policy: apps/web\nImage: acme/web\nNew: 1.2\nImage-Policy: apps/api\nImage: acme/api\n{OURS}"
+    quoted = "* Image-Policy: apps/web\n* Image: docker.io/acme/web\n* New: 1.3\n\nMerged by hand"
+    record = read(ours, "Image: acme/web", quoted)
+    web, api, other = (list(record.moved(parse_name(name))) for name in ("acme/web", "acme/api", "acme/other"))
+    assert [int(each, 16) for each in web] == [0, 2]
+    assert [int(each, 16) for each in api] == [0]
+    assert other == []
+    assert record == read("Nothing", "Nothing", "Nothing"), "what holds is the same: nothing is chosen anew for it"
