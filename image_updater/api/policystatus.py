@@ -87,7 +87,7 @@ ROLLBACK: Final = Record(
         At("reason", Words(), "why"),
         At("since", Moment(), "when the failure was seen, or somebody asked"),
         At("commit", Words(), "the commit that takes it back"),
-        At("requested", Moment(), "the time of the wish (`image-updater rollback`) that it answers"),
+        At("requested", Moment(), "the time of the wish (`image-updater rollback`) that was answered last"),
         At("message", Words(), "what became of it"),
     )
 )
@@ -126,6 +126,7 @@ FIELDS: Final = (
     At("approvals", Many(APPROVAL, NAMED), "who has agreed to which tags: the last ones"),
     At("proven", Many(PROVEN, 20), "tags whose rollout was healthy, newest first"),
     At("rollback", ROLLBACK, "the last rollback: what is intended, and what became of it"),
+    At("rollbacks", Many(ROLLBACK, 20), "those of other workloads that are not at their end"),
     At(
         "breaker",
         Record((At("reason", Words(), "why", needed=True), At("since", Moment(), "since when"))),

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import Kustomization, OnFailure
 from image_updater.controller.loop import status as loopstatus
+from image_updater.controller.loop.ending import Ending
 from image_updater.controller.loop.placing import Placing, by_ref, of_ref
 from image_updater.controller.loop.pursuing import Failure, Pursuing
 from image_updater.controller.loop.retreat import Retreat
@@ -25,7 +25,7 @@ from image_updater.controller.loop.storms import Storms
 from image_updater.controller.rollouts import LISTED, from_status, revisions_of, unproven_of
 from image_updater.controller.update.inputs import KUSTOMIZATION, POLICY
 from image_updater.controller.update.tripping import Breakers
-from image_updater.pipeline.rollback.decision import IntentState, is_applied
+from image_updater.pipeline.rollback.decision import is_applied
 from image_updater.pipeline.rollback.placements import folder_of
 from image_updater.pipeline.tasks import Tasks, pause
 from image_updater.policy.gates.holds import newer
@@ -54,7 +54,6 @@ SWEEP: Final = 10.0
 """Seconds between looks at statuses, of which nobody tells."""
 
 _BAD: Final = (RolloutState.FAILED, RolloutState.PRIMARY_BROKEN)
-_GOOD: Final = (RolloutState.HEALTHY, RolloutState.ROLLED_BACK)
 _WORKLOADS: Final = ("Deployment", "StatefulSet", "DaemonSet")
 
 Group = "list[tuple[Placement, Rollout | None]]"
@@ -97,6 +96,7 @@ class Closing:
             proving=proving,
             storms=self._storms,
             entry=entry,
+            fields=saying.fields,
             save=saying.save,
             opens=self._breakers.open,
             started=context.clock(),
@@ -111,6 +111,9 @@ class Closing:
             entry=entry,
             take_back=take_back,
             released=released,
+        )
+        self._ending = Ending(
+            context, placing=self._placing, retreat=self._retreat, saying=saying, metrics=metrics, entry=entry
         )
         self._failures: dict[tuple[ObjectKey, Ref], Failure] = {}
         self._healthy: dict[tuple[ObjectKey, Ref], Rollout] = {}
@@ -249,7 +252,7 @@ class Closing:
                 self._fail((key, rollout.ref), rollout, mine, entry.value, self._failed_at(key, rollout.ref, status))
             else:
                 self._end((key, rollout.ref))
-            self._settle(key, rollout, mine)
+            self._ending.look(key, rollout, mine)
         self._free(key, placed, rollouts)
         self._prove(entry.value, status, placed, rollouts)
 
@@ -343,32 +346,6 @@ class Closing:
             and self._placing.is_tip(kustomization, str(status.get("lastAppliedRevision") or ""))
         )
 
-    def _settle(self, kustomization: ObjectKey, rollout: Rollout, mine: Sequence[Placement]) -> None:
-        """A rollback is done when its workload is healthy with what it went back to; it has ended when Git went on."""
-        serves = rollout.state in _GOOD and any(is_applied(each, dict(rollout.images)) for each in mine)
-        for policy in self._retreat.together({each.name for each in mine}):
-            entry = self._entry(policy)
-            known = loopstatus.rollback_of(self._context.status.current(entry)) if entry is not None else None
-            if entry is None or known is None or not known.open:
-                continue
-            asked = not known.kustomization and any(each.name == policy for each in mine)
-            if not asked and (known.kustomization, known.object) != (str(kustomization), str(rollout.ref)):
-                continue
-            held, pushed = self._placing.of_policy(policy), known.state is IntentState.PUSHED
-            gone = bool(held) and not _holds(held, known.bad)
-            back = _holds(held, known.to) if known.to is not None else gone and pushed
-            if not pushed and serves and _holds(mine, known.bad):
-                state, text = IntentState.ENDED, f"{rollout.ref} is healthy with {known.bad}"
-            elif back and serves:
-                now = known.to or ", ".join(str(each.value) for each in mine)
-                state, text = IntentState.DONE, f"{rollout.ref} is healthy with {now}"
-            elif gone and not back and (pushed or serves):
-                state, text = IntentState.ENDED, f"Git holds {', '.join(str(each.value) for each in held)} by now"
-            else:
-                continue
-            self._saying.amend(entry, loopstatus.rollback_fields(replace(known, state=state, message=text)))
-            self._metrics.rollbacks.labels(str(state).lower()).inc()
-
     # ------------------------------------------------------------------------------------------- what is bad
 
     def _fail(
@@ -431,7 +408,3 @@ def _fails(placement: Placement, rollout: Rollout) -> bool:
         and (not rollout.failing or placement.container in rollout.failing)
         and is_applied(placement, dict(rollout.images))
     )
-
-
-def _holds(placed: Sequence[Placement], value: Value | None) -> bool:
-    return value is not None and any(each.value.is_of(value) for each in placed)

@@ -129,7 +129,7 @@ class Pursuing:
         case.names = frozenset(failure.names)
         action = self._retreat.glance(case, self._images(failure))
         if action.kind is Kind.ROLLBACK:
-            await self._begin(case, failure, action)
+            await self._begin(case, action)
         if action.kind in _ACTS:
             for automation in sorted({each.automation for each in failure.placed}):
                 case.renew()
@@ -158,24 +158,15 @@ class Pursuing:
             return [replace(each, changed=True) for each in found]
         return found
 
-    async def _begin(self, case: Case, failure: Failure, action: Action) -> None:
+    async def _begin(self, case: Case, action: Action) -> None:
         """The intent, before Git is asked for anything: if it is away for long, this is what is gone on with."""
         for suspect in action.suspects:
             name = suspect.placement.name
             entry = self._entry(name)
             if entry is None or self._retreat.begun(case, name) is not None:
                 continue
-            intent = Rollback(
-                state=IntentState.INTENDED,
-                image=suspect.placement.image,
-                bad=suspect.placement.value,
-                kustomization=str(failure.kustomization.key),
-                object=str(failure.rollout.ref),
-                reason=action.reason,
-                since=failure.since,
-                message="Git is being looked at",
-            )
-            await self._saying.save(entry, loopstatus.rollback_fields(intent))
+            intent = replace(case.intent(action, replace(suspect, to=None)), message="Git is being looked at")
+            await self._saying.save(entry, loopstatus.rollback_fields(intent, self._saying.fields(entry)))
 
     # ------------------------------------------------------------------------------------------- what came of it
 
@@ -208,7 +199,8 @@ class Pursuing:
         for suspect in case.action.suspects:
             if str(suspect.placement.automation) == commit.automation:
                 name = self._retreat.name_of(suspect.placement)
-                self._amend(case, name, IntentState.PUSHED, commit=commit.commit, subject=commit.subject)
+                begun = self._retreat.begun(case, name) or case.intent(case.action, suspect)
+                self._amend(case, name, IntentState.PUSHED, begun, commit=commit.commit, subject=commit.subject)
         self._metrics.rollbacks.labels("pushed").inc()
 
     def _found(self, case: Case, commit: str) -> None:
@@ -237,15 +229,17 @@ class Pursuing:
         case: Case,
         name: str,
         state: IntentState,
+        begun: Rollback | None = None,
         *,
         commit: str | None = None,
         message: str = "",
         subject: str = "",
     ) -> None:
-        entry, known = self._entry(name), self._retreat.begun(case, name)
+        entry, known = self._entry(name), begun or self._retreat.begun(case, name)
         if entry is None or known is None:
             return
-        fields = loopstatus.rollback_fields(replace(known, state=state, commit=commit, message=message))
+        amended = replace(known, state=state, commit=commit, message=message)
+        fields = loopstatus.rollback_fields(amended, self._saying.fields(entry))
         happened = [loopstatus.rolled_back(subject, commit or "", known.reason)] if subject else []
         self._saying.amend(entry, fields, *happened)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from image_updater.api.model import Kustomization
 from image_updater.controller.loop import status as loopstatus
@@ -75,6 +75,25 @@ class Case:
         """Nothing is found yet by who looks now."""
         self.action = self.commit = self.plan = None
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """As statuses name it."""
+        return str(self.kustomization.key), str(self.rollout.ref)
+
+    def intent(self, action: Action, suspect: Suspect) -> Rollback:
+        """That one image of it goes back."""
+        kustomization, object_ = self.place
+        return Rollback(
+            state=IntentState.INTENDED,
+            image=suspect.placement.image,
+            bad=suspect.placement.value,
+            to=suspect.to,
+            kustomization=kustomization,
+            object=object_,
+            reason=action.reason,
+            since=self.since,
+        )
+
 
 class Retreat:
     """See the module. `taking(case)` is asked on each tip."""
@@ -87,11 +106,12 @@ class Retreat:
         proving: Proving,
         storms: Storms,
         entry: Callable[[str], Entry | None],
+        fields: Callable[[Entry], Mapping[str, Any]],
         save: Callable[..., Awaitable[None]],
         opens: Callable[[Iterable[str], str], None],
         started: datetime,
     ) -> None:
-        """`opens(policies, why)`: their breaker opens."""
+        """`fields`: of a status, as they are. `opens(policies, why)`: their breaker opens."""
         self._context = context
         self._selector = selector
         self._situations = selector.situations
@@ -99,6 +119,7 @@ class Retreat:
         self._storms = storms
         self._values = Values(selector=selector, proving=proving, clock=context.clock)
         self._entry = entry
+        self._fields = fields
         self._save = save
         self._opens = opens
         self._started = started
@@ -337,11 +358,10 @@ class Retreat:
     def begun(self, case: Case, name: str) -> Rollback | None:
         """What the status of a policy says of this failure."""
         entry = self._entry(name)
-        known = loopstatus.rollback_of(self._context.status.current(entry)) if entry is not None else None
-        if known is None or not known.open:
+        if entry is None:
             return None
-        same = (known.kustomization, known.object) == (str(case.kustomization.key), str(case.rollout.ref))
-        return known if same else None
+        known = loopstatus.rollback_of(self._context.status.current(entry), case.place)
+        return known if known is not None and known.open else None
 
     async def _plan(self, case: Case, ground: Ground, action: Action) -> RollbackPlan | None:
         """The part of this automation; with the intent on the server."""
@@ -375,21 +395,13 @@ class Retreat:
         entry = self._entry(name)
         if entry is None:
             return  # an annotation's policy has no object; what Git holds says whether it was done
-        intent = Rollback(
-            state=IntentState.INTENDED,
-            image=suspect.placement.image,
-            bad=suspect.placement.value,
-            to=suspect.to,
-            kustomization=str(case.kustomization.key),
-            object=str(case.rollout.ref),
-            reason=action.reason,
-            since=case.since,
-        )
-        if loopstatus.rollback_of(self._context.status.current(entry)) == intent:
+        intent = case.intent(action, suspect)
+        known = self.begun(case, name)
+        if known is not None and replace(known, requested=None) == intent:
             return
         text = f"{suspect.placement.image} goes back from {suspect.placement.value} to {suspect.to}: {action.reason}"
         happened = Happening(reason="RollbackIntended", message=text, warning=True)
-        await self._save(entry, loopstatus.rollback_fields(intent), happened)
+        await self._save(entry, loopstatus.rollback_fields(intent, self._fields(entry)), happened)
 
     async def _quarantine(self, suspect: Suspect) -> Quarantines:
         """With the digest of the bytes that failed, where it is known or the registry says."""

@@ -35,7 +35,7 @@ Fields = "Mapping[str, Any]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
-    """`status.rollback`."""
+    """`status.rollback`, and each of `status.rollbacks`."""
 
     state: IntentState
     image: str = ""
@@ -54,13 +54,27 @@ class Rollback:
         """Something is still to come."""
         return self.state in (IntentState.INTENDED, IntentState.PUSHED)
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """What failed; two empty words where somebody asked for it."""
+        return self.kustomization, self.object
+
 
 # ------------------------------------------------------------------------------------------------- rollback
 
 
-def rollback_of(status: Mapping[str, Any]) -> Rollback | None:
-    """What status says; None where that is nothing, or cannot be read."""
-    said = status.get("rollback") or {}
+def rollbacks_of(status: Mapping[str, Any]) -> tuple[Rollback, ...]:
+    """What status says: the last one, then those of other workloads that are not at their end."""
+    said = (status.get("rollback") or {}, *(status.get("rollbacks") or ()))
+    return tuple(each for each in map(_rollback, said) if each is not None)
+
+
+def rollback_of(status: Mapping[str, Any], place: tuple[str, str] = ("", "")) -> Rollback | None:
+    """That of a place; None where that is nothing, or cannot be read."""
+    return next((each for each in rollbacks_of(status) if each.place == place), None)
+
+
+def _rollback(said: Mapping[str, Any]) -> Rollback | None:
     try:
         return Rollback(
             state=IntentState(said["state"]),
@@ -79,7 +93,18 @@ def rollback_of(status: Mapping[str, Any]) -> Rollback | None:
         return None
 
 
-def rollback_fields(rollback: Rollback) -> dict[str, Any]:
+def rollback_fields(rollback: Rollback, before: Mapping[str, Any]) -> dict[str, Any]:
+    """With what `before`, the fields as they are, says of other workloads: none of that is lost."""
+    known = rollbacks_of(before)
+    answered = max((each.requested for each in (rollback, *known) if each.requested is not None), default=None)
+    others = [each for each in known if each.open and each.place != rollback.place]
+    return {
+        **_json("rollback", _said(replace(rollback, requested=answered))),
+        **_json("rollbacks", [_said(each) for each in others] or None),
+    }
+
+
+def _said(rollback: Rollback) -> dict[str, Any]:
     bad, to = rollback.bad or Value(), rollback.to or Value()
     said = {
         "state": str(rollback.state),
@@ -97,17 +122,16 @@ def rollback_fields(rollback: Rollback) -> dict[str, Any]:
         "requested": exact_rfc3339(rollback.requested) if rollback.requested is not None else None,
         "message": rollback.message,
     }
-    return _json("rollback", {name: value for name, value in said.items() if value not in (None, "")})
+    return {name: value for name, value in said.items() if value not in (None, "")}
 
 
 def requested(status: Mapping[str, Any]) -> datetime | None:
     """The wish that was answered last."""
-    known = rollback_of(status)
-    return known.requested if known is not None else None
+    return max((each.requested for each in rollbacks_of(status) if each.requested is not None), default=None)
 
 
-def reverted(answer: Answer) -> tuple[dict[str, Any], Happening]:
-    """What became of what people asked."""
+def reverted(answer: Answer, before: Mapping[str, Any]) -> tuple[dict[str, Any], Happening]:
+    """What became of what people asked. `before`: the fields as they are."""
     error = answer.error
     state, text = IntentState.ENDED, answer.message
     if answer.commit is not None:
@@ -115,6 +139,11 @@ def reverted(answer: Answer) -> tuple[dict[str, Any], Happening]:
     elif error is not None:
         state, text = IntentState.REFUSED, str(error)
     done = error is None or isinstance(error, Terminal)
+    known = rollback_of(before)
+    asked = (IntentState.PUSHED, answer.reason, answer.since.replace(microsecond=0))
+    if state is IntentState.ENDED and known is not None and (known.state, known.reason, known.since) == asked:
+        # Another automation of the policy has taken it back: that is what became of it.
+        return {}, _nothing(answer, text)
     fields = rollback_fields(
         Rollback(
             state=state,
@@ -126,13 +155,17 @@ def reverted(answer: Answer) -> tuple[dict[str, Any], Happening]:
             commit=answer.commit.commit if answer.commit is not None else None,
             requested=answer.asked if done else None,
             message=text,
-        )
+        ),
+        before,
     )
     if answer.commit is not None:
         return fields, rolled_back(answer.commit.subject, answer.commit.commit, answer.reason)
-    return fields, Happening(
-        reason="RollbackRefused", message=f"nothing is taken back ({answer.reason}): {text}", warning=error is not None
-    )
+    return fields, _nothing(answer, text)
+
+
+def _nothing(answer: Answer, text: str) -> Happening:
+    message = f"nothing is taken back ({answer.reason}): {text}"
+    return Happening(reason="RollbackRefused", message=message, warning=answer.error is not None)
 
 
 def rolled_back(subject: str, commit: str, reason: str) -> Happening:

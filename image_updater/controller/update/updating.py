@@ -431,7 +431,7 @@ class Updating:
     def reverted(self, answer: Answer) -> None:
         entry = self._context.cache.get(POLICY, answer.spec.key)
         if entry is not None and not entry.deleting and self._context.owns(entry):
-            self._saying.amend(entry, *loopstatus.reverted(answer))
+            self._saying.amend(entry, *loopstatus.reverted(answer, self._saying.fields(entry)))
 
     def forbids(self, placed: Sequence[Placement]) -> str | None:
         return self._loop.promoting(placed) if self._loop is not None else None

@@ -263,7 +263,8 @@ def _failed(
         return notify(f"{other.placement.image}:{other.value} changed too, and not by us: nothing is rolled back")
     if rollout.failing and not any(each.placement.container in rollout.failing for each in suspects):
         return notify(f"what fails is {', '.join(rollout.failing)}, which we have not changed")
-    going = intent is not None and intent.state is IntentState.INTENDED
+    begun = intent is not None and intent.state is IntentState.INTENDED
+    going = begun and intent is not None and any(each.value.is_of(intent.bad) for each in held)
     if not going:
         if since < min(started, now) - HISTORY:  # a start ahead of now: the clock was set back since
             return Action(kind=Kind.HISTORY, reason=f"it failed long before this process began: {rollout.reason}")

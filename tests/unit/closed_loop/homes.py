@@ -98,7 +98,7 @@ class Observer(Nobody):
         home = self._home
         entry = home.cluster.cache.get("ImagePolicy", answer.spec.key)
         if entry is not None:
-            home.saying.amend(entry, *loopstatus.reverted(answer))
+            home.saying.amend(entry, *loopstatus.reverted(answer, home.saying.fields(entry)))
 
     def forbids(self, placed: Sequence[Placement]) -> str | None:
         return self._home.closing.promoting(placed)

@@ -123,11 +123,39 @@ def test_a_rollback_is_read_back_as_it_was_written() -> None:
         requested=NOW + timedelta(microseconds=7),
         message="on its way",
     )
-    fields = loopstatus.rollback_fields(made)
-    assert loopstatus.rollback_of(fields) == made
+    fields = loopstatus.rollback_fields(made, {})
+    assert loopstatus.rollback_of(fields, made.place) == made
     assert loopstatus.requested(fields) == made.requested, "two wishes within a second are two"
     assert loopstatus.rollback_of({}) is None
     assert loopstatus.rollback_of({"rollback": {"state": "Unheard"}}) is None
+
+
+def test_a_rollback_puts_none_of_another_workload_out_of_status_that_is_not_at_its_end() -> None:
+    def made(place: str, state: IntentState, **more: Any) -> loopstatus.Rollback:
+        return loopstatus.Rollback(state=state, bad=Value("1.5.0"), kustomization=place, object="web", **more)
+
+    status: dict[str, Any] = {}
+    for place in ("shop/a", "shop/b", "shop/c"):
+        status |= loopstatus.rollback_fields(made(place, IntentState.INTENDED), status)
+    status |= loopstatus.rollback_fields(made("shop/a", IntentState.PUSHED, commit="c" * 40), status)
+    status |= loopstatus.rollback_fields(made("shop/b", IntentState.DONE), status)
+    status |= loopstatus.rollback_fields(made("shop/a", IntentState.DONE), status)
+    assert [(each.kustomization, each.state) for each in loopstatus.rollbacks_of(status)] == [
+        ("shop/a", IntentState.DONE),
+        ("shop/c", IntentState.INTENDED),
+    ]
+    assert loopstatus.rollback_fields(made("shop/c", IntentState.DONE), status)["rollbacks"] is None
+    wish = loopstatus.Rollback(state=IntentState.ENDED, requested=NOW)
+    status = loopstatus.rollback_fields(wish, {})
+    status = loopstatus.rollback_fields(made("shop/a", IntentState.INTENDED), status)
+    assert loopstatus.requested(status) == NOW, "a wish is answered once"
+
+
+def test_an_automation_with_nothing_to_do_hides_no_commit_of_another_one() -> None:
+    asked = {"policy": "shop/web", "spec": SPEC, "reason": "asked for by jo", "since": NOW, "asked": NOW}
+    status, _ = loopstatus.reverted(Answer(**asked, commit=COMMIT), {})  # type: ignore[arg-type]
+    fields, happened = loopstatus.reverted(Answer(**asked, message="nothing to do"), status)  # type: ignore[arg-type]
+    assert (fields, happened.reason) == ({}, "RollbackRefused")
 
 
 def test_proven_tags_keep_the_date_of_their_first_proof() -> None:
@@ -217,7 +245,7 @@ COMMIT = CommitReport(
 def test_what_became_of_a_wish(answer: dict[str, object], state: str, handled: bool) -> None:
     assert issubclass(GitUnavailable, GitError)
     made = Answer(policy="shop/web", spec=SPEC, reason="asked for by jo", since=NOW, asked=NOW, **answer)  # type: ignore[arg-type]
-    fields, happened = loopstatus.reverted(made)
+    fields, happened = loopstatus.reverted(made, {})
     assert fields["rollback"]["state"] == state
     assert (loopstatus.requested(fields) == NOW) is handled
     assert happened.message

@@ -1,0 +1,112 @@
+"""One policy at several places: each failure is followed to its own end, to its own last proven tag."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from image_updater.api.model import ObjectKey
+from image_updater.cluster.model import Ref
+from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
+from tests.integration.line.looping import SPACE, World, world
+from tests.parts import gitservers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+PLACES = ("apps", "prod")
+"""Folders, and the Kustomizations over them."""
+
+
+@asynccontextmanager
+async def fleet(server: gitservers.HttpServer, folder: Path) -> AsyncIterator[World]:
+    async with world(server, folder) as at:
+        at.setup()
+        text = at.file("web", "1.0.0")["apps/web.yaml"]
+        gitservers.commit(at.bare, {"prod/web.yaml": text})
+        spec = at.cluster.bodies["Kustomization", "apps"]["spec"]
+        at.cluster.put("Kustomization", "prod", spec | {"path": "prod"})
+        yield at
+
+
+def tags(at: World) -> dict[str, str]:
+    found = {}
+    for place in PLACES:
+        text = gitservers.git("show", f"main:{place}/web.yaml", cwd=at.bare)
+        found[place] = text.rpartition("acme/web:")[2].split()[0].strip("\"'}]")
+    return found
+
+
+def roll(at: World, states: Mapping[str, RolloutState], *, since: timedelta = timedelta(seconds=-30)) -> None:
+    """What Git holds is applied in both."""
+    for place, tag in tags(at).items():
+        state = states[place]
+        failed = state is RolloutState.FAILED
+        known = Rollout(
+            ref=Ref("apps", "Deployment", SPACE, "web"),
+            state=state,
+            culprit=Culprit.TAG if failed else Culprit.UNKNOWN,
+            reason="container web ends with exit code 1" if failed else "",
+            since=at.clock() + since,
+            images=(("web", f"{at.image('web')}:{tag}"),),
+        )
+        at.rollouts.publish(ObjectKey(SPACE, place), f"main@sha1:{at.tip}", [known])
+
+
+def both(state: RolloutState) -> dict[str, RolloutState]:
+    return dict.fromkeys(PLACES, state)
+
+
+def rollbacks(at: World) -> dict[str, Any]:
+    """By Kustomization."""
+    status = at.status()
+    found = [status["rollback"], *status.get("rollbacks", ())]
+    return {each["kustomization"]: each for each in found}
+
+
+async def written(at: World, tag: str) -> None:
+    at.registry.push("acme/web", tag)
+    await at.daemon.check(ObjectKey(SPACE, "web"))
+    await at.until(lambda: tags(at) == dict.fromkeys(PLACES, tag))
+    await at.settle(roll=False)
+
+
+async def test_each_place_goes_back_to_what_was_proven_there(server: gitservers.HttpServer, tmp_path: Path) -> None:
+    async with fleet(server, tmp_path) as at, at.life():
+        roll(at, both(RolloutState.HEALTHY))
+        await at.settle(roll=False)
+        await written(at, "1.1.0")
+        roll(at, {"apps": RolloutState.HEALTHY, "prod": RolloutState.HEALTHY_UNANALYSED})
+        await at.settle(roll=False)
+        await written(at, "1.2.0")
+        roll(at, both(RolloutState.FAILED))
+        await at.until(lambda: tags(at) == {"apps": "1.1.0", "prod": "1.0.0"})
+        await at.settle(roll=False)
+        assert {name: each["state"] for name, each in rollbacks(at).items()} == {
+            "shop/apps": "Pushed",
+            "shop/prod": "Pushed",
+        }
+        assert len(at.told("RolledBack")) == len(at.rollbacks()) == 2
+        roll(at, both(RolloutState.HEALTHY))
+        await at.until(lambda: "rollbacks" not in at.status() and at.status()["rollback"]["state"] == "Done")
+        await at.settle(roll=False)
+        assert tags(at) == {"apps": "1.1.0", "prod": "1.0.0"}, "and there it stays"
+
+
+async def test_rollbacks_that_were_begun_at_two_places_are_both_gone_on_with(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    async with fleet(server, tmp_path) as at:
+        async with at.life():
+            roll(at, both(RolloutState.HEALTHY))
+            await at.settle(roll=False)
+            await written(at, "1.1.0")
+            gitservers.set_hook(at.bare, "#!/bin/sh\necho mending >&2; exit 1\n")
+            roll(at, both(RolloutState.FAILED))
+            await at.until(lambda: set(rollbacks(at)) == {"shop/apps", "shop/prod"})
+        gitservers.set_hook(at.bare, "#!/bin/sh\nexit 0\n")
+        async with at.life():
+            roll(at, both(RolloutState.FAILED), since=timedelta(hours=-2))
+            await at.until(lambda: tags(at) == dict.fromkeys(PLACES, "1.0.0"))
