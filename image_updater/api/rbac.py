@@ -171,16 +171,16 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule(
         "",
         "events",
-        ("get", "list"),
+        ("list",),
         _SYNC,
-        "what a failed rollout's pods say: whose failure it is",
+        "what Flagger has warned of where a canary failed: whose failure it is",
     ),
     _rule(
         "",
         "nodes",
-        _READ,
-        _BOTH,
-        "the platforms that `fromNodes` asks for, and whether a node has gone where a rollout failed",
+        ("list",),
+        _UPDATE,
+        "the platforms that `fromNodes` asks for",
         Place.CLUSTER,
     ),
     _rule(

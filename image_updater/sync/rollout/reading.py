@@ -238,12 +238,12 @@ _NODES: Final = 3
 
 
 async def warnings(readers: Readers, ref: Ref, since: str) -> tuple[str, ...]:
-    """Messages of the Warnings about an object since then (as the server writes times), oldest first. () where the
-    account that applied it may not read them; we may not. Raises what else fails.
+    """Messages of the Warnings about an object since then (as the server writes times), oldest first. () where nobody
+    may read them. Raises what else fails.
     """
     fields = f"involvedObject.kind={ref.kind},involvedObject.name={ref.name},type=Warning"
     try:
-        bodies, _ = await readers.account.list(EVENTS, ref.namespace, fields=fields)
+        bodies = await readers.list(EVENTS, ref.namespace, fields=fields)
     except Forbidden:
         return ()
     told = sorted((_told_at(body), text(body, "message")) for body in bodies)

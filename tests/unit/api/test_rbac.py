@@ -26,6 +26,13 @@ def test_secrets_are_only_got_by_name() -> None:
     assert verbs == {"get"}
 
 
+def test_what_is_only_listed_is_only_listed() -> None:
+    """Nodes for `fromNodes`, the Warnings of Flagger for a verdict."""
+    assert {each for each in granted("update", "sync") if each[:2] == ("", "nodes")} == {("", "nodes", "list")}
+    assert {each for each in granted("sync") if each[:2] == ("", "events")} == {("", "events", "list")}
+    assert not {each for each in granted("sync") if each[1] == "nodes"}
+
+
 def test_nobody_gets_a_wildcard() -> None:
     assert not [rule for rule in RULES if "*" in (*rule.groups, *rule.resources, *rule.verbs)]
 

@@ -415,13 +415,39 @@ async def test_no_tag_is_blamed_while_nobody_says_what_flagger_has_warned_of() -
     async with rigged((DEPLOYMENTS, DONE), (CANARIES, canary("Progressing", "A", "A")), canaries=known) as rig:
         rig.follow()
         await rig.go()
-        rig.account.down = ("events",)
+        assert rig.own is not None
+        rig.own.down = ("events",)
         rig.account.put(CANARIES, canary("Failed", "B", "A"))
         await rig.go()
         assert not rig.found.failed
-        rig.account.down = ()
+        rig.own.down = ()
         await rig.go(at(5))
         assert (rig.found.state, rig.found.culprit) == (RolloutState.FAILED, Culprit.TAG)
+
+
+@pytest.mark.parametrize(
+    ("refuses", "theirs", "culprit"),
+    [
+        ((), ("events",), Culprit.ENVIRONMENT),
+        (("events",), (), Culprit.ENVIRONMENT),
+        (("events",), ("events",), Culprit.TAG),
+    ],
+    ids=["only-we-may", "only-the-account-may", "nobody-may"],
+)
+async def test_what_flagger_has_warned_of_is_read_by_whoever_may(
+    refuses: tuple[str, ...], theirs: tuple[str, ...], culprit: Culprit
+) -> None:
+    """Metrics that nobody could measure are no fault of the tag."""
+    known = {DEPLOYMENT: CANARY}
+    begun = (CANARIES, canary("Progressing", "A", "A"))
+    async with rigged((DEPLOYMENTS, DONE), begun, canaries=known, refuses=refuses, theirs=theirs) as rig:
+        rig.follow()
+        await rig.go()
+        warned = "Halt advancement no values found for custom metric: up"
+        rig.account.put(EVENTS, {"metadata": {"name": "e"}, "message": warned, "lastTimestamp": "2999-01-01T00:00:00Z"})
+        rig.account.put(CANARIES, canary("Failed", "B", "A"))
+        await rig.go()
+        assert (rig.found.state, rig.found.culprit) == (RolloutState.FAILED, culprit)
 
 
 async def test_after_a_restart_a_canary_that_had_failed_is_still_failed() -> None:
