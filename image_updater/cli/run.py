@@ -91,6 +91,7 @@ async def serve(files: tuple[str, ...], settings: Settings) -> int:
     for number in signals:
         loop.add_signal_handler(number, ask)
     with session(settings, environment) as opened:
+        opened.store.forget_unused(clock())
         async with open_client(settings, clock) as client:
             selector = Selector(
                 store=opened.store,

@@ -154,6 +154,7 @@ class Controller:
         )
         secrets = ClusterSecrets(cluster, monotonic=time.monotonic)
         with session(settings, self._environment) as opened:
+            opened.store.forget_unused(_now())
             context = Context(
                 cluster=cluster,
                 cache=cache,

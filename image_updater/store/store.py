@@ -12,7 +12,7 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from image_updater.store import asked, history, milestones
+from image_updater.store import aging, asked, history, milestones
 from image_updater.store.blobs import BlobCache, Blobs
 from image_updater.store.codec import (
     Lazy,
@@ -70,8 +70,6 @@ class Store:
         self._blobs = blobs
         self._scanned: dict[tuple[str, str], int] = {}
         """Scan times of unchanged lists, written with the next change or at the end."""
-        self._scopes: dict[tuple[str, str], int] = {}
-        self._generation = database.generation
 
     @classmethod
     def open(
@@ -108,6 +106,13 @@ class Store:
         """Write what was held back (times of unchanged scans, uses of blobs)."""
         if self._scanned or self._blobs.has_touches:
             self._write(lambda connection: None)
+
+    def forget_unused(self, now: datetime) -> None:
+        """Forget the lists, and all that is kept beside them, that nobody has asked for in half a year."""
+        try:
+            self._write(lambda connection: aging.forget(connection, to_micros(now - aging.UNUSED)))
+        except StateFailed as exc:
+            self._database.warn(str(exc))
 
     def __enter__(self) -> Store:
         return self
@@ -374,20 +379,12 @@ class Store:
     # ------------------------------------------------------------------------------------------------- parts
 
     def _read(self, repository: str, identity: str, work: Callable[[sqlite3.Connection, int], T], nothing: T) -> T:
-        """Read within a scope. Its number is looked up beside the rows: a file that was begun anew counts anew."""
+        """Read within a scope. Its number is not remembered: the file may be a new one, and numbers are used again."""
 
         def inside(connection: sqlite3.Connection) -> T:
-            if self._generation != self._database.generation:
-                self._generation = self._database.generation
-                self._scopes.clear()
-            scope = self._scopes.get((repository, identity))
-            if scope is None:
-                sql = "SELECT id FROM scopes WHERE repository = ? AND identity = ?"
-                row = connection.execute(sql, (repository, identity)).fetchone()
-                if row is None:
-                    return nothing
-                scope = self._scopes[repository, identity] = int(row[0])
-            return work(connection, scope)
+            sql = "SELECT id FROM scopes WHERE repository = ? AND identity = ?"
+            row = connection.execute(sql, (repository, identity)).fetchone()
+            return work(connection, int(row[0])) if row is not None else nothing
 
         return self._database.read(inside)
 
