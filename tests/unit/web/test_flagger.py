@@ -323,6 +323,16 @@ def test_a_file_without_good_tokens_is_an_error(tokens: Path, text: str) -> None
     assert caught.value.where.field == "--flagger-token-file"
 
 
+def test_sixteen_tokens_of_sixteen_characters_are_good_ones(tokens: Path) -> None:
+    tokens.write_text("".join(f"{number:016}\n" for number in range(16)))
+    known = Tokens(tokens)
+    assert known.admit(["0000000000000015"])
+    assert not known.admit(["0000000000000016"])
+    tokens.write_text("x" * 15)
+    with pytest.raises(SpecError):
+        Tokens(tokens)
+
+
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="cannot be read: No such file"):
         Tokens(tmp_path / "none")
