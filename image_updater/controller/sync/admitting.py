@@ -65,10 +65,9 @@ class Admitting:
                 f"there is no GitRepository {source}", where=where, remedy="add it, or correct the name"
             )
         if state.plan is None or state.revision is None:
-            error = self._sources.error(source)
-            raise SourceNotReady(
-                f"GitRepository {source}: {error}" if error else f"GitRepository {source} is not fetched yet"
-            )
+            error, name = self._sources.error(source), f"GitRepository {source}"
+            said = f": {str(error).removeprefix(f'{name}: ')}" if error else " is not fetched yet"
+            raise SourceNotReady(f"{name}{said}")
         self._check_dependencies(state, kustomization)
         state.tried = state.content
         if isinstance(state.plan, ImageUpdaterError):
