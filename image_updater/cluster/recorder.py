@@ -36,9 +36,11 @@ NOTE = 1024
 WORD = 128
 SERIES = 600.0
 """Seconds within which the same again is one more of a series."""
-BURST = 10
+BURST = 25
 REFILL = 30.0
-"""Events of one object at once, and seconds until it may have one more."""
+"""Events of one object at once (as client-go has it: two bad tags in a row, with all that follows, are a dozen), and
+seconds until it may have one more.
+"""
 QUEUE = 1_000
 OBJECTS = 5_000
 """Buckets and series that are kept."""
