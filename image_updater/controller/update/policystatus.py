@@ -11,6 +11,7 @@ from image_updater.controller.loop.status import KUSTOMIZATION
 from image_updater.controller.status import Ready
 from image_updater.controller.update.gatestatus import gate_fields, gate_reason
 from image_updater.errors import SecretNotFound, Transient
+from image_updater.policy.model import Fate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ def fields(
         return dict(before)
     made: dict[str, Any] = {
         **before,
-        "latest": _latest(outcome, before.get("latest"), now),
+        "latest": _latest(outcome, before.get("latest"), verdicts, now),
         "candidates": [
             {
                 "tag": verdict.tag,
@@ -80,11 +81,15 @@ def is_said(outcome: Outcome, status: Mapping[str, Any], generation: int) -> boo
     )
 
 
-def _latest(outcome: Outcome, before: Mapping[str, Any] | None, now: datetime) -> Mapping[str, Any] | None:
+def _latest(
+    outcome: Outcome, before: Mapping[str, Any] | None, verdicts: Sequence[Verdict], now: datetime
+) -> Mapping[str, Any] | None:
     selection = outcome.selection
     if selection is None:
-        # Held: what was chosen before is not taken back. Nothing eligible: there is no such image any more.
-        return before if is_held(outcome) else None
+        # Held: what was chosen before is not taken back, unless it is rejected by now (quarantined, denied). Nothing
+        # eligible: there is no such image any more.
+        bad = {verdict.tag for verdict in verdicts if verdict.fate is Fate.REJECTED}
+        return before if is_held(outcome) and before is not None and before.get("tag") not in bad else None
     digest = selection.digest or _digest(outcome, selection.tag)
     chosen = {"image": selection.name, "tag": selection.tag, "digest": digest}
     if before is not None and all(

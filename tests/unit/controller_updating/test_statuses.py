@@ -17,6 +17,7 @@ from image_updater.patch.decisions import State
 from image_updater.pipeline.answers.outcome import Amended, Outcome
 from image_updater.pipeline.report import AutomationReport, CommitReport, ProblemReport, SiteReport
 from image_updater.policy import TagFacts
+from image_updater.policy.model import Fate, Verdict
 from image_updater.registry.errors import AuthenticationFailed, RateLimited
 from tests.unit.pipeline_selection.fakes import IMAGE, digest
 from tests.unit.pipeline_selection.fakes import policy as model_policy
@@ -89,6 +90,8 @@ def test_a_failure_keeps_everything_and_nothing_eligible_takes_the_choice_away()
     held = outcome("1.0.0", strategy=NewestPolicy())
     assert policystatus.is_held(held)
     assert fields(held, first)["latest"] == first["latest"]
+    bad = [Verdict("1.0.0", Fate.REJECTED, "quarantined")]
+    assert "latest" not in policystatus.fields(held, first, verdicts=bad, first_seen={}, now=NOW)
 
 
 def test_ten_candidates_at_most() -> None:
