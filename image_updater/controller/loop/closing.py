@@ -333,7 +333,8 @@ class Closing:
         if max(len(unproven), len(status.get("rollouts") or ())) >= LISTED:
             return False  # the list was cut
         workloads = [each for each, _ in members if each.object.kind in _WORKLOADS]
-        if self._rollouts is not None:
+        entry = self._context.cache.get(KUSTOMIZATION, kustomization.key)
+        if self._rollouts is not None and entry is not None and self._context.owns(entry):
             # What an annotation keeps from us is in no list, and nobody has looked at it.
             settled = self._rollouts.settled(kustomization.key)
             mine = by_ref(workloads)

@@ -70,6 +70,8 @@ class Proving:
         self._store = context.session.store
         self._noting: dict[ObjectKey, bool] = {}
         """Automations whose file is being written; True: once more, it has changed meanwhile."""
+        self._foreign: set[str] = set()
+        """Policies of other shards that this was said of."""
         self._tasks = Tasks()
 
     async def close(self) -> None:
@@ -86,7 +88,18 @@ class Proving:
             self._situations.proven(policy, known)
 
     def applies(self, policy: str) -> None:
-        """Something here applies it: that it has proven nothing is an answer, too."""
+        """Something here applies it: that it has proven nothing is an answer, too. Of another shard's policy what
+        becomes of its tags is kept in Git alone.
+        """
+        namespace, _, name = policy.partition("/")
+        entry = self._context.cache.get(POLICY, ObjectKey(namespace, name))
+        if policy not in self._foreign and entry is not None and not self._context.owns(entry):
+            self._foreign.add(policy)
+            log.warning(
+                "ImagePolicy %s is another shard's: what is proven of it, its holds after a failure and its rollbacks"
+                " stand in no status; give it the labels of its automation",
+                policy,
+            )
         self._situations.proven(policy, self._situations.proven_by(policy))
 
     # ------------------------------------------------------------------------------------------- what is seen

@@ -1,15 +1,18 @@
-"""What the image half knows before it has seen anything itself: after a restart, and where another process judges the
-rollouts. All it has then is what statuses say.
+"""What the image half knows of what it has not seen itself: after a restart, and where another process or shard judges
+the rollouts. All it has then is what statuses say.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from image_updater.api.model import ObjectKey
+from image_updater.api.selectors import parse_selector
 from image_updater.cluster.model import Ref
 from image_updater.controller.rollouts import to_status
 from image_updater.controller.update.updating import Updating
@@ -181,3 +184,56 @@ async def test_what_is_suspended_or_reads_elsewhere_holds_nothing_back(
         at.cluster.cache.observe("Kustomization", there)
         async with at.life(forgets=True):
             await at.until(lambda: at.tag("web") == "1.2.0")
+
+
+@pytest.fixture
+def sharded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process works on the shard `a`; both halves of it are there."""
+
+    def make(context: Any, **more: Any) -> Updating:
+        return Updating(dataclasses.replace(context, owned=parse_selector("shard=a")), **more)
+
+    monkeypatch.setattr(looping, "Updating", make)
+    monkeypatch.setattr("image_updater.controller.loop.closing.SWEEP", 0.05)
+
+
+def label(at: World, **shards: str) -> None:
+    for (kind, name), body in list(at.cluster.bodies.items()):
+        at.cluster.put(kind, name, body["spec"], labels={"shard": shards.get(kind, "a")})
+
+
+@pytest.mark.usefixtures("sharded")
+async def test_what_another_shard_applies_is_judged_by_what_its_status_says(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    async with world(server, tmp_path) as at:
+        at.setup()
+        label(at, Kustomization="b")
+        async with at.life():
+            says(at, rolloutsSettled="0123", lastAppliedRevision=f"main@sha1:{at.tip}")
+            await at.until(lambda: at.status()["proven"])
+            at.registry.push("acme/web", "1.1.0")
+            await at.daemon.check(ObjectKey(SPACE, "web"))
+            await at.until(lambda: at.tag("web") == "1.1.0")
+            says(at, dataclasses.replace(canary(at, "1.1.0"), state=RolloutState.FAILED, culprit=Culprit.TAG))
+            await at.until(lambda: len(at.rollbacks()) == 1)
+            assert at.tag("web") == "1.0.0"
+
+
+@pytest.mark.usefixtures("sharded")
+async def test_a_policy_of_another_shard_goes_back_too_and_the_log_says_what_is_not_kept(
+    server: gitservers.HttpServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    async with world(server, tmp_path) as at:
+        at.setup()
+        label(at, ImagePolicy="b")
+        async with at.life():
+            await at.settle()
+            await at.push("web", "1.1.0", bad=True)
+            await at.until(lambda: len(at.rollbacks()) == 1)
+            await at.settle()
+            assert (at.tag("web"), at.status()) == ("1.0.0", {})
+    told = [each.getMessage() for each in caplog.records if "another shard's" in each.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith("ImagePolicy shop/web is another shard's: ")
