@@ -75,8 +75,10 @@ class Holding:
 
     def count(self) -> int:
         """Policies that are held."""
-        held = {policy for branch in self._branches.values() for found in branch.values() for policy in found}
-        held.update(name for name, answer in self._answers().items() if _told(answer) is not None)
+        # From another thread: copies first.
+        branches = [found for branch in list(self._branches.values()) for found in list(branch.values())]
+        held = {policy for found in branches for policy in found}
+        held.update(name for name, answer in list(self._answers().items()) if _told(answer) is not None)
         return len(held)
 
 
