@@ -60,7 +60,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("image_updater.sync")
 
 PATIENCE: Final = 1.0
-"""Seconds that health is waited for before status says so."""
+"""Seconds that health, or the first fetch of a source, is waited for before status says so."""
 
 LOOK_AGAIN: Final = 10.0
 """Seconds between looks at what nobody tells of: sources that are not there, dependencies of other shards."""
@@ -347,6 +347,14 @@ class Attempting:
         stands = standing(before)
         if (
             isinstance(error, SourceNotReady)
+            and stands is None
+            and self._admitting.may_come(state, error)
+            and (left := self._early(state)) > 0
+        ):
+            self._alarm(state, left)
+            return
+        if (
+            isinstance(error, SourceNotReady)
             and stands is not None
             and stands.reason not in (SourceNotReady.reason, SourceNotFound.reason)
             and before.get("observedGeneration") == entry.generation
@@ -387,6 +395,13 @@ class Attempting:
         else:
             self._metrics.syncs["failed"] += 1
             self._failed(state, kustomization, error, lasting=lasting)
+
+    def _early(self, state: State) -> float:
+        """Seconds that a new object still waits for its source without a word: they are mostly made together."""
+        now = self._context.monotonic()
+        if state.since is None:
+            state.since = now
+        return state.since + PATIENCE - now
 
 
 def _standing_fields(before: Mapping[str, Any]) -> dict[str, Any]:

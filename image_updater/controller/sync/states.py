@@ -72,6 +72,8 @@ class State:
     """Of the object, when it was worked on last."""
     ready: Ready | None = None
     """What its status was told last."""
+    since: float | None = None
+    """When it was worked on before its source was fetched for the first time."""
     untold: bool = False
     """Its status says what may be over in a moment, and no Event does yet."""
 
