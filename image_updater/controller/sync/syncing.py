@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import Kustomization, ObjectKey
@@ -50,6 +51,8 @@ SHARE: Final = 4
 """Another cluster gets one worker in so many: one that does not answer must not hold up the rest."""
 FAULT: Final = 30.0
 """Seconds until the next try after a fault of ours."""
+VERDICTS: Final = 10.0
+"""Seconds that the first look at what rolls out lets what is to be applied go first, at most."""
 TIDY: Final = 5.0
 """Seconds between writing what is remembered, and closing what nobody uses."""
 
@@ -72,11 +75,14 @@ class Syncing:
         """Those that wait for one of the workers that their cluster may have."""
         self._tasks = Tasks()
         self._wake = asyncio.Event()
+        self._drained = asyncio.Event()
+        """Nothing waits for a worker."""
         self._clusters = Clusters(context, on_moved=self._moved)
         self._remembering = Remembering(context.session.store.cache("applied"))
         hub = rollouts if rollouts is not None else Rollouts()
         self.rollout_metrics = RolloutMetrics(counts=hub.counts, followed=lambda: self._verdicts.followed)
-        self._verdicts = Verdicts(context, hub, self.rollout_metrics)
+        turn = partial(pause, self._drained, VERDICTS)
+        self._verdicts = Verdicts(context, hub, self.rollout_metrics, turn)
         self._kustomizing = Kustomizing(
             context,
             builds=builds,
@@ -134,6 +140,10 @@ class Syncing:
                     if item is None:
                         break
                     self._begin(*item)
+                if len(self._agenda):
+                    self._drained.clear()
+                else:
+                    self._drained.set()
                 due = self._agenda.next_alarm()
                 seconds = None if due is None else max(due - self._context.monotonic(), 0.001)
                 waiting = asyncio.create_task(pause(self._wake, seconds))
@@ -172,7 +182,7 @@ class Syncing:
             {
                 key: state.entry.value.depends_on
                 for key, state in self._states.items()
-                if isinstance(state.entry.value, Kustomization)
+                if isinstance(state.entry.value, Kustomization) and state.entry.value.depends_on
             }
         )
         for key in before.keys() ^ self._cycles.keys():

@@ -28,7 +28,7 @@ from image_updater.sync.rollout.subject import Wanted
 from image_updater.sync.rollout.templates import container_names, images_of, template_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
     from image_updater.api.model import Kustomization, ObjectKey
@@ -105,8 +105,16 @@ class _Record:
 class Verdicts:
     """See the module. Used from one event loop."""
 
-    def __init__(self, context: Context, rollouts: Rollouts, metrics: RolloutMetrics) -> None:
+    def __init__(
+        self,
+        context: Context,
+        rollouts: Rollouts,
+        metrics: RolloutMetrics,
+        turn: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """`turn`: waits while there is something to apply, for a while."""
         self._context = context
+        self._turn = turn
         self._rollouts = rollouts
         self._metrics = metrics
         self._records: dict[ObjectKey, _Record] = {}
@@ -194,6 +202,7 @@ class Verdicts:
             clock=self._context.clock,
             changed=lambda: self._changed(key),
             unreadable=self._cannot_read,
+            turn=self._turn,
         )
         return _Record(entry=entry, target=synced.target.name, following=following)
 
@@ -274,7 +283,9 @@ class Verdicts:
         if rollout.failed:
             self._metrics.failed(rollout.culprit)
             whose = "" if rollout.state is RolloutState.PRIMARY_BROKEN else f" ({_FAILURES[rollout.culprit]})"
-            reason, message = "RolloutFailed", f"{rollout.ref}: {rollout.reason}{whose}"
+            failing = [image for name, image in rollout.images if name in rollout.failing]
+            beside = f" with {', '.join(failing)}" if failing else ""
+            reason, message = "RolloutFailed", f"{rollout.ref}{beside}: {rollout.reason}{whose}"
         elif was_failed and rollout.state is RolloutState.HEALTHY:
             reason, message = "RolloutHealthy", f"{rollout.ref} is healthy again"
         else:

@@ -27,7 +27,7 @@ from image_updater.sync.rollout.reading import JOBS, PODS, REPLICA_SETS, Source,
 from image_updater.sync.rollout.subject import KEEP, LOOK, Subject, Wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
     from image_updater.cluster.model import Body, Ref
@@ -67,14 +67,18 @@ class Following:
         clock: Callable[[], datetime],
         changed: Callable[[], None],
         unreadable: Callable[[str, ImageUpdaterError], None],
+        turn: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`labels`: selects what the Kustomization owns."""
+        """`labels`: selects what the Kustomization owns. `turn`: waits while something else is more urgent than the
+        first look at what was applied.
+        """
         self._readers = readers
         self._labels = labels
         self._slots = slots
         self._clock = clock
         self._changed = changed
         self._unreadable = unreadable
+        self._turn = turn
         self._subjects: dict[Ref, Subject] = {}
         self._shared: dict[tuple[str, str, str], Source] = {}
         self._wake = asyncio.Event()
@@ -134,6 +138,7 @@ class Following:
                 changed=partial(self._on_workload, key),
                 labels=None if only else self._labels,
                 fields=only,
+                turn=self._turn,
             )
 
     def _stop(self, source: Source | None) -> None:

@@ -97,13 +97,17 @@ class Source:
         changed: Callable[[str, Body | None], None],
         labels: str | None = None,
         fields: str | None = None,
+        turn: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`changed(name, body)`: None = it is gone. ("", None): the list is whole, or there is trouble."""
+        """`changed(name, body)`: None = it is gone. ("", None): the list is whole, or there is trouble. `turn` is
+        awaited before the first request.
+        """
         self._readers = readers
         self._kind = kind
         self._namespace = namespace
         self._changed = changed
         self._labels, self._fields = labels, fields
+        self._turn = turn
         self._names: set[str] = set()
         self.listed = False
         self.trouble: ImageUpdaterError | None = None
@@ -118,6 +122,8 @@ class Source:
         return self.listed or self.trouble is not None
 
     async def _run(self) -> None:
+        if self._turn is not None:
+            await self._turn()
         while True:
             try:
                 resource = await self._resource()

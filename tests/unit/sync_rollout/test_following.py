@@ -125,7 +125,9 @@ class NoScaling:
 
 
 class Rig:
-    def __init__(self, own: World | None, account: World, *, canaries: Any = None, slots: int = 9) -> None:
+    def __init__(
+        self, own: World | None, account: World, *, canaries: Any = None, slots: int = 9, turn: Any = None
+    ) -> None:
         self.now = NOW
         self.account, self.own = account, own
         self.slots = Slots(slots)
@@ -145,6 +147,7 @@ class Rig:
             clock=lambda: self.now,
             changed=self._changed,
             unreadable=lambda what, error: self.unreadable.append(what),
+            turn=turn,
         )
 
     def _changed(self) -> None:
@@ -210,6 +213,18 @@ async def test_what_is_done_at_once_costs_one_list_and_nothing_stays_open() -> N
         assert rig.state() is RolloutState.HEALTHY
         assert (rig.following.open, +rig.own.watching, +rig.account.asked) == (frozenset(), Counter(), Counter())
         assert +rig.own.asked == Counter({"list deployments": 1, "watch deployments fields=metadata.name=web": 1})
+
+
+async def test_the_first_look_waits_for_its_turn() -> None:
+    turn = asyncio.Event()
+    async with rigged((DEPLOYMENTS, DONE), turn=turn.wait) as rig:
+        assert rig.own is not None
+        rig.follow()
+        await rig.go(NOW + LOOK)
+        assert (rig.state(), +rig.own.asked) == (RolloutState.PENDING, Counter())
+        turn.set()
+        await rig.go()
+        assert rig.state() is RolloutState.HEALTHY
 
 
 async def test_pods_are_looked_at_when_it_takes_longer_and_let_go_when_it_is_over() -> None:
