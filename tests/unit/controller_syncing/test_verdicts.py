@@ -60,7 +60,7 @@ class _Followed:
         pass
 
     def see(self, state: RolloutState, **fields: Any) -> None:
-        self.rollouts[WEB] = Rollout(ref=WEB, state=state, images=IMAGES, **fields)
+        self.rollouts[WEB] = Rollout(ref=WEB, state=state, **{"images": IMAGES, **fields})
         self.open = frozenset() if state is RolloutState.HEALTHY else frozenset({WEB})
         self._changed()
 
@@ -70,9 +70,10 @@ class Rig:
         self.seconds = 0.0
         self.written: list[Mapping[str, Any]] = []
         self.events: list[str] = []
+        self.messages: list[str] = []
         context: Any = SimpleNamespace(
             status=SimpleNamespace(current=lambda entry: {}, amend=self._amend),
-            recorder=SimpleNamespace(event=lambda **fields: self.events.append(fields["reason"])),
+            recorder=SimpleNamespace(event=self._event),
             clock=lambda: NOW,
             monotonic=lambda: self.seconds,
             sleep=asyncio.sleep,
@@ -80,6 +81,10 @@ class Rig:
         )
         hub = Rollouts()
         self.verdicts = Verdicts(context, hub, RolloutMetrics(counts=hub.counts, followed=lambda: 0))
+
+    def _event(self, *, reason: str, message: str, **_: object) -> None:
+        self.events.append(reason)
+        self.messages.append(message)
 
     async def _amend(self, entry: object, fields: Mapping[str, Any], own: object) -> bool:
         self.written.append(fields)
@@ -143,4 +148,14 @@ async def test_a_failure_is_written_at_once(rig: Rig) -> None:
     await rig.after(0)
     assert [each["rollouts"][0]["state"] for each in rig.written] == ["failed"]
     assert rig.events == ["RolloutFailed"]
+    await rig.verdicts.close()
+
+
+async def test_an_event_names_the_image_that_failed_so_that_two_bad_tags_are_two(rig: Rig) -> None:
+    rig.apply()
+    rig.verdicts.telling(KEY)
+    images = (("main", "example.com/web:2"), ("proxy", "example.com/proxy:1"))
+    rig.followed.see(RolloutState.FAILED, culprit=Culprit.TAG, reason="it ends", images=images, failing=("main",))
+    await rig.after(0)
+    assert rig.messages == [f"{WEB} with example.com/web:2: it ends (the tag's failure)"]
     await rig.verdicts.close()
