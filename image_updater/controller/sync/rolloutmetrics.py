@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from image_updater.controller.sync.syncmetrics import BOUNDS
+from image_updater.controller.sync.syncmetrics import Times
 from image_updater.sync.rollout.model import Culprit, RolloutState
 
 if TYPE_CHECKING:
@@ -23,13 +23,11 @@ class RolloutMetrics(Collector):
         self._counts = counts
         self._followed = followed
         self._failures = dict.fromkeys(Culprit, 0)
-        self._seconds = {result: ([0] * (len(BOUNDS) + 1), [0.0]) for result in ("healthy", "failed")}
+        self._seconds = {"healthy": Times(), "failed": Times()}
 
     def ended(self, result: str, seconds: float) -> None:
         """`healthy` or `failed`, so long after the template was applied."""
-        counts, total = self._seconds[result]
-        counts[next((i for i, bound in enumerate(BOUNDS) if seconds <= bound), len(BOUNDS))] += 1
-        total[0] += seconds
+        self._seconds[result].observe(seconds)
 
     def failed(self, culprit: Culprit) -> None:
         self._failures[culprit] += 1
@@ -58,10 +56,6 @@ class RolloutMetrics(Collector):
         seconds = HistogramMetricFamily(
             "image_updater_rollout_seconds", "From the apply of a pod template to its verdict.", labels=["result"]
         )
-        for result, (numbers, total) in self._seconds.items():
-            below, buckets = 0, []
-            for bound, number in zip((*map(str, BOUNDS), "+Inf"), numbers, strict=True):
-                below += number
-                buckets.append((bound, float(below)))
-            seconds.add_metric([result], buckets, total[0])
+        for result, times in self._seconds.items():
+            times.add_to(seconds, [result])
         yield seconds

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from prometheus_client.metrics_core import Metric
 
@@ -31,13 +31,16 @@ class Times:
 
     def family(self, name: str, text: str) -> HistogramMetricFamily:
         family = HistogramMetricFamily(name, text)
+        self.add_to(family, [])
+        return family
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
         total = 0
         buckets = []
         for bound, count in zip((*map(str, BOUNDS), "+Inf"), self._counts, strict=True):
             total += count
             buckets.append((bound, float(total)))
-        family.add_metric([], buckets, self._sum)
-        return family
+        family.add_metric(labels, buckets, self._sum)
 
 
 class SyncMetrics(Collector):

@@ -24,7 +24,7 @@ from image_updater.registry.errors import AuthenticationFailed, InvalidAnswer, R
 _PRIVATE = re.compile(
     r"\d+\.dkr[.-]ecr(?P<fips>-fips)?\.(?P<region>[a-z0-9-]+)\.(?P<suffix>amazonaws\.com(?:\.cn)?|on\.aws)\Z"
 )
-_FIELD = re.compile(r"<(AccessKeyId|SecretAccessKey|SessionToken|Expiration)>([^<]+)</\1>")
+_FIELD = re.compile(r"<(AccessKeyId|SecretAccessKey|SessionToken)>([^<]+)</\1>")
 _TARGET = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"
 _PUBLIC_TARGET = "SpencerFrontendService.GetAuthorizationToken"
 _CONTAINER_HOSTS = frozenset({"169.254.170.2", "169.254.170.23", "fd00:ec2::23", "localhost"})
@@ -106,7 +106,7 @@ async def _web_identity(environment: Mapping[str, str], region: str, fetch: Fetc
     }
     headers = {"Content-Type": FORM["Content-Type"]}
     answer = await fetch("POST", f"{endpoint.rstrip('/')}/", headers, urlencode(form).encode())
-    # The four fields are picked out of the XML: an XML parser would have to be kept from entities and bombs.
+    # The three fields are picked out of the XML: an XML parser would have to be kept from entities and bombs.
     found = dict(_FIELD.findall(expect(answer, "AWS STS", (token,)).decode("utf-8", "replace")))
     if not {"AccessKeyId", "SecretAccessKey", "SessionToken"} <= found.keys():
         raise InvalidAnswer("AWS STS answers without credentials")
@@ -114,7 +114,6 @@ async def _web_identity(environment: Mapping[str, str], region: str, fetch: Fetc
         access_key=found["AccessKeyId"],
         secret_key=found["SecretAccessKey"],
         session_token=found["SessionToken"],
-        until=when(found.get("Expiration")),
     )
 
 
@@ -173,7 +172,6 @@ def _keys(body: bytes, who: str) -> Keys:
         access_key=text(value, "AccessKeyId", who),
         secret_key=text(value, "SecretAccessKey", who),
         session_token=token if isinstance(token, str) and token else None,
-        until=when(value.get("Expiration")),
     )
 
 

@@ -14,12 +14,11 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """AWS credentials; `until` None = they do not end."""
+    """AWS credentials."""
 
     access_key: str
     secret_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
-    until: datetime | None = None
 
 
 def sign(
