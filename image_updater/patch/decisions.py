@@ -32,13 +32,15 @@ class State(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """What a policy says now: a selection, or why there is none. `move(tag, digest)` is never-down against a
-    current value.
+    current value. `stopped`: the selection that something keeps from all sites (a Freeze, say); one that holds it
+    already waits for nothing.
     """
 
     policy: ImagePolicy
     selection: Selection | None
     reason: str
     move: Callable[[str | None, str | None], Movement]
+    stopped: Selection | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

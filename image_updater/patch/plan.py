@@ -222,11 +222,14 @@ class _Planner:
                 reason=f"its tag is the variable {filled}, filled in later: set the tag where that gets its value",
             )
         choice = self.choices[policy]
+        best = choice.selection or choice.stopped
+        if best is None:
+            return Decision(site=site, state=State.HELD, policy=policy, reason=choice.reason)
+        new = rendered(use.value, choice if choice.selection is not None else replace(choice, selection=best))
+        if new == use.value or (tag == best.tag and keeps(choice, use.value)):
+            return Decision(site=site, state=State.CURRENT, policy=policy)
         if choice.selection is None:
             return Decision(site=site, state=State.HELD, policy=policy, reason=choice.reason)
-        new = rendered(use.value, choice)
-        if new == use.value or (tag == choice.selection.tag and keeps(choice, use.value)):
-            return Decision(site=site, state=State.CURRENT, policy=policy)
         movement = choice.move(tag, digest)
         if movement.kind == "refused":
             return Decision(site=site, state=State.HELD, policy=policy, reason=movement.reason)
@@ -374,10 +377,14 @@ class _Planner:
             return row(State.REFUSED, known), None, None
         choice = self.choices[claim.policy]
         selection = choice.selection
-        if selection is None:
-            return row(State.HELD, choice.reason), None, None
-        problem = self.marker_problem(site, scalar, marker.part)
         key, held = assignment(scalar.value)
+        if selection is None:
+            stopped = choice.stopped
+            if stopped is None or (marker.part is Part.DIGEST and stopped.digest is None):
+                return row(State.HELD, choice.reason), None, None
+            best = key + marker_value(marker.part, held, replace(choice, selection=stopped))
+            return row(State.CURRENT) if best == scalar.value else row(State.HELD, choice.reason), None, None
+        problem = self.marker_problem(site, scalar, marker.part)
         current_tag, current_digest = marker_current(site, marker.part, replace(scalar, value=held) if key else scalar)
         movement = choice.move(current_tag, current_digest)
         kind = str(movement.kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from image_updater.api.model import NewestPolicy, Start
@@ -12,7 +13,7 @@ from image_updater.patch.decisions import Choice
 from image_updater.pipeline import provenfile
 from image_updater.pipeline.answers.lowering import movement
 from image_updater.pipeline.answers.outcome import policy_name
-from image_updater.policy import TagFacts
+from image_updater.policy import TagFacts, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from image_updater.patch.scope import Scope
     from image_updater.pipeline.answers.outcome import Outcome
     from image_updater.pipeline.answers.situations import Situations
-    from image_updater.policy.model import Movement
+    from image_updater.policy.model import Movement, Selection
     from image_updater.policy.situation import Proven
 
 Written = Callable[[str, str], "datetime | None"]
@@ -123,13 +124,21 @@ def choice_of(
         return Choice(policy=policy, selection=None, reason="nothing in scope needs it", move=_never)
     facts = {**outcome.facts, **dates} if dates else outcome.facts
     if outcome.selection is None or outcome.compiled is None:
-        return Choice(policy=policy, selection=None, reason=outcome.reason, move=_never)
+        return Choice(policy=policy, selection=None, reason=outcome.reason, move=_never, stopped=_stopped(outcome))
     selection, now = outcome.selection, outcome.judged_at if once else None
 
     def move(tag: str | None, digest: str | None) -> Movement:
         return movement(outcome, tag, digest, facts, now)
 
     return Choice(policy=policy, selection=selection, reason=outcome.reason, move=move)
+
+
+def _stopped(outcome: Outcome) -> Selection | None:
+    """What would be written, were the policy itself not stopped."""
+    gated = outcome.gated
+    if gated is None or gated.stopped is None or outcome.compiled is None or outcome.error is not None:
+        return None
+    return select(outcome.compiled, replace(gated, chosen=gated.stopped), outcome.facts)
 
 
 def _never(tag: str | None, digest: str | None) -> Movement:

@@ -65,6 +65,8 @@ class Gated:
     """As of the judgement, and the tags of `needs`."""
     held: bool
     """Nothing is chosen, but something waits."""
+    stopped: Chosen | None = None
+    """What would be chosen, were the whole policy not stopped: where Git holds it, nothing waits."""
     wanted: str | None = None
     """The best tag that is not rejected, where it is another one than is chosen: what is being waited for."""
     until: datetime | None = None
@@ -118,7 +120,8 @@ def gate(judgement: Judged, compiled: CompiledPolicy, facts: Facts, situation: S
         )
     walk = _walk(judgement, facts, gates)
     passes = walk.outcome is not None and not walk.undecided
-    chosen = walk.outcome.chosen if walk.outcome is not None and passes and not gates.wide else None
+    best = walk.outcome.chosen if walk.outcome is not None and passes else None
+    chosen = None if gates.wide else best
     waiting = [tag for tag, blocks in walk.blocked.items() if blocks[0].fate is Fate.HELD]
     if chosen is None and walk.outcome is not None and (tag := _tag(walk.outcome)) is not None:
         waiting.append(tag)
@@ -128,6 +131,7 @@ def gate(judgement: Judged, compiled: CompiledPolicy, facts: Facts, situation: S
         reason=_reason(judgement, gates, walk),
         needs_facts=tuple(dict.fromkeys((*walk.asked, *walk.needs))),
         held=chosen is None and (bool(waiting) or (walk.outcome is not None and walk.outcome.held)),
+        stopped=best if gates.wide else None,
         wanted=waiting[0] if waiting else None,
         until=earliest((gates.later, walk.until)),
         needs=walk.needs,

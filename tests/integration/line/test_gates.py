@@ -53,6 +53,7 @@ spec: {image: acme/web, tag: 1.1.0, reason: crash loop}
 """
 WINDOW = "windows: [{cron: '0 9 * * 1-5', duration: 8h, timeZone: Europe/Berlin}]"
 TAGS = {"acme/web": ["1.0.0", "1.1.0"], "acme/api": ["1.0.0", "1.1.0"]}
+A, B = (f"sha256:{letter * 64}" for letter in "ab")
 NOW = "2024-05-01T12:00:00Z"  # a Wednesday, 14:00 in Berlin
 
 
@@ -135,6 +136,29 @@ def test_a_gate_holds_the_site_with_its_reason(
     else:
         assert (state, "1.1.0" in text) == ("held", False), why
         assert reason in why
+
+
+@pytest.mark.parametrize(
+    ("more", "at", "states"),
+    [
+        ("suspend: false", "1.1.0", ["current", "current", "held"]),
+        ("digestReflectionPolicy: Always", f"1.1.0@{A}", ["current", "current", "held"]),
+        ("digestReflectionPolicy: Always", f"1.1.0@{B}", ["held", "current", "held"]),
+        ("digestReflectionPolicy: IfNotPresent", f"1.1.0@{B}", ["current", "current", "held"]),
+    ],
+    ids=["tag", "these-bytes", "other-bytes", "bytes-that-stay"],
+)
+def test_what_holds_already_what_would_be_written_waits_for_nothing(
+    folder: Path, more: str, at: str, states: list[str]
+) -> None:
+    """A closed window or a Freeze is no news of a site that is where the policy wants it."""
+    (folder / "web" / "deployment.yaml").write_text(deployment("web", at))
+    (folder / "values.yaml").write_text("new: 1.1.0  # image-policy: web:tag\nold: 1.0.0  # image-policy: web:tag\n")
+    tags = {"acme/web": ["1.0.0", {"tag": "1.1.0", "digest": A}]}
+    found = update(folder, policy(more=more), FREEZE, tags=tags)["sites"]
+    order = [("web/deployment.yaml", 8), ("values.yaml", 1), ("values.yaml", 2)]
+    said = {(each["file"], each["line"]): each["state"] for each in found}
+    assert [said[place] for place in order] == states
 
 
 def test_a_quarantined_tag_gives_way_to_the_next_best(folder: Path) -> None:
