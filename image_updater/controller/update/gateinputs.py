@@ -22,7 +22,8 @@ log = logging.getLogger("image_updater.controller")
 EVERY: Final = 600.0
 """Seconds between looks at the nodes."""
 SOON: Final = 5.0
-"""Seconds until it is looked whether any policy asks for them, and after a look that failed."""
+"""Seconds until it is looked whether any policy asks for them, and after the first look that failed; later ones are
+waited for longer, up to EVERY."""
 
 _NODES: Final = Resource(group="", version="v1", kind="Node", plural="nodes", namespaced=False)
 
@@ -44,8 +45,17 @@ class GateInputs:
 
     async def run(self) -> None:
         """Until it is cancelled."""
+        failures = 0
         while True:
-            await self._context.sleep(EVERY if self._wanted() and await self.look() else SOON)
+            if not self._wanted():
+                failures, wait = 0, SOON
+            elif await self.look():
+                failures, wait = 0, EVERY
+            else:
+                # What it has no right to read would be asked for ever.
+                wait = min(SOON * 2 ** min(failures, 10), EVERY)
+                failures += 1
+            await self._context.sleep(wait)
 
     def _wanted(self) -> bool:
         entries = self._context.cache.entries(POLICY).values()

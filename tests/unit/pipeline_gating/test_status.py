@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -111,6 +113,28 @@ async def test_nodes_that_cannot_be_read_are_no_platforms_and_what_was_known_sta
         assert await inputs.look()
         assert not await inputs.look()
         assert selector.situations._nodes == ("linux/arm64",)
+
+
+async def test_nodes_that_may_not_be_read_are_asked_for_less_and_less() -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 10:
+            raise asyncio.CancelledError
+
+    class Nodes(GateInputs):
+        def _wanted(self) -> bool:
+            return len(waits) != 1
+
+        async def look(self) -> bool:
+            return len(waits) == 8
+
+    context: Any = SimpleNamespace(sleep=sleep)
+    selector: Any = None
+    with pytest.raises(asyncio.CancelledError):
+        await Nodes(context, selector).run()
+    assert waits == [5.0, 5.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 600.0, 5.0]
 
 
 def test_what_a_status_remembers_is_read_back_and_what_is_broken_counts_anew() -> None:
