@@ -200,6 +200,7 @@ class Verdicts:
             labels=labels,
             slots=self._slots,
             clock=self._context.clock,
+            monotonic=self._context.monotonic,
             changed=lambda: self._changed(key),
             unreadable=self._cannot_read,
             turn=self._turn,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from image_updater.cluster.model import Body, Ref
     from image_updater.sync.health import Seen
@@ -65,6 +65,15 @@ class Memory:
     """How far it was, and when that moved last: the deadline of kinds that have none of their own."""
     analysis: tuple[Sign, ...] = ()
     """What was wrong with a canary's pods when they were seen last: they are gone when it has failed."""
+
+    def shifted(self, by: timedelta) -> Memory:
+        """The clock was set by so much: what stood for a minute has stood for a minute, and no longer."""
+        return replace(
+            self,
+            seen=replace(self.seen, at=self.seen.at + by) if self.seen is not None else None,
+            signs={name: since + by for name, since in self.signs.items()},
+            moved=self.moved + by if self.moved is not None else None,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

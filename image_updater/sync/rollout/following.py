@@ -42,6 +42,8 @@ AGAIN: Final = timedelta(seconds=2)
 """After a look that failed on its way."""
 LONGEST: Final = 30.0
 """Seconds between two looks at the clock: it may be set."""
+JUMP: Final = timedelta(seconds=5)
+"""More than clocks are slewed by between two looks: it was set, or the machine has slept."""
 TOGETHER: Final = 0.05
 """Seconds in which events are taken together."""
 
@@ -65,6 +67,7 @@ class Following:
         labels: str,
         slots: Slots,
         clock: Callable[[], datetime],
+        monotonic: Callable[[], float],
         changed: Callable[[], None],
         unreadable: Callable[[str, ImageUpdaterError], None],
         turn: Callable[[], Awaitable[None]] | None = None,
@@ -76,6 +79,7 @@ class Following:
         self._labels = labels
         self._slots = slots
         self._clock = clock
+        self._monotonic = monotonic
         self._changed = changed
         self._unreadable = unreadable
         self._turn = turn
@@ -219,11 +223,14 @@ class Following:
     # ------------------------------------------------------------------------------------------- looking
 
     async def _run(self) -> None:
+        before, ticked = self._clock(), self._monotonic()
         while self._subjects:
             await self._pause()
             self._wake.clear()
             await self._readers.sleep(TOGETHER)
-            now = self._clock()
+            now, ticks = self._clock(), self._monotonic()
+            self._shift(now - before - timedelta(seconds=ticks - ticked))
+            before, ticked = now, ticks
             changed = False
             for subject in list(self._subjects.values()):
                 if not self._is_followed(subject):
@@ -242,6 +249,12 @@ class Following:
             self._tidy()
             if changed:
                 self._changed()
+
+    def _shift(self, jump: timedelta) -> None:
+        """A clock that is set is no time in which nothing has moved."""
+        if abs(jump) > JUMP:
+            for subject in self._subjects.values():
+                subject.memory, subject.dirty = subject.memory.shifted(jump), True
 
     async def _pause(self) -> None:
         dues = [subject.due for subject in self._subjects.values() if subject.due is not None]

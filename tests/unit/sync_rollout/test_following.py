@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from image_updater.cluster.model import Ref, Resource
 from image_updater.sync.rollout import following
 from image_updater.sync.rollout.evidence import Memory
 from image_updater.sync.rollout.following import Following, Slots
-from image_updater.sync.rollout.judge import judge
+from image_updater.sync.rollout.judge import DEADLINE, judge
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 from image_updater.sync.rollout.reading import EVENTS, JOBS, PODS, REPLICA_SETS, Readers
 from image_updater.sync.rollout.subject import KEEP, LOOK, Wanted
@@ -24,6 +25,7 @@ from tests.unit.sync_rollout.bodies import (
     NOW,
     OVERDUE,
     REVISIONS,
+    STATEFUL_SET,
     at,
     crashing,
     deployment,
@@ -34,6 +36,7 @@ from tests.unit.sync_rollout.bodies import (
     whole,
 )
 from tests.unit.sync_rollout.test_canaries import CANARY, canary
+from tests.unit.sync_rollout.test_kinds import stateful
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,8 +45,9 @@ if TYPE_CHECKING:
     from image_updater.cluster.model import Body
 
 DEPLOYMENTS = Resource(group="apps", version="v1", kind="Deployment", plural="deployments", namespaced=True)
+STATEFUL_SETS = Resource(group="apps", version="v1", kind="StatefulSet", plural="statefulsets", namespaced=True)
 CANARIES = Resource(group="flagger.app", version="v1beta1", kind="Canary", plural="canaries", namespaced=True)
-SERVED = {(each.group, each.kind): each for each in (DEPLOYMENTS, CANARIES, PODS, REPLICA_SETS, JOBS)}
+SERVED = {(each.group, each.kind): each for each in (DEPLOYMENTS, STATEFUL_SETS, CANARIES, PODS, REPLICA_SETS, JOBS)}
 DONE = deployment(status=whole(), progressing="NewReplicaSetAvailable")
 
 
@@ -129,6 +133,8 @@ class Rig:
         self, own: World | None, account: World, *, canaries: Any = None, slots: int = 9, turn: Any = None
     ) -> None:
         self.now = NOW
+        self.set_by = timedelta(0)
+        """What of that is no time that passed."""
         self.account, self.own = account, own
         self.slots = Slots(slots)
         self.changes = 0
@@ -145,6 +151,7 @@ class Rig:
             labels="owner=apps",
             slots=self.slots,
             clock=lambda: self.now,
+            monotonic=lambda: (self.now - self.set_by - NOW).total_seconds(),
             changed=self._changed,
             unreadable=lambda what, error: self.unreadable.append(what),
             turn=turn,
@@ -161,6 +168,10 @@ class Rig:
     def follow(self, *refs: Ref, memory: Memory | None = None, **fields: Any) -> None:
         wanted = Wanted(images=IMAGES, own=frozenset({"web"}), memory=memory or Memory(began=self.now), **fields)
         self.following.follow(dict.fromkeys(refs or (DEPLOYMENT,), wanted))
+
+    def set_clock(self, by: timedelta) -> None:
+        self.now += by
+        self.set_by += by
 
     async def go(self, to: datetime | None = None) -> None:
         """Time passes, and everything that can happen has."""
@@ -357,6 +368,24 @@ async def test_what_is_forgotten_while_another_is_looked_at_is_no_fault(caplog: 
         await rig.go()
         assert rig.following.open == {DEPLOYMENT}
         assert not caplog.records
+
+
+@pytest.mark.parametrize("by", [timedelta(hours=1), timedelta(hours=-1)], ids=["forth", "back"])
+async def test_a_clock_that_is_set_is_no_time_in_which_nothing_moved(by: timedelta) -> None:
+    rolling = stateful(updatedReplicas=1, currentRevision="1")
+    async with rigged((STATEFUL_SETS, rolling), (PODS, pod(running()))) as rig:
+        rig.follow(STATEFUL_SET)
+        await rig.go()
+        await rig.go(at(5))
+        assert rig.following.rollouts[STATEFUL_SET].state is RolloutState.PROGRESSING
+        rig.set_clock(by)
+        rig.following._wake.set()  # it looks at the clock each half minute
+        await rig.go()
+        assert rig.following.rollouts[STATEFUL_SET].state is RolloutState.PROGRESSING
+        await rig.go(rig.now + DEADLINE - timedelta(seconds=6))
+        assert rig.following.rollouts[STATEFUL_SET].state is RolloutState.PROGRESSING
+        await rig.go(rig.now + timedelta(seconds=6))
+        assert rig.following.rollouts[STATEFUL_SET].state is RolloutState.FAILED
 
 
 async def test_pods_of_others_whose_labels_match_do_not_count() -> None:
