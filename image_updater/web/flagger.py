@@ -4,7 +4,7 @@ Flagger posts JSON (name, namespace, phase, checksum, metadata) and goes on with
 a token: `Authorization: Bearer`, `?token=`, or `token` in the webhook's metadata (the safest: Flagger writes the URL of
 a webhook that fails into its log). 403 holds, with the reason; a `rollback` hook rolls back with 200 and goes on with
 403. Nothing is decided here, and no token is ever written anywhere. A replica that does not lead hands what it is asked
-on to the one that does: Flagger keeps its connections, and would meet the same one again and again.
+on to the one that does: behind a Service nobody can choose whom he meets.
 """
 
 from __future__ import annotations
