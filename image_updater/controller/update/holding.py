@@ -71,9 +71,18 @@ def field_of(hold: Hold | None) -> Mapping[str, Any] | None:
 def told(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> Iterable[Happening]:
     """What an Event says when `status.hold` becomes another one."""
     if now is not None and (before is None or before.get("reason") != now["reason"]):
-        yield Happening(reason="HoldBegun", message=str(now["reason"]), warning=True)
+        yield Happening(reason="HoldBegun", message=_said(now), warning=True)
     elif now is None and before is not None:
-        yield Happening(reason="HoldEnded", message=f"no longer {before.get('reason', 'held')}")
+        yield Happening(reason="HoldEnded", message=f"no longer {_said(before)}")
+
+
+def _said(hold: Mapping[str, Any]) -> str:
+    """What Git holds says so itself; of a person's word there is the bare reason."""
+    reason = str(hold.get("reason") or "no reason given")
+    if reason.startswith("held"):
+        return reason
+    by, until = hold.get("by"), hold.get("until")
+    return "held" + (f" by {by}" if by else "") + (f" until {until}" if until else "") + f": {reason}"
 
 
 def of_automation(report: AutomationReport, before: Mapping[str, Any]) -> Iterable[Happening]:

@@ -207,6 +207,11 @@ def test_what_status_has_of_a_hold() -> None:
     assert field_of(HOLD) == FIELD
     everything = replace(HOLD, until_resume=True)
     assert "tag" not in (field_of(everything) or {}), "it stops every tag"
+    word = {"reason": "the queue is full", "by": "ada", "until": "2024-05-02T00:00:00Z"}
+    said = "held by ada until 2024-05-02T00:00:00Z: the queue is full"
+    assert [each.message for each in told(None, word)] == [said]
+    assert [each.message for each in told(word, None)] == [f"no longer {said}"]
+    assert [each.message for each in told(FIELD, None)] == [f"no longer {HOLD.reason}"]
     assert [each.reason for each in told(None, FIELD)] == ["HoldBegun"]
     assert [each.reason for each in told(FIELD, None)] == ["HoldEnded"]
     assert list(told(FIELD, {**FIELD, "since": "2024-05-02T00:00:00Z"})) == []
