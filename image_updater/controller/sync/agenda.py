@@ -26,6 +26,8 @@ FIRST: Final = 1.0
 """Seconds before the first retry of what may work at once; doubled with each failure in a row."""
 FIRST_TERMINAL: Final = 5.0
 """Of what somebody has to mend first (a right, say): the object itself need not change for that."""
+FAULT: Final = 30.0
+"""After a fault of ours, and where not even status can be written."""
 
 
 class Priority(IntEnum):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from image_updater.api.model import Kustomization, ObjectKey
 from image_updater.controller.status import Happening, Ready, standing, suspended
 from image_updater.controller.sync.admitting import SourceNotReady
-from image_updater.controller.sync.agenda import retry_after, routine_after
+from image_updater.controller.sync.agenda import FAULT, retry_after, routine_after
 from image_updater.controller.sync.breaker import FieldConflict
 from image_updater.controller.sync.dependencies import DependencyCycle, DependencyNotReady
 from image_updater.controller.sync.outcomes import (
@@ -262,29 +262,36 @@ class Attempting:
             )
         )
         try:
-            done, _ = await asyncio.wait({task}, timeout=PATIENCE)
-            failing = state.ready is not None and state.ready.state is False and not synced.report.changed
-            if not done and not stop.is_set() and not failing:
-                ready = progressing(
-                    f"{short(revision)} is applied; waiting for {count(len(refs), 'object')} to be ready"
-                )
-                await self._tell(state, entry, ready, fields, synced, happened)
-                happened = ()
-            healths = await task
-            if stop.is_set():
-                return
-            state.deadline = None
-            ready = judged(good, revision, healths, limit)
-            await self._tell(state, entry, ready, fields | health_fields(healths), synced, happened)
-            if stop.is_set():
-                return
-            if ready.state:
-                self._succeeded(state, kustomization)
-            else:
-                self._failed(state, kustomization, None, lasting=False)
-        except ImageUpdaterError as error:
-            if not stop.is_set():
-                await self._refuse(state, entry, error)
+            try:
+                done, _ = await asyncio.wait({task}, timeout=PATIENCE)
+                failing = state.ready is not None and state.ready.state is False and not synced.report.changed
+                if not done and not stop.is_set() and not failing:
+                    ready = progressing(
+                        f"{short(revision)} is applied; waiting for {count(len(refs), 'object')} to be ready"
+                    )
+                    await self._tell(state, entry, ready, fields, synced, happened)
+                    happened = ()
+                healths = await task
+                if stop.is_set():
+                    return
+                state.deadline = None
+                ready = judged(good, revision, healths, limit)
+                await self._tell(state, entry, ready, fields | health_fields(healths), synced, happened)
+                if stop.is_set():
+                    return
+                if ready.state:
+                    self._succeeded(state, kustomization)
+                else:
+                    self._failed(state, kustomization, None, lasting=False)
+            except ImageUpdaterError as error:
+                if not stop.is_set():
+                    await self._refuse(state, entry, error)
+        except ImageUpdaterError as error:  # nothing could be said of it
+            log.warning("Kustomization %s: %s", state.key, error)
+            self._alarm(state, FAULT)
+        except Exception:
+            self._alarm(state, FAULT)
+            raise
         finally:
             task.cancel()
 

@@ -18,7 +18,7 @@ from image_updater.api.model import Kustomization, ObjectKey
 from image_updater.controller.rollouts import Rollouts
 from image_updater.controller.sync import dependencies
 from image_updater.controller.sync.admitting import Admitting
-from image_updater.controller.sync.agenda import Agenda, Priority
+from image_updater.controller.sync.agenda import FAULT, Agenda, Priority
 from image_updater.controller.sync.attempting import Attempting
 from image_updater.controller.sync.elsewhere import Index
 from image_updater.controller.sync.inventories import Inventories
@@ -49,8 +49,6 @@ log = logging.getLogger("image_updater.sync")
 KIND: Final = "Kustomization"
 SHARE: Final = 4
 """Another cluster gets one worker in so many: one that does not answer must not hold up the rest."""
-FAULT: Final = 30.0
-"""Seconds until the next try after a fault of ours."""
 VERDICTS: Final = 10.0
 """Seconds that the first look at what rolls out lets what is to be applied go first, at most."""
 TIDY: Final = 5.0

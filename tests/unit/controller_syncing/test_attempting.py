@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from image_updater.api.model import Kustomization, Meta, ObjectKey
+from image_updater.cluster.errors import ClusterUnavailable
+from image_updater.controller.status import Ready
 from image_updater.controller.sync.admitting import SourceNotReady
+from image_updater.controller.sync.agenda import FAULT
 from image_updater.controller.sync.attempting import PATIENCE, Attempting
 from image_updater.controller.sync.states import State
-
-if TYPE_CHECKING:
-    from image_updater.controller.status import Ready
 
 KEY = ObjectKey("apps", "shop")
 
@@ -81,3 +82,30 @@ async def test_an_object_says_at_once_what_it_waits_for(fields: dict[str, Any]) 
     rig = Rig(**fields)
     await rig.run()
     assert rig.told == ["SourceNotReady"]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(ClusterUnavailable("no answer"), None), (RuntimeError("a bug"), RuntimeError)],
+    ids=["no status can be written", "a fault of ours"],
+)
+async def test_what_waits_for_health_is_looked_at_again_whatever_becomes_of_it(
+    error: Exception, raised: type[Exception] | None
+) -> None:
+    rig = Rig()
+
+    async def tell(*_: object, **__: object) -> None:
+        raise error
+
+    async def healthy(*_: object, **__: object) -> list[object]:
+        return []
+
+    rig.attempting._kustomizing.tell = tell  # type: ignore[method-assign]
+    report = SimpleNamespace(done=(), changed=False, inventory=())
+    synced: Any = SimpleNamespace(syncer=SimpleNamespace(wait=healthy), report=report, manifests=())
+    kustomization: Any = rig.state.entry.value
+    good = Ready(state=True, reason="Applied", message="")
+    wait = rig.attempting._wait(rig.state, rig.state.entry, kustomization, synced, [], good, {}, (), "main@sha1:1")
+    with pytest.raises(raised) if raised else nullcontext():
+        await wait
+    assert rig.alarms == [FAULT]
