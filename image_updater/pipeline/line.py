@@ -174,6 +174,7 @@ async def run(
             return rollback.choices(claims.policies), ()
         if past is not None:
             await tell(line, automation, past)
+            _tell_resumes(line, claims, past)
         read_proven(line.selector.situations, automation, tree, wanted)
         outcomes = await line.selector.select(wanted, current=asked)
         choices = {
@@ -297,6 +298,22 @@ async def tell(line: Line, automation: ImageUpdateAutomation, past: Past) -> Non
             namespace=automation.key.namespace,
             released=record.released,
         )
+
+
+def _tell_resumes(line: Line, claims: Claims, past: Past) -> None:
+    """A policy of an annotation has no object: what commits say is all that can be said to it."""
+    files: dict[str, set[str]] = {}
+    for each in claims.sites:
+        for claim in each.uses:
+            if claim.policy is not None and claim.policy.startswith(ANNOTATION):
+                files.setdefault(claim.policy, set()).add(each.site.file)
+    if line.situations is None or not files:
+        return
+    resumes = [each for each in past.record().directives if not each.holds]
+    for key, mine in files.items():
+        last = next((each for each in resumes if any(map(each.covers, mine))), None)
+        name = policy_name(claims.policies[key])
+        line.situations.resumed(name, last.when if last is not None else None, last.author if last is not None else "")
 
 
 def _resumed(line: Line) -> Callable[[ImagePolicy], datetime | None]:

@@ -22,6 +22,7 @@ from image_updater.controller.loop.placing import Placing, by_ref, of_ref
 from image_updater.controller.loop.pursuing import Failure, Pursuing
 from image_updater.controller.loop.retreat import Retreat
 from image_updater.controller.loop.storms import Storms
+from image_updater.controller.loop.telling import Telling
 from image_updater.controller.rollouts import LISTED, from_status, revisions_of, unproven_of
 from image_updater.controller.update.inputs import KUSTOMIZATION, POLICY
 from image_updater.controller.update.tripping import Breakers
@@ -89,7 +90,10 @@ class Closing:
         self._released = released
         self._placing = Placing(context)
         self._storms = Storms()
-        self._breakers = Breakers(saying=saying, selector=selector, metrics=metrics, clock=context.clock, entry=entry)
+        tell = Telling(context, saying=saying, selector=selector, entry=entry).say
+        self._breakers = Breakers(
+            saying=saying, selector=selector, metrics=metrics, clock=context.clock, entry=entry, tell=tell
+        )
         self._retreat = Retreat(
             context,
             selector=selector,
@@ -109,6 +113,7 @@ class Closing:
             proving=proving,
             metrics=metrics,
             entry=entry,
+            tell=tell,
             take_back=take_back,
             released=released,
         )
@@ -121,7 +126,8 @@ class Closing:
         """By Kustomization the status that was read last, and what it says."""
         self._busy: dict[ObjectKey, frozenset[Ref]] = {}
         """By Kustomization the workloads whose canary is at work, as it was seen last."""
-        self._restored: set[str] = set()
+        self._restored: dict[str, str] = {}
+        """By policy the uid of the object whose status was read."""
         self._dirty: set[ObjectKey] = set()
         self._wake = asyncio.Event()
         self._tasks = Tasks()
@@ -265,11 +271,16 @@ class Closing:
 
     def _restore(self, policy: str) -> None:
         """What status says of a policy from before: its proven tags, its hold, its breaker."""
-        if policy in self._restored:
-            return
-        self._restored.add(policy)
-        self._proving.restore(policy)
         entry = self._entry(policy)
+        uid, known = entry.uid if entry is not None else "", self._restored.get(policy)
+        if known is not None and uid in ("", known):
+            return
+        self._restored[policy] = uid
+        if known:
+            self._breakers.forget(policy)
+            self._pursuing.release(policy)
+            self._storms.calm(policy)
+        self._proving.restore(policy)
         if entry is None or entry.value is None:
             return
         status = self._context.status.current(entry)

@@ -12,6 +12,7 @@ from image_updater.controller.loop import status as loopstatus
 from image_updater.controller.loop.retreat import Case
 from image_updater.controller.loop.status import Rollback
 from image_updater.controller.status import Happening
+from image_updater.controller.update.tripping import RESUME
 from image_updater.errors import ImageUpdaterError, Terminal
 from image_updater.pipeline.rollback.decision import SETTLED, Action, Author, Image, IntentState, Kind, Written
 from image_updater.pipeline.rollback.reverting import PAUSES, nothing_of
@@ -81,9 +82,11 @@ class Pursuing:
         proving: Proving,
         metrics: LoopMetrics,
         entry: Callable[[str], Entry | None],
+        tell: Callable[[str, Happening], None],
         take_back: Callable[[ObjectKey, Taking], Awaitable[AutomationReport]],
         released: Callable[[ObjectKey], None],
     ) -> None:
+        """`tell`: an Event of a policy, whether or not it has an object."""
         self._context = context
         self._released = released
         self._retreat = retreat
@@ -92,6 +95,7 @@ class Pursuing:
         self._proving = proving
         self._metrics = metrics
         self._entry = entry
+        self._say = tell
         self._take_back = take_back
         self._held: dict[str, Hold] = {}
 
@@ -236,12 +240,13 @@ class Pursuing:
         subject: str = "",
     ) -> None:
         entry, known = self._entry(name), begun or self._retreat.begun(case, name)
-        if entry is None or known is None:
+        if known is None:
             return
-        amended = replace(known, state=state, commit=commit, message=message)
-        fields = loopstatus.rollback_fields(amended, self._saying.fields(entry))
-        happened = [loopstatus.rolled_back(subject, commit or "", known.reason)] if subject else []
-        self._saying.amend(entry, fields, *happened)
+        if entry is not None:
+            amended = replace(known, state=state, commit=commit, message=message)
+            self._saying.amend(entry, loopstatus.rollback_fields(amended, self._saying.fields(entry)))
+        if subject:
+            self._say(name, loopstatus.rolled_back(subject, commit or "", known.reason))
 
     def _hold_back(self, failure: Failure, action: Action) -> None:
         """`onFailure: hold`: no commit; the tag waits until there is a newer one."""
@@ -263,16 +268,21 @@ class Pursuing:
         """Its rollout failed, and Git keeps it."""
         last = failed[-1]
         self._situations.failed(policy, failed)
-        reason = f"{last.reason}; a newer tag ends it, or `image-updater resume`"
+        entry = self._entry(policy)
+        resume = "`image-updater resume`" if entry is not None else RESUME
+        reason = f"{last.reason}; a newer tag ends it, or {resume}"
         hold = Hold(reason=reason, by=last.source, since=last.since, tag=last.tag, digest=last.digest)
         self._situations.held(policy, hold)
+        fields = loopstatus.hold_fields(failed)
+        if entry is not None:
+            is_new = self._saying.fields(entry).get("hold") != fields["hold"]
+            self._saying.amend(entry, fields)
+        else:
+            is_new = self._held.get(policy) != hold
         self._held[policy] = hold
         self._metrics.held.set(len(self._held))
-        entry = self._entry(policy)
-        fields = loopstatus.hold_fields(failed)
-        if entry is not None and self._saying.fields(entry).get("hold") != fields["hold"]:
-            happened = Happening(reason="HoldBegun", message=reason, warning=True)
-            self._saying.amend(entry, fields, happened)
+        if is_new:
+            self._say(policy, Happening(reason="HoldBegun", message=reason, warning=True))
 
     @property
     def held(self) -> Mapping[str, Hold]:
@@ -318,11 +328,6 @@ class Pursuing:
         reason = "RolloutFailed" if action.kind is Kind.PAGE else "RollbackRefused"
         for name in failure.names:
             self._say(name, Happening(reason=reason, message=f"{where}: {action.reason}", warning=True))
-
-    def _say(self, policy: str, happened: Happening) -> None:
-        entry = self._entry(policy)
-        if entry is not None:
-            self._saying.amend(entry, {}, happened)
 
 
 def _case(failure: Failure) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from image_updater.controller.loop import status as loopstatus
 from image_updater.controller.status import Happening
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("image_updater.controller")
 
+RESUME: Final = "a commit with `Image-Updater: resume`"
+"""How a policy without an object goes on."""
+
 
 class Breakers:
     """See the module. Used from one event loop."""
@@ -31,7 +34,9 @@ class Breakers:
         metrics: LoopMetrics,
         clock: Callable[[], datetime],
         entry: Callable[[str], Entry | None],
+        tell: Callable[[str, Happening], None],
     ) -> None:
+        self._tell = tell
         self._saying = saying
         self._selector = selector
         self._situations = selector.situations
@@ -40,6 +45,12 @@ class Breakers:
         self._entry = entry
         self._open: dict[str, datetime] = {}
         """Since when."""
+
+    def forget(self, policy: str) -> None:
+        """Its object is another one now: what was said of the old one is none of its."""
+        if self._open.pop(policy, None) is not None:
+            self._metrics.breakers.set(len(self._open))
+            self._situations.breaker(policy, "")
 
     def restore(self, policy: str, status: Mapping[str, object]) -> None:
         """What status says from before."""
@@ -54,9 +65,11 @@ class Breakers:
             log.error("%s: the breaker opens: %s", name, why)
             entry = self._entry(name)
             if entry is not None:
-                text = f"nothing is written until `image-updater resume {name}`: {why}"
-                happened = Happening(reason="BreakerOpen", message=text, warning=True)
-                self._saying.amend(entry, loopstatus.breaker_fields(why, now), happened)
+                self._saying.amend(entry, loopstatus.breaker_fields(why, now))
+            until = f"`image-updater resume {name}`" if entry is not None else RESUME
+            self._tell(
+                name, Happening(reason="BreakerOpen", message=f"nothing is written until {until}: {why}", warning=True)
+            )
 
     def _put(self, policy: str, why: str, since: datetime) -> None:
         self._open[policy] = since

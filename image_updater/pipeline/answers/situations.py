@@ -48,6 +48,7 @@ class Situations:
         self.apart: dict[str, str] = {}
         """By policy, why its group cannot move in one commit."""
         self._wishes: dict[str, Wishes] = {}
+        self._resumed: dict[str, Wishes] = {}
         self._records: dict[str, tuple[str | None, tuple[Quarantined, ...]]] = {}
         self._released: dict[str, tuple[Quarantined, ...]] = {}
         self._failed: dict[str, tuple[Quarantined, ...]] = {}
@@ -76,8 +77,10 @@ class Situations:
         return found
 
     def wishes(self, policy: ImagePolicy) -> Wishes:
-        """What people ask of it, by annotations and by the state file: the later wins."""
-        return merged(wishes_of(policy.meta), self._wishes.get(policy_name(policy), Wishes()))
+        """What people ask of it, by annotations, by the state file and by commits: the later wins."""
+        name = policy_name(policy)
+        asked = merged(wishes_of(policy.meta), self._wishes.get(name, Wishes()))
+        return merged(asked, self._resumed[name]) if name in self._resumed else asked
 
     def proven_by(self, policy: str) -> tuple[Proven, ...]:
         """What this process knows that the policy has proven."""
@@ -137,6 +140,7 @@ class Situations:
             self._known.pop(name, None)
             parts: tuple[dict[str, Any], ...] = (
                 self._wishes,
+                self._resumed,
                 self._failed,
                 self._held,
                 self._proven,
@@ -152,6 +156,10 @@ class Situations:
     def wished(self, policy: str, wishes: Wishes) -> None:
         """What people asked of it by the state file."""
         self._set(self._wishes, policy, wishes if wishes != Wishes() else None)
+
+    def resumed(self, policy: str, at: datetime | None, by: str = "") -> None:
+        """When a commit said last that an annotation's policy may go on: it has no object where anybody else could."""
+        self._set(self._resumed, policy, Wishes(resumed=at, resumed_by=by) if at is not None else None)
 
     def recorded(
         self,

@@ -26,6 +26,7 @@ from image_updater.api.wishes import (
 from image_updater.cluster.errors import Conflict, KindUnknown, ObjectNotFound
 from image_updater.cluster.model import Resource
 from image_updater.errors import ImageUpdaterError, SpecError
+from image_updater.pipeline.answers.outcome import ANNOTATION
 from image_updater.pipeline.people.standing import Standing, quarantined_of, standing_of
 from image_updater.store.milestones import proven as proven_of
 
@@ -39,6 +40,12 @@ if TYPE_CHECKING:
     from image_updater.store import Store
 
 log = logging.getLogger("image_updater.run")
+
+IN_GIT: Final = (
+    "say it in Git: a commit with `Image-Updater: hold` or `resume`, or with the tag that you want; or let the"
+    " annotation name an ImagePolicy: `ref NAME`"
+)
+"""How a policy without an object is held, resumed and taken back."""
 
 _TRIES: Final = 8
 """How often it is asked again when somebody else was faster."""
@@ -197,6 +204,8 @@ class ClusterDesk:
         return (*standing.against(tag, found, now), *unseen)
 
     async def _get(self, policy: str) -> Body:
+        if policy.startswith(ANNOTATION):
+            raise SpecError("the policy of an annotation has no object in a cluster", remedy=IN_GIT)
         namespace, slash, name = policy.rpartition("/")
         namespace = namespace if slash else self._namespace
         try:
@@ -210,7 +219,10 @@ class ClusterDesk:
         if body is None:
             others, _ = await self._cluster.list(_POLICIES, namespace, metadata_only=True)
             known = [str(each["metadata"]["name"]) for each in others]
-            raise _unknown(name, known, f"there is no ImagePolicy {namespace}/{name}")
+            message = f"there is no ImagePolicy {namespace}/{name}"
+            if not known:
+                raise SpecError(message, remedy=f"for an annotation on a workload in Git: {IN_GIT}")
+            raise _unknown(name, known, message)
         return body
 
 

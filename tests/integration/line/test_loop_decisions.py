@@ -161,6 +161,25 @@ async def test_two_bad_tags_in_a_row_open_the_breaker_until_somebody_resumes(
             assert "breaker" not in at.status()
 
 
+async def test_a_policy_that_was_made_anew_has_a_breaker_of_its_own(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    async with living(server, tmp_path) as at:
+        for tag in ("1.1.0", "1.2.0"):
+            await at.push("web", tag, bad=True)
+        await at.until(lambda: at.status()["breaker"])
+        spec = at.cluster.bodies["ImagePolicy", "web"]["spec"]
+        at.cluster.remove("ImagePolicy", "web")
+        await at.settle()
+        at.cluster.put("ImagePolicy", "web", spec, uid="another")
+        await at.until(lambda: "web" in {each.key.name for each in at.daemon.objects.policies})
+        await at.settle()
+        assert "breaker" not in at.status()
+        await at.push("web", "1.3.0", bad=True)
+        await at.until(lambda: at.status()["breaker"])
+        assert len([each for each in at.told("BreakerOpen") if each.startswith("nothing is written")]) == 2
+
+
 async def test_three_policies_at_once_roll_nothing_back(server: gitservers.HttpServer, tmp_path: Path) -> None:
     names = ("web", "api", "job")
     async with living(server, tmp_path, names) as at:

@@ -149,6 +149,14 @@ async def test_an_unknown_policy_is_answered_with_the_one_that_was_meant() -> No
         await desk(Server({})).find("other/web")
 
 
+async def test_the_policy_of_an_annotation_is_spoken_to_in_git() -> None:
+    with pytest.raises(SpecError, match="has no object") as caught:
+        await desk(Server({})).find("annotation:ghcr.io/acme/web:semver ^1")
+    assert caught.value.remedy is not None
+    assert "`Image-Updater: hold`" in caught.value.remedy
+    assert "`ref NAME`" in caught.value.remedy
+
+
 async def test_the_server_says_who_asks_and_the_kubeconfig_where_it_does_not() -> None:
     assert await desk(Server({}, who="system:serviceaccount:apps:robot")).me() == "system:serviceaccount:apps:robot"
     assert await desk(Server({}, who="")).me() == "user 'x' of the kubeconfig"

@@ -77,6 +77,7 @@ class Rig:
             proving=nothing,
             metrics=SimpleNamespace(rollbacks=nothing),  # type: ignore[arg-type]
             entry=lambda _: None,
+            tell=lambda *_: None,
             take_back=self._take_back,
             released=lambda _: None,
         )
