@@ -108,6 +108,8 @@ class Situation:
     """Why the breaker is open."""
     start: tuple[Proven, ...] | None = None
     """For `start: proven` while this environment has proven nothing: what others have proven."""
+    start_problem: str = ""
+    """Why that cannot be known: it holds."""
 
 
 def has_gates(policy: ImagePolicy) -> bool:

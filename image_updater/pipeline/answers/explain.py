@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from image_updater.api.model import Start
 from image_updater.errors import SpecError
 from image_updater.images import parse_name
 from image_updater.pipeline.answers.lowering import movement
@@ -43,7 +44,7 @@ async def explain(request: ExplainRequest) -> tuple[PolicyReport, ...]:
         outcomes = await selector.refresh(wanted)
     automations = request.objects.automations
     return tuple(
-        report(outcomes[policy_name(policy)], request.current, _stopped(policy, automations, request.now))
+        report(outcomes[policy_name(policy)], request.current, _beside(policy, automations, request.now))
         for policy in wanted
     )
 
@@ -133,13 +134,28 @@ def _notes(policy: ImagePolicy) -> tuple[str, ...]:
     return ("the policy is suspended: nothing is written for it",) if policy.suspend else ()
 
 
-def _stopped(policy: ImagePolicy, automations: Iterable[ImageUpdateAutomation], now: datetime) -> tuple[str, ...]:
-    """Which of the automations that take what the policy chooses write nothing now, and until when: theirs is no gate
-    of the policy, and no tag is held by it."""
+def _beside(policy: ImagePolicy, automations: Iterable[ImageUpdateAutomation], now: datetime) -> tuple[str, ...]:
+    """What decides beside the policy: files of the branch, which nobody reads here, and automations that write nothing
+    now (theirs is no gate of the policy, and no tag is held by it)."""
+    takers = [
+        each
+        for each in automations
+        if each.key.namespace == policy.key.namespace and each.policy_selector.matches(policy.meta.labels)
+    ]
     found = []
-    for each in automations:
-        if each.key.namespace != policy.key.namespace or not each.policy_selector.matches(policy.meta.labels):
-            continue
+    if policy.after is not None and policy.after.proven_file is not None:
+        found.append(f"`explain` reads no branch: what {policy.after.proven_file} says of it, `update` knows")
+    if policy.start is Start.PROVEN:
+        files = sorted({each.proven_file for each in takers if each.proven_file is not None})
+        found += [
+            f"start: proven counts as well: `explain` reads no branch, `update` knows what {file} says"
+            for file in files
+        ]
+        if not files:
+            found.append(
+                "start: proven has nothing to begin with: no ImageUpdateAutomation that takes it has a provenFile"
+            )
+    for each in takers:
         window = opening(each.windows, now)
         if each.suspend:
             found.append(f"ImageUpdateAutomation {each.key} is suspended: it writes nothing")

@@ -282,7 +282,7 @@ class Situations:
         found = Situation(
             freezes=tuple(freeze for freeze in self._freezes if applies(freeze, policy)),
             quarantined=(*self._bad(policy), *failed),
-            hold=self._hold(name, policy, wishes),
+            hold=self._hold(name, wishes),
             denied=tuple(dict.fromkeys(wishes.denied)),
             approvals=wishes.approvals,
             node_platforms=self._nodes if policy.from_nodes else None,
@@ -295,8 +295,9 @@ class Situations:
             others, problem = self._groups.get(name, (None, ""))
             found = replace(found, group=others, group_problem=problem)
         start = self._starts.get(name)
-        if policy.start is Start.PROVEN and not self._proven.get(name) and start is not None and not start[1]:
-            found = replace(found, start=start[0])
+        if policy.start is Start.PROVEN and not self._proven.get(name) and start is not None:
+            proven, problem = start
+            found = replace(found, start=None if problem else proven, start_problem=problem)
         return NOTHING if found == NOTHING else found
 
     def _bad(self, policy: ImagePolicy) -> tuple[Quarantined, ...]:
@@ -305,15 +306,12 @@ class Situations:
         found = self._by_image.get(_canonical(policy.image), ())
         return tuple(dict.fromkeys(each for namespace, each in found if namespace in (None, policy.key.namespace)))
 
-    def _hold(self, name: str, policy: ImagePolicy, wishes: Wishes) -> Hold | None:
-        """A person's word comes first, then what a rollback left, then what is not known."""
+    def _hold(self, name: str, wishes: Wishes) -> Hold | None:
+        """A person's word comes first, then what a rollback left."""
         found: Hold | None = None
-        start = self._starts.get(name)
-        if policy.start is Start.PROVEN and not self._proven.get(name) and start is not None and start[1]:
-            found = Hold(reason=f"start: proven, but what was proven is not known: {start[1]}")
         held = self._held.get(name)
         if held is not None and not (wishes.resumed and held.since and held.since <= wishes.resumed):
-            found = replace(held, then=found)
+            found = held
         wish = wishes.hold
         if wish is not None and not (wishes.resumed and wish.at and wish.at <= wishes.resumed):
             found = Hold(reason=wish.reason, by=wish.by, since=wish.at, until=wish.until, then=found)

@@ -139,6 +139,9 @@ def _wide(
         why = f": {situation.upstream_source}" if situation.upstream_source else ""
         reason = f"nobody knows what {policy.after.name} has proven, which it comes after{why}"
         found.append(Blocked(gate=GateName.AFTER, reason=reason))
+    if situation.start_problem:
+        reason = f"start: proven waits, as what was proven is not known: {situation.start_problem}"
+        found.append(Blocked(gate=GateName.START, reason=reason))
     if group and policy.group is not None:
         problem = situation.group_problem
         if not problem and situation.group is None:

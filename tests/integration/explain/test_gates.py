@@ -165,3 +165,36 @@ def test_a_group_by_date_moves_only_where_its_members_mean_one_tag(
     assert [report["chosen"] and report["chosen"]["tag"] for report in reports] == [chosen, chosen]
     told = "group shop does not move: its members would take different tags: default/web b, default/worker a"
     assert all((told in report["reason"]) is (chosen is None) for report in reports)
+
+
+@pytest.mark.parametrize(
+    ("spec", "objects", "note"),
+    [
+        (
+            "after: {name: staging, provenFile: proven.yaml}",
+            "",
+            "`explain` reads no branch: what proven.yaml says of it, `update` knows",
+        ),
+        (
+            "start",
+            "",
+            "start: proven has nothing to begin with: no ImageUpdateAutomation that takes it has a provenFile",
+        ),
+        (
+            "start",
+            AUTOMATION.replace("windows: [{cron: '0 9 * * 1-5', duration: 1h}]", "git: {provenFile: proven.yaml}"),
+            "start: proven counts as well: `explain` reads no branch, `update` knows what proven.yaml says",
+        ),
+    ],
+    ids=["after", "start-without-a-file", "start"],
+)
+def test_what_only_a_branch_can_tell_is_a_note(tmp_path: Path, spec: str, objects: str, note: str) -> None:
+    policy = POLICY.replace("  minAge: 72h\n", f"  {spec}\n" if spec != "start" else "")
+    if spec == "start":
+        policy = policy.replace("{range: ^1}", "{range: ^1}, start: proven")
+    (tmp_path / "objects.yaml").write_text(policy + objects)
+    (tmp_path / "tags").write_text("1.1.0\n")
+    arguments = ["explain", "-f", str(tmp_path / "objects.yaml"), "--tags", str(tmp_path / "tags"), "-o", "json"]
+    result = CliRunner().invoke(cli, arguments, standalone_mode=False)
+    (report,) = json.loads(result.stdout)
+    assert report["reason"].endswith(f"; {note}")

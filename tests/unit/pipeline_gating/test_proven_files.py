@@ -30,24 +30,25 @@ def test_a_file_is_read_once_for_all_policies_that_follow_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "start", "hold"),
+    ("data", "start", "problem"),
     [
         (GOOD, ("1.0.0",), ""),
         (b"proven: {}\n", (), ""),
         (None, (), ""),
-        (b"proven: [\n", None, "start: proven, but what was proven is not known: "),
+        (b"proven: [\n", None, f"{FILE}:2: not valid YAML: "),
     ],
     ids=["proven", "something else is", "not there yet", "broken"],
 )
 def test_a_start_with_the_proven_waits_where_nothing_is_known(
-    data: bytes | None, start: tuple[str, ...] | None, hold: str
+    data: bytes | None, start: tuple[str, ...] | None, problem: str
 ) -> None:
     known, again = Situations(), policy(start=Start.PROVEN)
     read_proven(known, automation(), MemoryTree({FILE: data} if data is not None else {}), [again])
     found = known.of(again)
     assert (None if found.start is None else tuple(each.tag for each in found.start)) == start
-    assert (found.hold.reason if found.hold is not None else "").startswith(hold)
-    assert (found.hold is not None) is bool(hold)
+    assert found.start_problem.startswith(problem)
+    assert bool(found.start_problem) is bool(problem)
+    assert found.hold is None, "nobody held it, and no resume would end it"
 
 
 def test_without_a_file_a_start_with_the_proven_says_nothing() -> None:

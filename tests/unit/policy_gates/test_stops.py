@@ -15,6 +15,7 @@ from image_updater.api.model import (
     NumericalPolicy,
     ObjectKey,
     SemverPolicy,
+    Start,
     Strategy,
     Window,
 )
@@ -98,6 +99,16 @@ def test_all_that_stops_a_policy_is_said() -> None:
     assert answer.until == NOW + HOUR
     assert [one.tag for one in answer.because] == [None] * 4
     assert answer.wanted == "1.6.0"
+    assert answer.stopped is not None
+    assert answer.stopped.tag == "1.6.0"
+
+
+def test_a_start_with_the_proven_waits_while_nobody_can_know_it_and_no_resume_is_offered() -> None:
+    answer = gated(made(start=Start.PROVEN), start_problem="proven.yaml:2: not valid YAML")
+    assert answer.chosen is None
+    assert answer.reason == (
+        "1.6.0 would win, but start: proven waits, as what was proven is not known: proven.yaml:2: not valid YAML"
+    )
 
 
 def test_closed_windows_stop_nothing_where_no_tag_would_win() -> None:
