@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from image_updater.api.model import LabelSelector, Meta, ObjectKey, ProofLevel
+from image_updater.api.moments import format_rfc3339
 from image_updater.api.wishes import wishes_of
 from image_updater.documents import decode
 from image_updater.errors import DocumentError, ImageUpdaterError, Refused
@@ -33,6 +34,7 @@ from image_updater.pipeline.people.memory import Memory
 from image_updater.pipeline.people.pins import Rendering
 from image_updater.pipeline.prove import Proof, prove
 from image_updater.pipeline.rollback.decision import all_or_nothing
+from image_updater.pipeline.rollback.evidence import answered
 from image_updater.pipeline.rollback.placements import placed
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy, ImageUpdateAutomation, Objects
+    from image_updater.api.wishes import Wishes
     from image_updater.kustomize import FactCache, NamedRoot
     from image_updater.kustomize.model import Problem, Provenance, Tree
     from image_updater.patch.model import Edit
@@ -205,12 +208,13 @@ async def run(
             recorded=past.record().problems if past is not None else (),
             failures=(*failures, *kept.failures.items()),
             holds=people.by_policy(),
-            notes=tuple(people.notes),
+            notes=(*people.notes, *asked_in_vain),
             missing=kept.missing,
             until=kept.until,
         )
 
     choices, failures = await choose()
+    asked_in_vain = await asyncio.to_thread(_asked_in_vain, line, wanted, past) if line.once else ()
     people = Held()
     rendering = Rendering(
         roots=provenance.roots,
@@ -300,6 +304,21 @@ async def tell(line: Line, automation: ImageUpdateAutomation, past: Past) -> Non
         )
 
 
+def _asked_in_vain(line: Line, policies: Sequence[ImagePolicy], past: Past | None) -> tuple[str, ...]:
+    """A single run takes nothing back that somebody asks for: it says so."""
+    said = []
+    for policy in policies:
+        wish = _wishes(line, policy).rollback
+        if wish is None or (past is not None and answered(past, wish.at) is not None):
+            continue
+        to = f" to {wish.to}" if wish.to is not None else ""
+        said.append(
+            f"{policy_name(policy)}: {wish.by or 'somebody'} asked for a rollback{to} at {format_rfc3339(wish.at)}:"
+            " `run`, or the controller, does it; a single `update` takes nothing back"
+        )
+    return tuple(said)
+
+
 def _tell_resumes(line: Line, claims: Claims, past: Past) -> None:
     """A policy of an annotation has no object: what commits say is all that can be said to it."""
     files: dict[str, set[str]] = {}
@@ -318,8 +337,11 @@ def _tell_resumes(line: Line, claims: Claims, past: Past) -> None:
 
 def _resumed(line: Line) -> Callable[[ImagePolicy], datetime | None]:
     """When somebody last said that a policy may go on."""
-    known = line.situations
-    return lambda policy: (known.wishes(policy) if known is not None else wishes_of(policy.meta)).resumed
+    return lambda policy: _wishes(line, policy).resumed
+
+
+def _wishes(line: Line, policy: ImagePolicy) -> Wishes:
+    return line.situations.wishes(policy) if line.situations is not None else wishes_of(policy.meta)
 
 
 def edit(tree: Tree, planned: Plan) -> tuple[tuple[Edit, ...], dict[str, bytes], dict[str, str]]:

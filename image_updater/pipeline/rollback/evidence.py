@@ -249,7 +249,7 @@ def reference(placement: Placement) -> str:
     return placement.image + (f":{value.tag}" if value.tag else "") + (f"@{value.digest}" if value.digest else "")
 
 
-def answered(ground: Ground, asked: datetime) -> CommitInfo | None:
+def answered(past: Past, asked: datetime) -> CommitInfo | None:
     """The commit that has granted the wish of that moment, among those that are here."""
     wanted = (ROLLBACK_ASKED, exact_rfc3339(asked))
-    return next((each for each in ground.past.history.commits() if wanted in each.trailers), None)
+    return next((each for each in past.history.commits() if wanted in each.trailers), None)

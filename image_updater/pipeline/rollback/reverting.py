@@ -222,7 +222,7 @@ class Reverting:
             log.warning("%s: goes to %s %s", name, wish.to, why, extra={"policy": name})
 
         async def choose(ground: Ground) -> RollbackPlan | str:
-            if answered(ground, wish.at) is not None:
+            if answered(ground.past, wish.at) is not None:
                 return "it was done before"
             self._check(outcome, wish.to)
             meant = await self._meant(ground, name)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
-from image_updater.api.wishes import DenyWish, RollbackWish, Wishes
+from image_updater.api.moments import exact_rfc3339
+from image_updater.api.wishes import DenyWish, RollbackWish, Wishes, to_annotations
+from image_updater.cli.app import cli
 from image_updater.pipeline.rollback import evidence
 from image_updater.pipeline.rollback.decision import Author, Back, Quarantines, RollbackPlan
 from image_updater.pipeline.rollback.placements import Placement, Value
 from image_updater.policy.situation import Origin, Quarantined
+from image_updater.store import Store
 from tests.integration.line.test_checkout import deployment
 from tests.integration.line.test_people_daemon import FLEET, WEB, House, house
 from tests.parts import gitservers
@@ -243,6 +248,36 @@ async def test_a_tag_that_nobody_has_is_refused(server: gitservers.HttpServer, t
         await asyncio.sleep(0.2)
         await at.daemon.look(FLEET)
         assert at.tip == tip
+
+
+@pytest.mark.parametrize("by", ["an annotation", "the state file"])
+def test_a_single_update_says_of_a_wish_that_it_waits(tmp_path: Path, by: str) -> None:
+    at = datetime(2026, 11, 26, 12, 0, 0, 7, tzinfo=UTC)
+    wish, words = RollbackWish(at=at, by="jo", to="1.0.0"), "jo asked for a rollback to 1.0.0 at 2026-11-26T12:00:00Z"
+    folder, state = tmp_path / "fleet", tmp_path / "state.sqlite"
+    folder.mkdir()
+    (folder / "web.yaml").write_text(deployment("web", "1.1.0"))
+    git("init", "-q", "-b", "main", folder)
+    git("add", ".", cwd=folder)
+    git("commit", "-qm", "Start", cwd=folder)
+    annotations = {}
+    if by == "an annotation":
+        annotations = {name: text for name, text in to_annotations(Wishes(rollback=wish)).items() if text is not None}
+    else:
+        with Store.open(state) as store:
+            store.save_wish("default/web", wish, at)
+    spec = {"image": "acme/web", "policy": {"semver": {"range": "*"}}}
+    metadata = {"name": "web", "annotations": annotations}
+    policy = {"apiVersion": "image-updater.dev/v1alpha1", "kind": "ImagePolicy", "metadata": metadata, "spec": spec}
+    (tmp_path / "policy.yaml").write_text(json.dumps(policy))
+    (tmp_path / "tags.txt").write_text("1.0.0\n1.1.0\n")
+    command = ["update", str(folder), "-f", str(tmp_path / "policy.yaml"), "--tags", str(tmp_path / "tags.txt")]
+    command += ["--state", str(state)]
+    said = CliRunner().invoke(cli, command)
+    assert (said.exit_code, words in " ".join(said.output.split())) == (0, True), said.output
+    trailers = f"Image-Policy: default/web\nRollback: asked for by jo\nRollback-Asked: {exact_rfc3339(at)}"
+    git("commit", "-q", "--allow-empty", "-m", f"Roll back\n\n{trailers}", cwd=folder)
+    assert words not in " ".join(CliRunner().invoke(cli, command).output.split()), "it was granted"
 
 
 async def until(condition: Callable[[], bool]) -> None:
