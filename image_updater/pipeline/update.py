@@ -7,6 +7,7 @@ A path is taken as its files stand and on the branch checked out (`local.py`). A
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,13 @@ from image_updater.pipeline.commits import check_templates
 from image_updater.pipeline.line import Line
 from image_updater.pipeline.local import update_path
 from image_updater.pipeline.remote import update_remote
+from image_updater.pipeline.report import ProblemReport
 from image_updater.pipeline.session import named_roots, session
 from image_updater.pipeline.targets import is_url
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from image_updater.pipeline.report import UpdateReport, UpdateRequest
 
 
@@ -46,5 +50,15 @@ async def update(request: UpdateRequest) -> UpdateReport:
             if not request.apart:
                 await check_templates(request.objects.automations)
             if request.target is not None and not is_url(request.target):
-                return await update_path(request, line, Path(request.target))
-            return await update_remote(request, line, opened.mirrors)
+                report = await update_path(request, line, Path(request.target))
+            else:
+                report = await update_remote(request, line, opened.mirrors)
+            return report if request.apart else replace(report, problems=(*report.problems, *_asleep(request)))
+
+
+def _asleep(request: UpdateRequest) -> Iterator[ProblemReport]:
+    """Automations of this run that do nothing: that no site is shown of them would look as if they had none."""
+    for each in request.objects.automations:
+        if each.suspend and (request.automations is None or each.key in request.automations):
+            reason = f"ImageUpdateAutomation {each.key} is suspended: it looks at nothing and writes nothing"
+            yield ProblemReport(file=None, line=None, reason=reason)

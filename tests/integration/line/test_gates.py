@@ -161,6 +161,14 @@ def test_what_holds_already_what_would_be_written_waits_for_nothing(
     assert [said[place] for place in order] == states
 
 
+def test_an_automation_that_is_suspended_is_told(folder: Path) -> None:
+    report = update(folder, policy(), automation(more="suspend: true"))
+    assert report["sites"] == []
+    assert [each["reason"] for each in report["problems"]] == [
+        "ImageUpdateAutomation default/fleet is suspended: it looks at nothing and writes nothing"
+    ]
+
+
 def test_a_quarantined_tag_gives_way_to_the_next_best(folder: Path) -> None:
     tags = {"acme/web": ["1.0.0", "1.0.5", "1.1.0"]}
     state, why = sites(update(folder, policy(), QUARANTINE, tags=tags))["default/web"]
