@@ -233,6 +233,10 @@ class Closing:
             self._end(place)
         for gone in self._read.keys() - entries:
             del self._read[gone]
+        policies = {str(each) for each in self._context.cache.entries(POLICY)}
+        for policy in [each for each, uid in self._restored.items() if uid and each not in policies]:
+            del self._restored[policy]
+            self._forget(policy)
         self._resume()
 
     def _look(self, key: ObjectKey) -> None:
@@ -277,9 +281,7 @@ class Closing:
             return
         self._restored[policy] = uid
         if known:
-            self._breakers.forget(policy)
-            self._pursuing.release(policy)
-            self._storms.calm(policy)
+            self._forget(policy)
         self._proving.restore(policy)
         if entry is None or entry.value is None:
             return
@@ -288,6 +290,12 @@ class Closing:
         if failed:
             self._pursuing.hold(policy, failed)
         self._breakers.restore(policy, status)
+
+    def _forget(self, policy: str) -> None:
+        """Its object is gone, or another one."""
+        self._breakers.forget(policy)
+        self._pursuing.release(policy)
+        self._storms.calm(policy)
 
     # ------------------------------------------------------------------------------------------- what is good
 

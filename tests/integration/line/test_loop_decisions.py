@@ -180,6 +180,30 @@ async def test_a_policy_that_was_made_anew_has_a_breaker_of_its_own(
         assert len([each for each in at.told("BreakerOpen") if each.startswith("nothing is written")]) == 2
 
 
+@pytest.mark.parametrize(
+    ("on_failure", "metric"),
+    [("rollback", "image_updater_breakers_open"), ("hold", "image_updater_failed_tags_held")],
+    ids=["breaker", "hold"],
+)
+async def test_a_policy_that_is_gone_is_counted_no_more(
+    server: gitservers.HttpServer, tmp_path: Path, on_failure: str, metric: str
+) -> None:
+    async with world(server, tmp_path) as at:
+        at.setup(on_failure)
+        async with at.life():
+            await at.settle()
+            assert at.updating is not None
+            count = at.updating._context.metrics.registry.get_sample_value
+            for tag in ("1.1.0", "1.2.0"):
+                await at.push("web", tag, bad=True)
+            await at.until(lambda: count(metric) == 1)
+            at.cluster.remove("ImagePolicy", "web")
+            await at.until(lambda: not at.daemon.objects.policies)
+            assert at.updating._loop is not None
+            at.updating._loop._closing._sweep()
+            assert count(metric) == 0
+
+
 async def test_three_policies_at_once_roll_nothing_back(server: gitservers.HttpServer, tmp_path: Path) -> None:
     names = ("web", "api", "job")
     async with living(server, tmp_path, names) as at:
