@@ -160,8 +160,14 @@ def _workload(evidence: Evidence, ref: Ref, memory: Memory, now: datetime) -> Ju
         failure = whose(evidence, ages, signs if given_up or late else ripe, memory)
         said = seen.reason if given_up else f"nothing has moved for {DEADLINE.seconds:g} s" if late else ""
         reason = "; ".join(part for part in (failure.reason, said) if part)
-        rollout = _plain(evidence, RolloutState.FAILED, reason)
-        return _told(replace(rollout, culprit=failure.culprit, failing=failure.failing), memory, None, now)
+        rollout = replace(
+            _plain(evidence, RolloutState.FAILED, reason), culprit=failure.culprit, failing=failure.failing
+        )
+        before, why = memory.told, failure.reason
+        if before is not None and _kind_of(before) == _kind_of(rollout) and why and before.reason.startswith(why):
+            # The same failure, whether its deadline has passed meanwhile or not: who was told is not told again.
+            rollout = replace(rollout, reason=before.reason)
+        return _told(rollout, memory, None, now)
     waits = [memory.signs[sign.name] + SETTLE for sign in signs if sign.early]
     if not seen.has_deadline:
         waits.append(memory.moved + DEADLINE)

@@ -371,6 +371,18 @@ ROLLING = {
 }
 
 
+def test_a_failure_is_the_same_when_its_deadline_passes() -> None:
+    early = evidence(deployment(), pod(crashing(3)), good())
+    first = judged(early)
+    assert first.rollout.reason == "container web ends with exit code 1 again and again"
+    late = judged(evidence(OVERDUE, pod(crashing(3)), good()), 600, first.memory).rollout
+    assert (late.reason, late.since) == (first.rollout.reason, first.rollout.since)
+    other = judged(evidence(OVERDUE, pod(crashing(4, 137, "OOMKilled")), good()), 601, first.memory).rollout
+    assert (
+        other.reason == "container web is out of memory (OOMKilled) again and again; its progress deadline has passed"
+    )
+
+
 def test_a_stateful_set_has_a_deadline_of_ours() -> None:
     body = workload("StatefulSet", spec={"replicas": 2}, status=ROLLING)
     pods = (labelled("2", "web-1", ready=False), labelled("1", "web-0", ready=True))
