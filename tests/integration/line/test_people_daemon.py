@@ -16,7 +16,7 @@ import pytest
 from image_updater import api
 from image_updater.api.model import ObjectKey
 from image_updater.embedded import EmbeddedRegistry
-from image_updater.git import Mirror
+from image_updater.git import GitTree, History, Mirror
 from image_updater.git.lineage import _Walk
 from image_updater.pipeline.answers.opening import open_client
 from image_updater.pipeline.answers.secrets import CurrentSecrets
@@ -189,6 +189,47 @@ async def test_ten_looks_in_a_row_leave_a_revert_alone(
         assert at.tag == "1.1.1"
         assert at.hold is None
         assert b"image_updater_holds 0.0" in at.metrics.text()
+
+
+async def test_what_a_pin_took_the_place_of_is_looked_up_once(
+    server: gitservers.HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prod = "prod/kustomization.yaml"
+
+    def overlay(bare: Path, image: str) -> None:
+        files: dict[str, str | None] = {
+            prod: "resources: [../apps]\n",
+            "staging/kustomization.yaml": "resources: [../apps]\n",
+        }
+        gitservers.commit(bare, files | {"apps/kustomization.yaml": "resources: [web.yaml]\n"})
+
+    async with house(server, tmp_path, before=overlay) as at:
+        await at.push("1.1.0")
+        assert at.tag == "1.1.0"
+        looked: list[str] = []
+        tree: Callable[[History], GitTree] = vars(History)["tree"].fget
+
+        def counted(history: History) -> GitTree:
+            looked.append(history.tip)
+            return tree(history)
+
+        monkeypatch.setattr(History, "tree", property(counted))
+        before = at.tip
+        pin = f"resources: [../apps]\nimages:\n  - name: {at.image}\n    newTag: 1.0.0\n"
+        pinned = gitservers.commit(at.bare, {prod: pin}, message="Pin")
+        for _ in range(3):
+            await at.daemon.look(FLEET)
+        assert at.tip == pinned
+        assert at.hold is not None
+        assert pinned[:12] in at.hold.reason
+        gitservers.commit(at.bare, {"README.md": "Unrelated\n"})
+        await at.daemon.look(FLEET)
+        assert at.hold is not None
+        assert looked == [pinned, before]
+        await at.push("1.1.1")
+        assert at.tag == "1.1.1"
+        assert "newTag: 1.1.1" in git("show", f"main:{prod}", cwd=at.bare)
+        assert at.hold is None
 
 
 RACES: dict[str, Callable[[House], tuple[str, ...]]] = {
