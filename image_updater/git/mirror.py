@@ -6,8 +6,8 @@ when damaged.
     folder/repository-N   the repository; the one before stays until the next swap, for readers that are still in it
 
 No remote is configured in it, so neither URL nor credentials are ever on disk. All blocking work runs in one thread at
-a time per mirror;
-reads (`tree`, `history`) may run beside it. A fetch takes 50 commits at first, later the difference; `depth` deepens.
+a time per mirror; reads (`tree`, `history`) may run beside it. A fetch takes 50 commits at first, later the difference;
+`depth` deepens.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -70,6 +71,7 @@ class Mirror:
         self._lock = lock
         self._busy = asyncio.Lock()
         self._cache = TreeCache()
+        self._trees: weakref.WeakSet[GitTree] = weakref.WeakSet()
         self._damaged = False
         self._closed = False
         self._commits = 0
@@ -79,9 +81,7 @@ class Mirror:
 
     @classmethod
     def open(cls, folder: Path, url: str, access: GitAccess) -> Mirror:
-        """Open or make the mirror in `folder`. No network. Raises SpecError (URL), GitUnavailable (no folder can be
-        had).
-        """
+        """Open or make the mirror in `folder`. No network. Raises SpecError (URL), GitUnavailable (no folder)."""
         urls.parse(url)
         userconfig.pass_over_unreadable()
         for number in range(_SIBLINGS):
@@ -99,6 +99,7 @@ class Mirror:
                 os.close(descriptor)
                 continue
             try:
+                os.utime(descriptor)  # when it was used last
                 with _own_disk(place):
                     return cls(place, descriptor, url, access)
             except BaseException:
@@ -320,7 +321,8 @@ class Mirror:
             return None
 
     def _tree(self, tree_id: str) -> GitTree:
-        return GitTree(self._repository, tree_id, self._cache)
+        self._trees.add(tree := GitTree(self._repository, tree_id, self._cache))
+        return tree
 
     def tree(self, commit: str) -> GitTree:
         """A fetched commit's files. Raises RevisionNotFound, MirrorDamaged."""
@@ -405,14 +407,17 @@ class Mirror:
 
     # -- care
 
+    @property
+    def held(self) -> bool:
+        """Is something under way in it, or does somebody have a tree of it?"""
+        return self._busy.locked() or len(self._trees) > 0
+
     def suspect(self) -> None:
         """Call when something read from here was damaged: the next fetch makes the mirror anew."""
         self._damaged = True
 
     def _crowded(self) -> bool:
-        """libgit2 cannot repack: too many packs or loose objects make every look-up slow, so the mirror is fetched
-        anew.
-        """
+        """libgit2 cannot repack: many packs or loose objects make every look-up slow, so it is fetched anew."""
         objects = Path(self._repository.path) / "objects"
         if sum(1 for _ in (objects / "pack").glob("*.pack")) > MAX_PACKS:
             return True

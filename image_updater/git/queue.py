@@ -167,6 +167,11 @@ class WriterQueue:
             self._runner = asyncio.create_task(self._drain(), name=f"writer {self.mirror.key} {self.branch}")
         return await item.future
 
+    @property
+    def remembers(self) -> bool:
+        """Works that stand on a branch which is rebuilt: another queue would not know them."""
+        return bool(self._standing)
+
     def retain(self, keys: Container[str]) -> None:
         """Only works of these keys still stand: the commits of others (an automation that is gone, or suspended) leave
         the branch when it is rebuilt next.
