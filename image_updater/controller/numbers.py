@@ -47,15 +47,26 @@ class Numbers(Collector):
             "Our objects by kind and what their Ready condition says.",
             labels=["kind", "ready"],
         )
+        stalled = GaugeMetricFamily(
+            "image_updater_objects_stalled",
+            "Our objects by kind that wait for somebody to change something.",
+            labels=["kind"],
+        )
         for kind in PLURALS:
             counted: dict[str, int] = {}
+            waiting = 0
             for entry in list(self._cache.entries(kind).values()):
+                now = self._status.current(entry)
                 unsaid = "Unknown" if kind in STATUS else str(entry.error is None)
-                said = str(ready_of(self._status.current(entry)).get("status", unsaid))
+                said = str(ready_of(now).get("status", unsaid))
                 counted[said] = counted.get(said, 0) + 1
+                conditions = now.get("conditions") or ()
+                waiting += entry.error is not None or any(each.get("type") == "Stalled" for each in conditions)
             for said, count in counted.items():
                 objects.add_metric([kind, said], count)
+            stalled.add_metric([kind], waiting)
         yield objects
+        yield stalled
         yield CounterMetricFamily(
             "image_updater_watch_events",
             "Events of our objects, with echoes of our own writes.",
