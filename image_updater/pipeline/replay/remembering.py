@@ -39,10 +39,11 @@ def from_store(store: Store, objects: Objects) -> Past:
 
 
 def from_file(file: TagsFile, objects: Objects) -> Past:
-    """A tags file has one date of a tag: when its image was made."""
-    return Past(
-        tags={
-            policy_name(policy): of_file(file.answer(parse_name(policy.image)), parse_name(policy.image).canonical)
-            for policy in objects.policies
-        }
-    )
+    """A tags file has one date of a tag: when its image was made. An image that it does not list has no past."""
+    tags: dict[str, PastTags] = {}
+    for policy in objects.policies:
+        image = parse_name(policy.image)
+        answer = file.answer(image)
+        if answer.tags:
+            tags[policy_name(policy)] = of_file(answer, image.canonical)
+    return Past(tags=tags)

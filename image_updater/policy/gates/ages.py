@@ -35,7 +35,7 @@ def check(age: timedelta, tag: str, known: TagFacts | None, now: datetime) -> Bl
         # Its bytes cannot be older than the tag here.
         first = f"eligible at {clock(listed + age, now)} at the earliest ({text})"
     if unknowable(known, Need.DIGEST):
-        reason = first or f"of unknown age, as nobody knows when its bytes came ({text})"
+        reason = first or f"of unknown age: without its digest nobody knows when its bytes came ({text})"
         return held(GateName.MIN_AGE, tag, reason, listed + age if listed is not None and first else None)
     unasked = asks(GateName.MIN_AGE, tag, Need.DIGEST)
     if listed is not None and first is not None:

@@ -87,7 +87,7 @@ def test_without_state_the_age_begins_now_and_that_is_said(tmp_path: Path) -> No
     assert "give --state FILE" in report["reason"]
     assert {each["tag"]: (each["verdict"], each["reason"]) for each in report["tags"]} == {
         "1.0.0": ("held", "eligible at 2024-05-04T12:03Z (minAge 72h)"),
-        "1.1.0": ("held", "of unknown age, as nobody knows when its bytes came (minAge 72h)"),
+        "1.1.0": ("held", "of unknown age: without its digest nobody knows when its bytes came (minAge 72h)"),
     }
 
 

@@ -256,6 +256,9 @@ def test_a_policy_whose_image_nobody_saw_says_so() -> None:
     (found,) = replay(spec, Past(tags={}), since=START, until=START + DAY)
     assert (found.start, found.commits) == (None, ())
     assert found.notes == ("nothing is known of the tags of its image",)
+    listed = remembering.from_file(TagsFile.parse('{"ghcr.io/acme/other": ["1.0.0"]}', file="t"), spec)
+    (found,) = replay(spec, listed, since=START, until=START + DAY)
+    assert found.notes == ("nothing is known of the tags of its image",)
 
 
 # ------------------------------------------------------------------------------------------- a state file

@@ -275,7 +275,7 @@ TABLE = {
         {},
         GateName.MIN_AGE,
         Fate.HELD,
-        "of unknown age, as nobody knows when its bytes came (minAge 72h)",
+        "of unknown age: without its digest nobody knows when its bytes came (minAge 72h)",
         chosen="1.5.0",
     ),
     "age that nobody knows, of a new tag": Case(
