@@ -103,6 +103,7 @@ class Closing:
             fields=saying.fields,
             save=saying.save,
             opens=self._breakers.open,
+            tell=tell,
             started=context.clock(),
         )
         self._pursuing = Pursuing(

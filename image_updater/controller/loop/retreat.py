@@ -39,7 +39,7 @@ from image_updater.policy.gating import may_roll_back
 from image_updater.policy.situation import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from image_updater.api.model import ObjectKey
@@ -109,6 +109,7 @@ class Retreat:
         fields: Callable[[Entry], Mapping[str, Any]],
         save: Callable[..., Awaitable[None]],
         opens: Callable[[Iterable[str], str], None],
+        tell: Callable[[str, Happening], None],
         started: datetime,
     ) -> None:
         """`fields`: of a status, as they are. `opens(policies, why)`: their breaker opens."""
@@ -122,6 +123,9 @@ class Retreat:
         self._fields = fields
         self._save = save
         self._opens = opens
+        self._tell = tell
+        self._left: set[tuple[object, ...]] = set()
+        """What was told of members of a group that do not go back with it."""
         self._started = started
         self._good: dict[tuple[ObjectKey, Ref], str] = {}
         """By workload the last commit with which it was healthy."""
@@ -168,6 +172,8 @@ class Retreat:
             action = await self._with_groups(ground, action)
         case.action = action
         plan = await self._plan(case, ground, action) if action.kind is Kind.ROLLBACK else None
+        if plan is not None:
+            self._tell_left(case, action, {each.automation for each in mine})
         if action.breaker:
             # After the intent is written: what has none is not taken back any more while the breaker is open.
             self._opens((self.name_of(each.placement) for each in action.suspects), action.breaker)
@@ -221,14 +227,10 @@ class Retreat:
     def together(self, names: Iterable[str]) -> frozenset[str]:
         """These policies, and the others of their groups."""
         found = set(names)
-        specs = [spec for name in names if (spec := self._values.spec(name)) is not None and spec.group is not None]
-        groups = {(spec.key.namespace, spec.group) for spec in specs}
-        if groups:
-            found |= {
-                name
-                for name, outcome in self._selector.answers.items()
-                if (outcome.spec.key.namespace, outcome.spec.group) in groups
-            }
+        for spec in filter(None, map(self._values.spec, tuple(found))):
+            if spec.group is not None:
+                members = self._situations.groups.get((spec.key.namespace, spec.group), ())
+                found |= {name for name in members if name in self._selector.answers}
         return frozenset(found)
 
     async def _with_groups(self, ground: Ground, action: Action) -> Action:
@@ -271,6 +273,16 @@ class Retreat:
             value = self._values.with_digest(name, Value(tag)) if tag is not None else None
             more.append(Suspect(placement=each, to=value))
         return replace(action, suspects=(*action.suspects, *more))
+
+    def _tell_left(self, case: Case, action: Action, automations: Collection[ObjectKey]) -> None:
+        """Members of its group that another automation writes stay where they are."""
+        for each in (one.placement for one in action.suspects if one.placement.automation not in automations):
+            name = self.name_of(each)
+            left = (name, each.value, *case.place, case.since)
+            if left not in self._left:
+                self._left.add(left)
+                text = f"its group goes back ({action.reason}), and {each.value} stays: {each.automation} writes it"
+                self._tell(name, Happening(reason="RollbackRefused", message=text, warning=True))
 
     # ------------------------------------------------------------------------------------------- what is known
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from image_updater.api.model import Start
 from image_updater.api.wishes import Wishes, wishes_of
 from image_updater.images import canonical
-from image_updater.pipeline.answers.grouping import apart
+from image_updater.pipeline.answers.grouping import apart, groups
 from image_updater.pipeline.answers.outcome import policy_name
 from image_updater.pipeline.answers.wishing import merged
 from image_updater.policy.gates.freezes import applies
@@ -47,6 +47,8 @@ class Situations:
         """The policies that have an object, by name."""
         self.apart: dict[str, str] = {}
         """By policy, why its group cannot move in one commit."""
+        self.groups: dict[tuple[str, str], frozenset[str]] = {}
+        """By namespace and name of a group its policies."""
         self._wishes: dict[str, Wishes] = {}
         self._resumed: dict[str, Wishes] = {}
         self._records: dict[str, tuple[str | None, tuple[Quarantined, ...]]] = {}
@@ -106,6 +108,8 @@ class Situations:
             self.objects |= specs
         grouped = any(policy.group is not None for policy in self.objects.values())
         self.apart = apart(objects) if grouped else {}
+        by_group = groups(self.objects.values()) if grouped else {}
+        self.groups = {group: frozenset(map(policy_name, members)) for group, members in by_group.items()}
         everything = self._prune(objects)
         if objects.freezes != self._freezes or objects.quarantines != self._quarantines:
             self._freezes, self._quarantines = objects.freezes, objects.quarantines

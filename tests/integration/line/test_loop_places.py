@@ -110,3 +110,33 @@ async def test_rollbacks_that_were_begun_at_two_places_are_both_gone_on_with(
         async with at.life():
             roll(at, both(RolloutState.FAILED), since=timedelta(hours=-2))
             await at.until(lambda: tags(at) == dict.fromkeys(PLACES, "1.0.0"))
+
+
+async def test_a_member_of_its_group_that_another_automation_writes_stays_and_is_told_so(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    async with world(server, tmp_path, ("web", "api")) as at:
+        at.setup()
+        for name in at.names:
+            spec = at.cluster.bodies["ImagePolicy", name]["spec"]
+            at.cluster.put("ImagePolicy", name, spec | {"group": "checkout"}, labels={"app": name})
+        async with at.life():
+            await at.settle()
+            for name in at.names:
+                at.registry.push(f"acme/{name}", "1.1.0")
+                await at.daemon.check(ObjectKey(SPACE, name))
+            await at.until(lambda: {at.tag(name) for name in at.names} == {"1.1.0"})
+            automation = at.cluster.bodies["ImageUpdateAutomation", "all"]["spec"]
+            for name, app in (("all", "web"), ("others", "api")):
+                spec = automation | {"policySelector": {"matchLabels": {"app": app}}}
+                at.cluster.put("ImageUpdateAutomation", name, spec)
+            await at.until(lambda: len(at.daemon.objects.automations) == 2)
+            await at.daemon.look(ObjectKey(SPACE, "others"))
+            await at.settle(roll=False)
+            at.bad.add(("web", "1.1.0"))
+            at.roll()
+            await at.until(lambda: at.tag("web") == "1.0.0")
+            await at.settle()
+            assert at.tag("api") == "1.1.0"
+            told = [(name, said) for name, why, said in at.cluster.events if why == "RollbackRefused"]
+            assert [name for name, said in told if "1.1.0 stays: shop/others writes it" in said] == ["api"]
