@@ -68,15 +68,13 @@ class Place:
         if not has_scheme:
             scheme, rest = "", key.strip()
         authority, _, path = rest.partition("/")
-        host, colon, port = authority.rpartition(":")
-        if not colon or not port.isdigit():
-            host, port = authority, ""
-        host = host.lower()
+        host, number = _split(authority)
         path = "/" + path.strip("/") if path.strip("/") else ""
         for api in _API:
             if path == api:
                 path = ""
-        number = int(port) if port else {"http": 80, "https": 443}.get(scheme.lower())
+        if number is None:
+            number = {"http": 80, "https": 443}.get(scheme.lower())
         if host in _HUB:
             host, number = "docker.io", None if number in {None, 443} else number
         return cls(host, number, path)
@@ -137,11 +135,16 @@ class DockerConfig:
 
 def split_host(host: str) -> tuple[str, int | None]:
     """`registry:5000` → (`registry`, 5000); Docker Hub's names become one."""
-    name, colon, port = host.rpartition(":")
-    if not colon or not port.isdigit():
-        name, port = host, ""
-    name = name.lower()
-    return ("docker.io" if name in _HUB else name), int(port) if port else None
+    name, port = _split(host)
+    return ("docker.io" if name in _HUB else name), port
+
+
+def _split(authority: str) -> tuple[str, int | None]:
+    """The host in lower case, and the port that is written. What is no port is part of the host, which nobody has."""
+    host, colon, port = authority.rpartition(":")
+    if colon and port.isascii() and port.isdigit() and len(port) <= 5:
+        return host.lower(), int(port)
+    return authority.lower(), None
 
 
 def load(data: bytes, *, where: Where, helpers: bool = False) -> DockerConfig:

@@ -39,7 +39,14 @@ def test_keys_name_the_same_registry(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("r.example", "r.example:5000"), ("r.example:5000", "r.example"), ("a.example", "b.example")],
+    [
+        ("r.example", "r.example:5000"),
+        ("r.example:5000", "r.example"),
+        ("a.example", "b.example"),
+        ("r.example:²", "r.example"),
+        (f"r.example:{'9' * 5000}", "r.example"),
+    ],
+    ids=["no port", "a port", "a host", "a digit that is no number", "a number that is no port"],
 )
 def test_keys_name_different_registries(one: str, other: str) -> None:
     assert DockerConfig(auths={one: LOGIN}).find(other, "acme/app") is None
