@@ -49,6 +49,17 @@ def groups(policies: Iterable[ImagePolicy]) -> dict[tuple[str, str], tuple[Image
     return found
 
 
+def together(namespace: str, group: str | None, specs: Mapping[str, ImagePolicy]) -> dict[str, ImagePolicy]:
+    """Those of these policies that are of one group, by name; {} where there is none."""
+    if group is None:
+        return {}
+    return {
+        name: policy
+        for name, policy in sorted(specs.items())
+        if (policy.key.namespace, policy.group) == (namespace, group)
+    }
+
+
 def apart(objects: Objects) -> dict[str, str]:
     """By policy, why its group cannot move in one commit: other automations, or other branches, write some of it."""
     found: dict[str, str] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from image_updater.errors import Transient
 from image_updater.policy.model import Fate, Verdict
 from image_updater.policy.situation import Situation
 
@@ -78,6 +79,12 @@ def overtaken(outcome: Outcome, selection: Selection) -> str | None:
         return None
     bad = any(blocked.tag == selection.tag for blocked in outcome.gated.because)
     return outcome.reason if bad or outcome.selection is None else None
+
+
+def faulty(policy: ImagePolicy, fault: Exception) -> Outcome:
+    """No answer, because of a fault of ours, which the log has."""
+    error = Transient(f"unexpected fault: {type(fault).__name__}", remedy="see the log, and report it")
+    return Outcome(policy=policy_name(policy), spec=policy, reason=str(error), error=error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ known. Policies of one group answer together.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,11 @@ from image_updater.errors import ImageUpdaterError, SpecError, Waiting
 from image_updater.images import parse_name
 from image_updater.pipeline.answers.examining import Examiner
 from image_updater.pipeline.answers.facts import FactBook
-from image_updater.pipeline.answers.grouping import settle
+from image_updater.pipeline.answers.grouping import settle, together
 from image_updater.pipeline.answers.judging import Judging, looks_at_bytes
 from image_updater.pipeline.answers.listing import Listing, Listings, Source
 from image_updater.pipeline.answers.logins import is_login, noted
-from image_updater.pipeline.answers.outcome import Outcome, overtaken, policy_name
+from image_updater.pipeline.answers.outcome import Outcome, faulty, overtaken, policy_name
 from image_updater.pipeline.answers.preflight import Candidate, Preflight
 from image_updater.pipeline.answers.situations import Situations
 from image_updater.pipeline.answers.validity import Validity
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from image_updater.pipeline.report import Secrets
     from image_updater.policy import CompiledPolicy, Selection
     from image_updater.policy.model import Verified
+
+
+log = logging.getLogger("image_updater.run")
 
 
 class Selector:
@@ -276,6 +280,10 @@ class Selector:
                     outcome = await self._asked(policy, ask)
                 except ImageUpdaterError as error:
                     outcome = await self._failed(policy, noted(policy, error, self.source))
+                except Exception as fault:
+                    # Whatever is wrong with one of them, or with us, ends the answers of no other.
+                    log.exception("unexpected fault while ImagePolicy %s is looked at", name)
+                    outcome = faulty(policy, fault)
                 self._answers[name] = outcome = self._newer(outcome)
                 return name, outcome
 
@@ -311,15 +319,8 @@ class Selector:
 
     def _members(self, namespace: str, group: str | None) -> dict[str, ImagePolicy]:
         """All policies of a group: those of the objects, and those that were asked about."""
-        if group is None:
-            return {}
-        found = {name: answer.spec for name, answer in self._answers.items()}
-        found |= self.situations.objects
-        return {
-            name: policy
-            for name, policy in sorted(found.items())
-            if (policy.key.namespace, policy.group) == (namespace, group)
-        }
+        answered = {name: answer.spec for name, answer in self._answers.items()} if group is not None else {}
+        return together(namespace, group, answered | self.situations.objects)
 
     async def _select(self, policy: ImagePolicy, held: frozenset[str] | None, turn: int) -> Outcome:
         if policy.suspend:
@@ -374,8 +375,7 @@ class Selector:
     async def _restore(self, policy: ImagePolicy) -> Outcome:
         self.compile(policy)
         source = self.source(policy)
-        listing = self._listings.recent(source, policy.interval)
-        if listing is None:
+        if (listing := self._listings.recent(source, policy.interval)) is None:
             return await self._failed(policy, Waiting("not asked since the start"))
         return await self._judge(policy, source, listing, ask=self._judging.depends_on_bytes(policy))
 

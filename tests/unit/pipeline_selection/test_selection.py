@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,6 +20,9 @@ from tests.unit.pipeline_selection.fakes import IMAGE, START, Clock, FakeRegistr
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from image_updater.images import ImageName
+    from image_updater.registry import Access, TagList
 
 
 async def test_many_policies_of_one_image_cost_one_list() -> None:
@@ -98,6 +101,21 @@ async def test_a_run_that_was_cut_short_goes_on_where_it_stopped(tmp_path: Path)
     assert outcome.selection is not None
     assert outcome.selection.tag == "t99"
     assert registry.calls["describe"] == 60
+
+
+async def test_a_fault_with_one_policy_ends_the_answers_of_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(FakeRegistry):
+        async def tags(self, image: ImageName, access: Access, **more: Any) -> TagList:
+            if image.repository == "acme/odd":
+                raise ValueError("nobody has thought of this")
+            return await super().tags(image, access, **more)
+
+    chooser = selector(Broken("1.0.0"))
+    answers = await chooser.select([policy(name="odd", image="registry.test/acme/odd"), policy()])
+    assert answers["default/web"].selection is not None
+    odd = answers["default/odd"]
+    assert (odd.selection, odd.reason) == (None, "unexpected fault: ValueError (see the log, and report it)")
+    assert "nobody has thought of this" in caplog.text
 
 
 async def test_a_kept_old_answer_is_said_and_starts_nothing() -> None:
