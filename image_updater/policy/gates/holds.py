@@ -31,7 +31,9 @@ def everything(hold: Hold) -> bool:
 
 def stops(hold: Hold, now: datetime) -> Blocked:
     """The whole policy."""
-    end = "" if hold.until is not None else " (resume ends it)"
+    # Of one without a time, an annotation by hand, nobody knows whether a resume came later.
+    ends = "resume" if hold.since is not None else "taking the annotation away"
+    end = "" if hold.until is not None else f" ({ends} ends it)"
     return Blocked(gate=GateName.HOLD, reason=f"it is {_reason(hold, now)}{end}", until=hold.until and utc(hold.until))
 
 

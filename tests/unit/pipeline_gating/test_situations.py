@@ -141,6 +141,23 @@ def test_of_two_holds_the_later_word_wins_and_approvals_add_up() -> None:
         assert found.denied == one.denied
 
 
+def test_of_two_holds_none_is_forgotten_for_one_that_ends_sooner() -> None:
+    """Somebody holds it for an hour beside the one that stands in the objects file."""
+    lasting = Wishes(hold=HoldWish(reason="in the file"))
+    hour = Wishes(hold=HoldWish(reason="an hour", at=START, until=START + timedelta(hours=1)))
+    begun = HoldWish(reason="after it", at=START + timedelta(minutes=2), until=START + timedelta(hours=1))
+    resumed = Wishes(resumed=START + timedelta(minutes=1), hold=begun)
+    dated = Wishes(hold=HoldWish(reason="before it", at=START))
+    for pair, reason in (
+        ((lasting, hour), "in the file"),
+        ((dated, resumed), "after it"),
+        ((hour, resumed), "after it"),
+    ):
+        for found in (merged(*pair), merged(*reversed(pair))):
+            assert found.hold is not None
+            assert found.hold.reason == reason
+
+
 def test_a_denial_is_told_with_who_and_why() -> None:
     known = Situations()
     known.adopt(Objects(policies=(WEB,)))

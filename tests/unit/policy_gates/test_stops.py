@@ -129,11 +129,11 @@ FROZEN = "Freeze apps/holidays stops it until it is deleted: nobody is here"
         (Situation(freezes=(freeze(allow_rollback=True), freeze())), FROZEN, FROZEN),
         (Situation(freezes=(freeze(expires=NOW),)), None, None),
         (Situation(freezes=(freeze(starts=NOW + HOUR),)), None, None),
-        (Situation(hold=Hold(reason="demo")), "it is held: demo (resume ends it)", None),
+        (Situation(hold=Hold(reason="demo", since=NOW)), "it is held: demo (resume ends it)", None),
         (Situation(hold=Hold(reason="demo", until=NOW)), None, None),
         (Situation(hold=Hold(reason="reverted", tag="1.6.0")), None, None),
         (
-            Situation(hold=Hold(reason="reverted", tag="1.6.0", until_resume=True)),
+            Situation(hold=Hold(reason="reverted", tag="1.6.0", since=NOW, until_resume=True)),
             "it is held: reverted (resume ends it)",
             None,
         ),

@@ -432,10 +432,18 @@ TABLE = {
     "hold": Case(
         PLAIN,
         {},
-        {"hold": Hold(reason="we look into it", by="ann")},
+        {"hold": Hold(reason="we look into it", by="ann", since=NOW)},
         GateName.HOLD,
         Fate.HELD,
         "it is held by ann: we look into it (resume ends it)",
+    ),
+    "hold by hand, of which nobody knows the time": Case(
+        PLAIN,
+        {},
+        {"hold": Hold(reason="we look into it")},
+        GateName.HOLD,
+        Fate.HELD,
+        "it is held: we look into it (taking the annotation away ends it)",
     ),
     "hold for a while": Case(
         PLAIN,
@@ -449,7 +457,7 @@ TABLE = {
     "hold until somebody resumes": Case(
         PLAIN,
         {},
-        {"hold": Hold(reason="reverted", by="ann", tag="1.4.0", until_resume=True)},
+        {"hold": Hold(reason="reverted", by="ann", tag="1.4.0", since=NOW, until_resume=True)},
         GateName.HOLD,
         Fate.HELD,
         "it is held by ann: reverted (resume ends it)",
