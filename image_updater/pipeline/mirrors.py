@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from image_updater.forge.tokens import Tokens
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from image_updater.git import GitAccess
+    from image_updater.git import Attempt, GitAccess
 
 
 log = logging.getLogger("image_updater.run")
@@ -105,7 +106,12 @@ class Mirrors:
         if queue is None:
             place = f"{mirror.key}#{branch}"
             queue = self._queues[key] = WriterQueue(
-                mirror, branch, base=base, may_push=lambda: self._may_push(), guard=lambda: self._guard(place)
+                mirror,
+                branch,
+                base=base,
+                may_push=lambda: self._may_push(),
+                guard=lambda: self._guard(place),
+                on_attempt=partial(_tell, place),
             )
         return queue
 
@@ -114,6 +120,12 @@ class Mirrors:
         while self._mirrors:
             _, mirror = self._mirrors.popitem()
             mirror.close()
+
+
+def _tell(place: str, attempt: Attempt) -> None:
+    """Why a push takes so long: the run itself only says what became of it in the end."""
+    works = ", ".join(attempt.works)
+    log.info("%s: push %d of %s: %s: %s", place, attempt.number, works, attempt.reason, attempt.message)
 
 
 def _discard(mirror: Mirror) -> None:

@@ -240,8 +240,13 @@ RACES: dict[str, Callable[[House], tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("race", RACES)
 async def test_a_race_lost_to_a_person_ends_in_the_hold(
-    server: gitservers.HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, race: str
+    server: gitservers.HttpServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    race: str,
 ) -> None:
+    caplog.set_level("INFO", "image_updater.run")
     async with house(server, tmp_path) as at:
         push = Mirror.push
         written: list[str] = []
@@ -260,6 +265,9 @@ async def test_a_race_lost_to_a_person_ends_in_the_hold(
         assert written[-1][:12] in at.hold.reason
         await at.daemon.look(FLEET)
         assert at.tip == written[-1]
+    told = [each.getMessage() for each in caplog.records if "PushRaced" in each.getMessage()]
+    assert len(told) == 1
+    assert f"/{at.bare.stem}#main: push 1 of default/fleet: PushRaced: the branch main moved" in told[0]
 
 
 async def test_a_quarantine_in_the_branch_binds_before_anything_is_written(
