@@ -5,7 +5,6 @@ forms).
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -75,7 +74,7 @@ class Auth:
             return None
         try:
             name, _, password = base64.b64decode(rest, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             return None
         return name if name in self.users and self.users[name] == password else None
 

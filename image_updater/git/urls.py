@@ -62,9 +62,9 @@ class Address:
 def parse(url: str, *, where: Where | None = None) -> Address:
     """Read `scheme://…`, scp-style `user@host:path`, `file://` and plain paths. Raises SpecError."""
     text = url.strip()
-    if not text or any(ord(c) < 32 for c in text):
+    if not text or any(ord(c) < 32 or "\ud800" <= c <= "\udfff" for c in text):
         raise SpecError(
-            "the repository's URL is empty or holds control characters",
+            "the repository's URL is empty, or holds what is no text",
             where=where,
             remedy="write https://host/org/repo",
         )

@@ -10,7 +10,6 @@ whole components; the longest path wins (Kubernetes' rule for pull secrets). `do
 from __future__ import annotations
 
 import base64
-import binascii
 import fnmatch
 import json
 from collections.abc import Mapping
@@ -187,7 +186,7 @@ def _entry(key: str, entry: object, where: Where) -> Credentials | None:
     if auth := _text(entry, "auth"):
         try:
             decoded = base64.b64decode(auth, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # what is no base64, no ASCII, or no UTF-8
             raise SpecError(
                 f"`auth` of {key!r} in the docker config is not base64", where=where, remedy=_MAKE
             ) from None

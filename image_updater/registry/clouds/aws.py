@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import ipaddress
 import json
 import re
@@ -64,7 +63,7 @@ async def login(
         user, colon, password = (
             base64.b64decode(text(entry, "authorizationToken", "ECR"), validate=True).decode().partition(":")
         )
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         raise InvalidAnswer("ECR answers with a token that is not base64") from None
     if not colon or not password:
         raise InvalidAnswer("ECR answers with a token that is not user:password")

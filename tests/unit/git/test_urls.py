@@ -70,7 +70,7 @@ def test_what_is_connected_to_has_no_password(url: str, bare: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "ftp://host/x", "https://host", "https://host:99999/x/y", "https://", "https://h/x\n"]
+    "url", ["", "ftp://host/x", "https://host", "https://host:99999/x/y", "https://", "https://h/x\n", "half\ud800"]
 )
 def test_what_is_no_repository_is_refused_with_a_remedy(url: str) -> None:
     if url.endswith("\n"):

@@ -99,10 +99,11 @@ def test_an_empty_entry_is_no_login() -> None:
         b'{"auths": []}',
         b'{"auths": {"r": 1}}',
         b'{"auths": {"r": {"auth": "***"}}}',
+        '{"auths": {"r": {"auth": "Gr\u00fc\u00dfe"}}}'.encode(),
         b'{"auths": {"r": {"auth": "bm9jb2xvbg=="}}}',
         b"[" * 100_000,
     ],
-    ids=["cut", "list", "binary", "auths is a list", "entry is a number", "no base64", "no colon", "deep"],
+    ids=["cut", "list", "binary", "auths is a list", "entry is a number", "no base64", "no ASCII", "no colon", "deep"],
 )
 def test_a_broken_file_is_an_error_that_shows_nothing_of_it(data: bytes) -> None:
     with pytest.raises(SpecError, match=r"config\.json: ") as caught:
