@@ -55,7 +55,7 @@ class Changed:
     commit: CommitInfo
     before: Value | None
     after: Value | None
-    file: str = ""
+    at: Wanted | None = None
     """Where the place was in that commit."""
 
 
@@ -284,7 +284,8 @@ class _Walk:
     ) -> None:
         value = before.reading.value if before is not None else None
         if value != trail.reading.value:
-            changed = Changed(commit=info(commit), before=value, after=trail.reading.value, file=trail.file)
+            at = Wanted(file=trail.file, place=trail.reading.place)
+            changed = Changed(commit=info(commit), before=value, after=trail.reading.value, at=at)
             trail = replace(trail, changes=(*trail.changes, changed), made=None)
             if self.enough(trail.name, trail.changes):
                 self.end(trail, End.ENOUGH, commit)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from image_updater.git import Place, Wanted
+from image_updater.git.address import read
 from image_updater.images import same_image
 from image_updater.images.names import split
 from image_updater.kustomize.model import Tree
@@ -28,14 +29,17 @@ from image_updater.pipeline.people.places import Versions, entry, places_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from image_updater.git import Chain, Changed
+    from image_updater.git import Chain
     from image_updater.images import ImageName
-    from image_updater.kustomize.model import ObjectId, Path, Provenance, Root, Site, Use
+    from image_updater.kustomize.model import ObjectId, Path, Provenance, Root, Use
     from image_updater.patch.decisions import Decision
     from image_updater.pipeline.people.past import Past
 
-Pin = tuple[str, str, str, str]
-"""Repository, commit and file of an insert, and the image that it is about."""
+Pin = tuple[str, str, Wanted, str]
+"""Repository, commit and place of an insert, and the image that it is about."""
+
+
+Locate = Callable[[Tree], "Provenance"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +47,7 @@ class Rendering:
     """`roots` of the tree that is planned on; `locate` tells of another tree what its roots render."""
 
     roots: Mapping[str, Root]
-    locate: Callable[[Tree], Provenance]
+    locate: Locate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,25 +66,29 @@ async def before(chain: Chain, asked: Asked, past: Past, rendering: Rendering) -
     each such site.
     """
     number, made = next(((n, each) for n, each in enumerate(chain.changes) if each.before is None), (0, None))
-    if made is None or chain.now is None or made.after is None or not made.commit.parents:
+    if made is None or made.at is None or made.after is None or chain.now is None or not made.commit.parents:
         return []
-    if (is_from_us(made) and rollback_of(made) is None) or _new(made, asked, past):
+    if is_from_us(made) and rollback_of(made) is None:
         return []
-    pin: Pin = past.history.repository.path, made.commit.id, made.file, asked.image.canonical
+    then = past.at(made.commit.parents[0])
+    if _new(made.at, asked, then):
+        return []
+    pin: Pin = past.history.repository.path, made.commit.id, made.at, asked.image.canonical
     known = past.memory.pins.get(pin)
     if known is None:
-        covered = await asyncio.to_thread(_covered, made, asked, past, rendering)
-        chains = await past.at(made.commit.parents[0]).chains(covered)
+        now = past.at(made.commit.id)
+        covered = await asyncio.to_thread(_covered, made.at, asked.image, now, then, rendering.locate)
+        chains = await then.chains(covered)
         known = past.memory.pins[pin] = tuple(chains[each] for each in covered)
     return [_joined(chain, number, each) for each in known if each.now is not None]
 
 
-def _new(made: Changed, asked: Asked, past: Past) -> bool:
+def _new(made: Wanted, asked: Asked, then: Past) -> bool:
     """Is it in folders of roots that were not there before? Nothing is rendered to know that."""
     file = asked.wanted.file
     if made.file != file or not all(folder == "." or file.startswith(f"{folder}/") for folder in asked.folders):
         return False
-    return not any(past.history.at(made.commit.parents[0]).holds(folder) for folder in asked.folders)
+    return not any(then.history.holds(folder) for folder in asked.folders)
 
 
 def _joined(chain: Chain, number: int, older: Chain) -> Chain:
@@ -91,37 +99,44 @@ def _joined(chain: Chain, number: int, older: Chain) -> Chain:
     return replace(older, now=chain.now, changes=changes)
 
 
-def _covered(made: Changed, asked: Asked, past: Past, rendering: Rendering) -> tuple[Wanted, ...]:
-    """What had set the image until this change, in the roots that render it since, as the parent has it."""
-    now = rendering.locate(past.history.at(made.commit.id).tree)
-    uses = {
-        _what(now, use)
-        for site in now.sites
-        if made.file in _files(site)
-        for use in site.uses
-        if same_image(use.value, asked.image)
-    }
+def _covered(made: Wanted, image: ImageName, now: Past, then: Past, locate: Locate) -> tuple[Wanted, ...]:
+    """What had set the image until this insert, in the roots that render it since, as the parent has it."""
+    uses = _uses(made, image, now.history.tree, locate)
     if not uses:
         return ()
-    tree = past.history.at(made.commit.parents[0]).tree
-    then = rendering.locate(tree)
-    versions = Versions(tree)
+    tree = then.history.tree
+    provenance, versions = locate(tree), Versions(tree)
     return tuple(
         dict.fromkeys(
             wanted
-            for site in then.sites
-            if any(same_image(use.value, asked.image) and _what(then, use) in uses for use in site.uses)
+            for site in provenance.sites
+            if any(same_image(use.value, image) and _what(provenance, use) in uses for use in site.uses)
             for wanted in places_of(site, versions)
         )
     )
 
 
-def _what(provenance: Provenance, use: Use) -> tuple[str, ObjectId, Path]:
-    return provenance.roots[use.root].path, use.object, use.path
+def _uses(made: Wanted, image: ImageName, tree: Tree, locate: Locate) -> set[_What]:
+    """What is rendered from a place, of this image."""
+    provenance, versions = locate(tree), Versions(tree)
+    reading = read(versions[made.file], made.place)
+    fields = set(reading.place.fields) if reading is not None else set()
+    return {
+        _what(provenance, use)
+        for site in provenance.sites
+        if made.file in {site.file, *(scalar.file for scalar in site.parts.values())}
+        if any(each.file == made.file and fields & set(each.place.fields) for each in places_of(site, versions))
+        for use in site.uses
+        if same_image(use.value, image)
+    }
 
 
-def _files(site: Site) -> set[str]:
-    return {site.file, *(scalar.file for scalar in site.parts.values())}
+_What = tuple[str, "ObjectId", "str | Path"]
+"""Folder of a root, object in it, and container, which may change its place; else the field."""
+
+
+def _what(provenance: Provenance, use: Use) -> _What:
+    return provenance.roots[use.root].path, use.object, use.container or use.path
 
 
 # ------------------------------------------------------------------------------------------------- entries taken out

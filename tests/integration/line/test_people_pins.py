@@ -303,6 +303,25 @@ def a_new_workload(fleet: Fleet) -> None:
     fleet.commit("A second workload")
 
 
+def a_new_workload_beside_ours(fleet: Fleet) -> None:
+    fleet.ours("1.0.0", "1.1.0")
+    cron = deployment("cron", "1.0.0").replace("acme/cron", "acme/web")
+    fleet.pull()
+    fleet.write("base/web.yaml", f"{cron}---\n{fleet.read('base/web.yaml')}")
+    fleet.commit("A second workload")
+
+
+def a_new_container_beside_ours(fleet: Fleet) -> None:
+    fleet.ours("1.0.0", "1.1.0")
+    old, new = "containers: [", "initContainers: [{name: migrate, image: acme/web:1.0.0}], containers: ["
+    fleet.by_hand(old, new, path="base/web.yaml")
+
+
+def a_container_in_front_of_ours(fleet: Fleet) -> None:
+    fleet.ours("1.0.0", "1.1.0")
+    fleet.by_hand("containers: [", "containers: [{name: first, image: acme/web:1.0.0}, ", path="base/web.yaml")
+
+
 def never_ours(fleet: Fleet) -> None:
     fleet.by_hand("1.0.0", "1.0.5", path="base/web.yaml")
     fleet.pin()
@@ -384,10 +403,10 @@ def ours_moved_from_the_base_to_entries(fleet: Fleet) -> None:
 
 
 FREE: tuple[Steps, ...] = (
-    a_new_overlay, a_new_workload, never_ours, a_pin_that_is_over, a_pin_that_is_brought_up, a_pin_of_the_same,
-    a_pin_from_before_that_is_merged,
-    a_pin_after_which_somebody_says_resume, a_revert_of_a_revert, our_entry_moved, our_entry_moved_to_a_component,
-    our_entry_written_otherwise, ours_moved_from_the_base_to_entries,
+    a_new_overlay, a_new_workload, a_new_workload_beside_ours, a_new_container_beside_ours,
+    a_container_in_front_of_ours, never_ours, a_pin_that_is_over, a_pin_that_is_brought_up, a_pin_of_the_same,
+    a_pin_from_before_that_is_merged, a_pin_after_which_somebody_says_resume, a_revert_of_a_revert, our_entry_moved,
+    our_entry_moved_to_a_component, our_entry_written_otherwise, ours_moved_from_the_base_to_entries,
 )  # fmt: skip
 
 
