@@ -25,11 +25,13 @@ WORKS = {
     "images": "1,000 images × 100 tags",
     "longlist": "one image with 50,000 tags",
     "render": "builds with the real Kustomize",
+    "gates": "a Freeze over 1,000 policies, 100,000 young tags, a replay",
     "policies": "1,000 ImagePolicies in a cluster",
     "kustomizations": "200 and 500 Kustomizations in a cluster",
     "loop": "tag → commit → Deployment in a cluster",
+    "closed": "bad tags taken back in a cluster",
 }
-CLUSTER = ("policies", "kustomizations", "loop")
+CLUSTER = ("policies", "kustomizations", "loop", "closed")
 """Those in a cluster, in modules `cluster_…`."""
 TIMEOUT = 300
 """Seconds that a work may take."""

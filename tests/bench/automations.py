@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 COUNT = 20
 RUNS = 5
 OLD_TAGS = ("0.9.0", "1.0.0", "latest")
+SHARED = "shared/image"
 
 
 def bench() -> list[Row]:
@@ -28,9 +29,10 @@ async def _bench() -> list[Row]:
         gitservers.http_server(place / "git") as git,
         registries.running("debian", place / "registry") as registry,
     ):
+        servers.push_image(registry, SHARED, "1.0.0")
         for name, make in (("plain", repositories.markers), ("rendered", repositories.overlays)):
             made = make(registry.host, apps=COUNT)
-            servers.tag_lists(registry, dict.fromkeys(made.images, OLD_TAGS))
+            servers.tag_lists(registry, dict.fromkeys(made.images, OLD_TAGS), SHARED)
             repository = servers.bare(git.root / f"{name}.git", made.files)
             url = git.url(f"{name}.git")
             rows += await _measure(name, made, repository, url, registry, place / name, git)
@@ -63,7 +65,7 @@ async def _measure(
         timers = []
         pushes = 0
         for run in range(RUNS):
-            servers.tag_lists(registry, {image: [f"1.1.{run}"] for image in made.images})
+            servers.tag_lists(registry, {image: [f"1.1.{run}"] for image in made.images}, SHARED)
             commits = servers.commits(repository)
             received = _pushes(git)
             with servers.Timer() as timer:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 
     from image_updater.pipeline.daemon.daemon import Daemon
+    from image_updater.pipeline.daemon.watching import ObjectSource
     from image_updater.pipeline.report import UpdateReport
     from image_updater.registry import RegistryClient
 
@@ -50,13 +51,23 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def tag_lists(registry: registries.RealRegistry, lists: Mapping[str, Iterable[str]]) -> None:
-    """Tags that are only listed: the registry lists folders, whatever they link to."""
+def tag_lists(registry: registries.RealRegistry, lists: Mapping[str, Iterable[str]], image: str | None = None) -> None:
+    """Tags that are only listed: the registry lists folders, whatever they link to. With `image`, a repository that was
+    pushed with 1.0.0, they are all that image, and can be pulled.
+    """
+    repositories = registry.root / "docker/registry/v2/repositories"
+    link = (repositories / image / "_manifests/tags/1.0.0/current/link").read_bytes() if image is not None else b""
     for repository, tags in lists.items():
-        place = registry.root / "docker/registry/v2/repositories" / repository / "_manifests/tags"
+        place = repositories / repository / "_manifests/tags"
         place.mkdir(parents=True, exist_ok=True)
+        if image is not None and not (repositories / repository / "_layers").exists():
+            for folder in ("_layers", "_manifests/revisions"):
+                shutil.copytree(repositories / image / folder, repositories / repository / folder)
         for tag in tags:
             (place / tag).mkdir(exist_ok=True)
+            if image is not None:
+                (place / tag / "current").mkdir(exist_ok=True)
+                (place / tag / "current/link").write_bytes(link)
 
 
 def push_image(registry: registries.RealRegistry, repository: str, tag: str) -> str:
@@ -176,14 +187,20 @@ class Product:
         """Registry requests so far."""
         return sum(self.client.metrics.requests.values())
 
-    def daemon(self, apply: Callable[[UpdateRequest], Awaitable[UpdateReport]] | None = None) -> Daemon:
+    def daemon(
+        self,
+        apply: Callable[[UpdateRequest], Awaitable[UpdateReport]] | None = None,
+        *,
+        source: ObjectSource | None = None,
+    ) -> Daemon:
+        """`source`: of the objects after the start, instead of the file."""
         from image_updater.pipeline.daemon.daemon import Daemon
         from image_updater.pipeline.update import update
 
         files = ObjectFiles([self.file])
         files.look()
         return Daemon(
-            source=files,
+            source=source or files,
             objects=self.objects,
             selector=self.selector,
             secrets=self.secrets,
