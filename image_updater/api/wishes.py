@@ -136,7 +136,7 @@ def _hold(text: str) -> dict[str, Any]:
     if text.lower() in ("false", "no", "off"):
         raise ValueError(f"{text!r} would be a hold for that reason")
     if not text.startswith("{"):
-        said = "" if text.lower() in ("true", "yes", "on") else text
+        said = "" if text.lower() in ("true", "yes", "on") else " ".join(text.split())[:500]
         return {"hold": HoldWish(reason=said or NO_REASON)}
     fields = _fields(text, ("reason", "by", "at", "until"))
     return {

@@ -69,7 +69,7 @@ def _show(standing: Standing, rows: tuple[Milestone, ...], color: str) -> None:
     chosen = f"{standing.tag} is chosen" if standing.tag else "nothing is chosen"
     out.print(f"{standing.policy}: {chosen}")
     if not rows:
-        out.print("  nothing is known of its tags yet: it is noted from the first commit on")
+        out.print("  nothing is known of its tags yet: `run`, or the controller, notes it from its first commit on")
         return
     head = ("TAG", "ENVIRONMENT", "SEEN", "COMMITTED", "APPLIED", "OUTCOME", "PUSH → HEALTHY")
     table(out, [head, *(_row(each) for each in rows)], styles=("bold",))

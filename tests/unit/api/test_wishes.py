@@ -29,6 +29,7 @@ def wishes(**annotations: str) -> w.Wishes:
         ({}, w.Wishes()),
         ({"requestedAt": "now", "hold": "the queue is full"}, w.Wishes(hold=w.HoldWish(reason="the queue is full"))),
         ({"hold": ""}, w.Wishes(hold=w.HoldWish(reason="no reason given"))),
+        ({"hold": "the queue\n  is full"}, w.Wishes(hold=w.HoldWish(reason="the queue is full"))),
         ({"hold": "true"}, w.Wishes(hold=w.HoldWish(reason="no reason given"))),
         (
             {"hold": '{"reason":"x", "by":"ada", "at":"2026-03-01T12:30:00Z", "until":"2026-03-01T13:30:00+01:00"}'},
