@@ -74,6 +74,8 @@ class Common:
     apps: tuple[str, ...]
     image_in: Callable[[str], str]
     """App → its image as the tip has it."""
+    is_broken: Callable[[str], bool]
+    """App → can nothing run as the tip has configured it?"""
     tip: Callable[[], str]
 
 
@@ -84,6 +86,9 @@ class Pods:
     image: str
     digest: str | None
     since: datetime
+    broken: bool
+    revision: str
+    """What was applied when they were made."""
     state: RolloutState = RolloutState.PROGRESSING
     culprit: Culprit = Culprit.UNKNOWN
 
@@ -337,13 +342,14 @@ class Home:
     # ---------------------------------------------------------------------------------------------- the cluster
 
     def sync(self) -> bool:
-        """Apply what Git holds. True: some workload has another image now."""
+        """Apply what Git holds. True: some workload has another template now."""
         common, moved = self.common, False
         self.applied = common.tip()
         for app in common.apps:
-            image, known = common.image_in(app), self.pods.get(app)
-            if known is None or known.image != image:
-                self.pods[app] = Pods(image=image, digest=common.digest_of(image), since=common.clock())
+            image, broken, known = common.image_in(app), common.is_broken(app), self.pods.get(app)
+            if known is None or (known.image, known.broken) != (image, broken):
+                digest, now = common.digest_of(image), common.clock()
+                self.pods[app] = Pods(image=image, digest=digest, since=now, broken=broken, revision=self.revision)
                 moved = True
         return moved
 
@@ -354,14 +360,14 @@ class Home:
             new = (RolloutState.HEALTHY, Culprit.UNKNOWN)
             if pods.digest is None or (self.outage and pods.state is not RolloutState.HEALTHY):
                 new = (RolloutState.FAILED, Culprit.ENVIRONMENT)
-            elif not self.common.is_good(pods.digest):
+            elif pods.broken or not self.common.is_good(pods.digest):
                 new = (RolloutState.FAILED, Culprit.TAG)
             if (pods.state, pods.culprit) != new:
                 (pods.state, pods.culprit), pods.since = new, now - timedelta(seconds=10)
 
     def publish(self) -> None:
         """The sync half says what it has seen, to the hub and in status."""
-        revision = f"main@sha1:{self.applied}"
+        revision = self.revision
         seen = tuple(
             Rollout(
                 ref=ref_of(app),
@@ -374,15 +380,20 @@ class Home:
             )
             for app, pods in self.pods.items()
         )
+        revisions = {ref_of(app): pods.revision for app, pods in self.pods.items()}
         status = {
             "lastAppliedRevision": revision,
-            "rollouts": to_status(seen, {each.ref: revision for each in seen}),
+            "rollouts": to_status(seen, revisions),
             "rolloutsSettled": "content",
         }
         self.cluster.set_status(
             "Kustomization", "apps", {name: value for name, value in status.items() if value is not None}
         )
-        self.rollouts.publish(KUSTOMIZATION, revision, seen)
+        self.rollouts.publish(KUSTOMIZATION, revision, seen, revisions)
+
+    @property
+    def revision(self) -> str:
+        return f"main@sha1:{self.applied}"
 
     def breaker(self, app: str) -> str:
         policy = next(each for each in self.cluster.cache.objects().policies if each.key.name == app)

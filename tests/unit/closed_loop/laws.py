@@ -143,6 +143,9 @@ class JudgedWorld(World):
 
     def _after_failure(self, home: Home, app: str, old: Image, where: str) -> None:
         assert not self.is_frozen(home, for_rollback=True), f"{where}: frozen"
+        pods = home.pods[app]
+        assert pods.digest is not None
+        assert not self.fates[pods.digest], f"{where}: {app} {old} is good, and was taken back"
         last = self.chains[app][-1]
         assert last.kind in ("ours", "squash"), f"{where}: {app} {old} was set by {last.kind}"
 

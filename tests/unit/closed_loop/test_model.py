@@ -205,6 +205,24 @@ class Loop(RuleBasedStateMachine):
         )
         self.check()
 
+    @rule(app=app, broken=st.sampled_from([True, False, False]))
+    def configures(self, app: str, broken: bool) -> None:
+        self.pass_time(7)
+        if self.world.is_broken(app) != broken:
+            self.tell(f"a person {'breaks' if broken else 'mends'} {app}")
+            self.world.configure(app, broken=broken)
+        self.check()
+
+    @rule(home=which, app=app, good=st.booleans())
+    def ship_broken(self, home: int, app: str, good: bool) -> None:
+        """A tag comes with a configuration that breaks it, which is mended before anybody judges."""
+        self.configures(app, broken=True)
+        self.new_tag(app, good, under=False)
+        self.poll(home)
+        self.applied(home)
+        self.configures(app, broken=False)
+        self.verdict(home)
+
     @rule(app=st.sampled_from([None, *APPS]), word=st.sampled_from(["hold", "resume", "resume", "resume"]))
     def word(self, app: str | None, word: str) -> None:
         self.pass_time(7)
@@ -533,3 +551,13 @@ def test_what_failed_does_not_go_back_to_bytes_that_are_quarantined_under_anothe
     loop.ships(app="web", good=False, home=0, again=True)
     loop.settle()
     assert loop.world.value("web") == ("1.2.0", None), "there is no other way: it stays"
+
+
+def test_a_tag_is_not_blamed_for_a_configuration_that_was_mended_before_it_was_judged(loop: Loop) -> None:
+    begin(loop)
+    loop.ship_broken(app="web", good=True, home=0)
+    loop.settle()
+    assert loop.world.value("web") == ("1.1.0", None)
+    loop.ship_broken(app="web", good=False, home=0)
+    loop.settle()
+    assert loop.world.value("web") == ("1.1.0", None), "this one is bad with any configuration"

@@ -41,6 +41,9 @@ spec:
           args: ["--of", '{app}']
 """
 
+BROKEN: Final = "      hostNetwork: true\n"
+"""At the end of a pod template: with it no container starts."""
+
 Image = tuple[str, "str | None"]
 """Tag and digest."""
 
@@ -135,6 +138,7 @@ class World:
             is_good=lambda digest: self.fates[digest],
             apps=APPS,
             image_in=lambda app: self.image_in(app),
+            is_broken=self.is_broken,
             tip=lambda: self.tip,
         )
         for number in range(self.options.homes):
@@ -218,6 +222,15 @@ class World:
         found = re.search(r"image: +(\S+)", self.text(app, commit))
         assert found is not None
         return found[1]
+
+    def is_broken(self, app: str) -> bool:
+        """Can no image run as people have configured it?"""
+        return BROKEN in self.text(app)
+
+    def configure(self, app: str, *, broken: bool) -> None:
+        """A person breaks the configuration of an app, or mends it."""
+        text = self.text(app).replace(BROKEN, "")
+        self.commit({self.file(app): text + BROKEN if broken else text}, "Configure")
 
     def value(self, app: str) -> Image:
         return value_of(self.image_in(app))
