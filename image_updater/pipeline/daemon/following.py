@@ -9,8 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from image_updater.errors import ImageUpdaterError, SpecError
-from image_updater.images import parse_name
+from image_updater.images import canonical
 from image_updater.pipeline.answers.outcome import policy_name
 
 if TYPE_CHECKING:
@@ -143,14 +142,15 @@ class Following:
             self.unasked.update(members.keys() & (restored.keys() | edited))
 
     def _group(self, name: str, policy: ImagePolicy) -> Group | None:
+        # Whatever else is wrong, with the policy or with us, is told by its answer, and ends the following of no other.
         try:
             self._selector.compile(policy)
-        except SpecError:
+        except Exception:
             return None
         try:
             return self._selector.source(policy).key
-        except ImageUpdaterError:
-            return parse_name(policy.image).canonical, f"?{name}"
+        except Exception:
+            return canonical(policy.image) or policy.image, f"?{name}"
 
     def _age(self, outcome: Outcome) -> float | None:
         """Seconds since the list behind a usable answer was made."""

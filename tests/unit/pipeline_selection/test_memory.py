@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+from typing import TYPE_CHECKING
 
 from image_updater.api.model import ImagePolicy, Meta, ObjectKey, Secret, SemverPolicy
 from image_updater.pipeline.answers.selection import Selector
@@ -12,6 +13,9 @@ from image_updater.pipeline.daemon.following import Following
 from image_updater.pipeline.daemon.scheduler import Schedule
 from image_updater.store import Store
 from tests.unit.pipeline_selection.fakes import IMAGE, Clock, FakeRegistry, newest, policy
+
+if TYPE_CHECKING:
+    import pytest
 
 
 class World:
@@ -63,6 +67,15 @@ async def test_another_login_leaves_nothing_of_the_one_before() -> None:
     await world.following.renew([ours])
     await world.selector.refresh([ours])
     assert world.kept() == (1, 1)
+
+
+async def test_a_fault_with_one_policy_keeps_no_other_from_being_followed(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    world.users["odd"] = "\ud800"  # nobody's JSON holds that
+    restored = await world.following.follow([newest(name="odd", secret_ref="odd"), newest(secret_ref="login")])
+    assert restored["default/odd"].reason.startswith("unexpected fault: UnicodeEncodeError")
+    assert list(world.following.names) == ["default/odd", "default/web"]
+    assert "surrogates not allowed" in caplog.text
 
 
 async def test_what_is_only_edited_keeps_its_list() -> None:
