@@ -119,10 +119,10 @@ def holds(repository: pygit2.Repository, commit: str, path: str) -> bool:
 
 
 def files_of(repository: pygit2.Repository, commit: str) -> frozenset[str] | None:
-    """The files that a commit changed, against its first parent; None where that was not fetched."""
-    found = get(repository, commit)
-    if commit in shallow(repository):
+    """The files that a commit changed, against its first parent; None where one of the two was not fetched."""
+    if commit not in repository or commit in shallow(repository):
         return None
+    found = get(repository, commit)
     diff = found.tree.diff_to_tree(*((get(repository, str(found.parent_ids[0])).tree,) if found.parent_ids else ()))
     return frozenset(path for delta in diff.deltas for path in (delta.old_file.path, delta.new_file.path))
 

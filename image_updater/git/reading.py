@@ -51,7 +51,7 @@ class History:
         return dating.touched(self.repository, commit, path)
 
     def files(self, commit: str) -> frozenset[str] | None:
-        """The files that a commit changed; None where its parent was not fetched."""
+        """The files that a commit changed; None where it, or its parent, was not fetched."""
         return lineage.files_of(self.repository, commit)
 
     def version(self, path: str) -> Version | None:

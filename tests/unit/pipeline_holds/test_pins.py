@@ -121,3 +121,12 @@ def test_an_entry_of_ours_is_not_looked_into(work: Work) -> None:
     work.commit({PROD: BASE + PIN}, OURS.replace("1.1.0", "1.0.0"))
     assert work.before() == []
     assert work.located == []
+
+
+def test_the_files_that_we_wrote_for_an_image_are_known_as_far_as_the_history_is_here(work: Work) -> None:
+    assert work.past.wrote(parse_name("acme/web")) == {"base/web.yaml"}
+    assert work.past.wrote(parse_name("acme/api")) == set()
+    record = work.past.record()
+    gone = replace(record, wrote={"acme/web": (*record.wrote["acme/web"], "e" * 40)})
+    work.past.memory.records = dict.fromkeys(work.past.memory.records, (work.past.history.tip, gone))
+    assert work.past.wrote(parse_name("docker.io/acme/web")) == {"base/web.yaml"}
