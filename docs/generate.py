@@ -25,6 +25,7 @@ from image_updater.api.model import API_VERSION
 from image_updater.api.rbac import RULES
 from image_updater.api.shapes import Many, Record
 from image_updater.api.status import REASONS, STATUS
+from image_updater.api.wishes import MEANING as WISHES
 from image_updater.cli.app import cli
 from image_updater.settings import OTHER_VARIABLES, Role, Settings
 
@@ -190,9 +191,25 @@ def on_workloads() -> Iterator[str]:
     for form in FORMS.values():
         yield f"| `{_cell(form.text)}` | {form.doc} | `{form.example}` |"
     yield (
-        "\n`ref` without a namespace means the workload's own. Where an annotation behind the prefix is unknown, or is"
-        "\nnot taken up (`min-age` beside `ref`, `hold` on a workload), the images of the object are `refused`."
+        "\n`ref` without a namespace means that of the automation which finds it; another one is `refused`. Where an"
+        "\nannotation behind the prefix is unknown, or is not taken up (`min-age` beside `ref`, `hold` on a workload),"
+        "\nthe images of the object are `refused`."
     )
+    yield "\n## On an ImagePolicy\n"
+    yield "What people ask of it; [five commands](../people-first.md#five-commands) write them.\n"
+    yield "| annotation | meaning |\n|---|---|"
+    for name, text in WISHES.items():
+        yield f"| `{name}` | {_cell(text)} |"
+    yield "\n## On what is applied, and on our objects\n"
+    yield "| annotation | on | meaning |\n|---|---|---|"
+    applied = "objects that a Kustomization applies, in Git or in the cluster"
+    yield f"| `{PREFIX}reconcile: disabled` | {applied} | neither applied nor pruned |"
+    yield f"| `{PREFIX}prune: disabled` | {applied} | applied, never deleted |"
+    yield (
+        f"| `{PREFIX}requestedAt` | ImagePolicy, GitRepository, ImageUpdateAutomation, Kustomization"
+        " | another value than before: work now; `status.lastHandledReconcileAt` says when it is done |"
+    )
+    yield "\nFlux's `reconcile`, `prune`, `ssa` and `force` on what is applied mean what they mean there."
     yield "\n## Markers\n"
     yield "A comment behind a scalar, on its line. Flux's form is read as it stands, ours may be shorter:\n"
     yield "```yaml"

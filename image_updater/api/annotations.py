@@ -53,7 +53,7 @@ ELSEWHERE: Final = ("requestedAt", "reconcile", "prune")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyName:
-    """A named ImagePolicy: `ref web` (the workload's namespace) or `ref apps/web`."""
+    """A named ImagePolicy: `ref web` (of the automation's namespace) or `ref apps/web`."""
 
     name: str
     namespace: str | None = None

@@ -204,6 +204,16 @@ READERS: Final[Mapping[str, tuple[Callable[[str], dict[str, Any]], str]]] = {
 """By annotation: what reads it, and what to do about one that cannot be read."""
 
 
+MEANING: Final[Mapping[str, str]] = {
+    HOLD: 'nothing is written: a reason, or `{"reason", "by", "at", "until"}`',
+    RESUME: 'what held it before that time is over: a time, or `{"at", "by"}`',
+    APPROVALS: 'yes of people to tags: `TAG[@DIGEST]` with commas between them, or `[{"tag", "digest", "by", "at"}]`',
+    DENY: 'never these tags or digests: with commas between them, or `[{"what", "by", "at", "reason"}]`',
+    ROLLBACK: 'back to a tag, once: `{"to", "by", "at", "reason"}`',
+}
+"""By annotation, for the reference page."""
+
+
 def _items(text: str, main: str, names: tuple[str, ...]) -> list[Mapping[str, Any]]:
     if not text.startswith(("[", "{")):
         return [{main: word} for part in text.split(",") if (word := part.strip())]

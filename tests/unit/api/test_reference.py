@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from image_updater.api.annotations import ELSEWHERE, MEANING, PREFIX
 from image_updater.api.status import REASONS
+from image_updater.api.wishes import READERS
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -37,6 +39,12 @@ def test_every_link_of_the_pages_leads_somewhere(generate: Any) -> None:
     for name in generate.PAGES:
         for target in re.findall(r"\]\(([^)#:]+)", generate.page(name)):
             assert ((DOCS / "reference" / name).parent / target).exists(), f"{name}: {target}"
+
+
+def test_every_annotation_that_is_read_is_on_the_page(generate: Any) -> None:
+    page = generate.page("annotations.md")
+    names = {*READERS, *(f"{PREFIX}{name}" for name in (*MEANING, *ELSEWHERE))}
+    assert [name for name in sorted(names) if f"`{name}" not in page] == []
 
 
 def test_every_reason_has_a_meaning(generate: Any) -> None:
