@@ -66,15 +66,22 @@ def gate_reason(outcome: Outcome) -> str | None:
 
 
 def _ages(outcome: Outcome, verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
-    """Since when we know the bytes of the best tags: who loses the state file reads it here."""
+    """Since when we know the bytes of what may be written: who loses the state file reads it here. What waits longest
+    comes first: it is old enough first, however many newer ones stand before it.
+    """
     if not outcome.spec.min_age:
         return []
-    known = ((verdict.tag, outcome.facts.get(verdict.tag)) for verdict in verdicts)
-    return [
-        {"tag": tag, "digest": str(facts.digest), "seen": facts.bytes_seen}
+    blocked = outcome.gated.because if outcome.gated is not None else ()
+    tags = [each.tag for each in blocked if each.gate is GateName.MIN_AGE and each.tag is not None]
+    tags += [outcome.selection.tag] if outcome.selection is not None else []
+    tags += (verdict.tag for verdict in verdicts)
+    known = ((tag, outcome.facts.get(tag)) for tag in dict.fromkeys(tags))
+    found = [
+        (facts.bytes_seen, tag, str(facts.digest))
         for tag, facts in known
         if facts is not None and facts.digest is not None and facts.bytes_seen is not None
-    ][:REMEMBERED]
+    ]
+    return [{"tag": tag, "digest": digest, "seen": seen} for seen, tag, digest in sorted(found)[:REMEMBERED]]
 
 
 def remembered(status: Mapping[str, Any]) -> list[tuple[str, str, datetime]]:

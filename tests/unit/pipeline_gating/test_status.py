@@ -13,7 +13,7 @@ from image_updater.controller.update.gateinputs import GateInputs, platforms_of
 from image_updater.controller.update.gatestatus import remembered
 from image_updater.errors import Transient
 from tests.unit.controller_updating.fakes import Half, Line, automation, object_, policy, repository
-from tests.unit.pipeline_selection.fakes import START, FakeRegistry, digest
+from tests.unit.pipeline_selection.fakes import IMAGE, START, FakeRegistry, digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,29 @@ async def test_a_candidate_that_waits_is_shown_with_its_time_and_is_remembered(t
     async with later.running():
         await later.until(lambda: later.ready("ImagePolicy", "web") == ("True", "Succeeded"))
         assert later.written("ImagePolicy", "web")["latest"]["tag"] == "1.1.0"
+
+
+async def test_what_waits_longest_is_remembered_however_many_come_behind_it(tmp_path: Path) -> None:
+    """Else a new tag each hour and a pod that moves now and then let nothing ever grow old enough."""
+    world = half(tmp_path, "1.0.0")
+    world.put(policy(minAge="72h"), repository(), automation())
+    async with world.running():
+        for number in range(1, 31):
+            await world.until(lambda number=number: world.written("ImagePolicy", "web").get("tagCount") == number)
+            world.clock.forward(hours=1)
+            world.registry.push(f"1.{number}.0")
+            assert world.updating.hint(IMAGE, f"1.{number}.0")
+        await world.until(lambda: world.written("ImagePolicy", "web").get("tagCount") == 31)
+        status = world.written("ImagePolicy", "web")
+    assert len(status["firstSeen"]) == 20
+    assert status["firstSeen"][0] == {"tag": "1.0.0", "digest": digest("1.0.0"), "seen": "2024-05-01T12:00:00Z"}
+    (tmp_path / "other").mkdir()
+    later = half(tmp_path / "other", "1.0.0", *(f"1.{number}.0" for number in range(1, 31)))
+    later.clock.forward(hours=74)
+    later.put({**policy(minAge="72h"), "status": status}, repository(), automation())
+    async with later.running():
+        await later.until(lambda: later.ready("ImagePolicy", "web") == ("True", "Succeeded"))
+        assert later.written("ImagePolicy", "web")["latest"]["tag"] == "1.2.0"
 
 
 async def test_a_better_tag_that_waits_leaves_the_policy_ready_with_the_reason(tmp_path: Path) -> None:
