@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from image_updater.api.model import ObjectKey
+from image_updater.api.wishes import RollbackWish, Wishes
 from tests.integration.line.looping import SPACE, World, world
 from tests.parts import gitservers
 
@@ -112,3 +113,22 @@ async def test_a_commit_resumes_what_two_bad_tags_have_stopped(server: gitserver
         await at.daemon.look(ObjectKey(SPACE, "all"))
         await at.until(lambda: at.updating._loop._closing._breakers._open == {})  # type: ignore[union-attr]
         await ships(at, "1.3.0")
+
+
+async def test_who_asks_by_a_state_file_gets_a_rollback_of_an_annotations_policy_once(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    async with annotated(server, tmp_path) as at, at.life():
+        await at.settle()
+        await ships(at, "1.1.0")
+        await at.settle()
+        at.clock.ahead += timedelta(seconds=2)
+        selector = at.daemon._selector
+        (name,) = (each for each in selector.answers if each.startswith("annotation:"))
+        selector.situations.wished(name, Wishes(rollback=RollbackWish(at=at.clock(), by="jo")))
+        await at.daemon.look(ObjectKey(SPACE, "all"))
+        await at.until(lambda: at.tag("web") == "1.0.0")
+        await at.settle()
+        await at.daemon.look(ObjectKey(SPACE, "all"))
+        await at.settle()
+        assert (at.tag("web"), len(at.rollbacks())) == ("1.0.0", 1)
