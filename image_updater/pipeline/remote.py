@@ -97,12 +97,14 @@ def find_targets(request: UpdateRequest) -> list[Target]:
         automation = default_automation(objects)
         return [_make(request, request.target, found, (automation,))]
     grouped: dict[tuple[str, str, str], tuple[GitRepository, list[ImageUpdateAutomation]]] = {}
+    asleep = False
     for automation in objects.automations:
         if request.automations is not None and automation.key not in request.automations:
             continue
-        if automation.suspend:
-            continue
         repository = repositories.get(automation.source_ref) if automation.source_ref is not None else None
+        if automation.suspend:
+            asleep = asleep or (repository is not None and urls.normalise(repository.url) == wanted)
+            continue
         if repository is None:
             raise SpecError(
                 f"ImageUpdateAutomation {automation.key}: spec.sourceRef:"
@@ -110,12 +112,15 @@ def find_targets(request: UpdateRequest) -> list[Target]:
                 remedy="add it to the objects, or name a path",
             )
         key = urls.normalise(repository.url)
-        if (wanted is not None and key != wanted) or repository.suspend:
+        if wanted is not None and key != wanted:
+            continue
+        if repository.suspend:
+            asleep = True
             continue
         branch = request.branch or repository.ref.branch or ""
         entry = grouped.setdefault((key, branch, str(repository.key)), (repository, []))
         entry[1].append(automation)
-    if wanted is not None and not grouped:
+    if wanted is not None and not grouped and not asleep:
         raise SpecError(
             f"no automation's GitRepository has the URL {request.target}",
             remedy="check spec.url of the GitRepository, or run it without -f",

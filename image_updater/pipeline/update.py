@@ -57,8 +57,19 @@ async def update(request: UpdateRequest) -> UpdateReport:
 
 
 def _asleep(request: UpdateRequest) -> Iterator[ProblemReport]:
-    """Automations of this run that do nothing: that no site is shown of them would look as if they had none."""
-    for each in request.objects.automations:
-        if each.suspend and (request.automations is None or each.key in request.automations):
-            reason = f"ImageUpdateAutomation {each.key} is suspended: it looks at nothing and writes nothing"
-            yield ProblemReport(file=None, line=None, reason=reason)
+    """What does nothing in this run: that no site is shown of it would look as if it had none."""
+    automations = [
+        each for each in request.objects.automations if request.automations is None or each.key in request.automations
+    ]
+    reasons = [
+        f"ImageUpdateAutomation {each.key} is suspended: it looks at nothing" for each in automations if each.suspend
+    ]
+    if request.target is None or is_url(request.target):
+        used = {each.source_ref for each in automations if not each.suspend}
+        reasons += [
+            f"GitRepository {each.key} is suspended: nothing is read from it"
+            for each in request.objects.repositories
+            if each.suspend and each.key in used
+        ]
+    for reason in reasons:
+        yield ProblemReport(file=None, line=None, reason=f"{reason}, and nothing is written")

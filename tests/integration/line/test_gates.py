@@ -165,8 +165,21 @@ def test_an_automation_that_is_suspended_is_told(folder: Path) -> None:
     report = update(folder, policy(), automation(more="suspend: true"))
     assert report["sites"] == []
     assert [each["reason"] for each in report["problems"]] == [
-        "ImageUpdateAutomation default/fleet is suspended: it looks at nothing and writes nothing"
+        "ImageUpdateAutomation default/fleet is suspended: it looks at nothing, and nothing is written"
     ]
+
+
+@pytest.mark.parametrize("asleep", ["ImageUpdateAutomation", "GitRepository"])
+def test_a_url_of_which_all_is_suspended_is_no_mistake(folder: Path, asleep: str) -> None:
+    objects = automation(more="suspend: true" if asleep == "ImageUpdateAutomation" else "interval: 1m")
+    if asleep == "GitRepository":
+        objects = objects.replace("branch: main}}", "branch: main}, suspend: true}")
+    (folder.parent / "objects.yaml").write_text(f"{policy()}---\n{objects}")
+    arguments = ["update", "https://git.test/fleet.git", "-f", str(folder.parent / "objects.yaml"), "-o", "json"]
+    result = CliRunner().invoke(cli, [*arguments, "--cache", str(folder.parent / "cache")], standalone_mode=False)
+    assert (result.exception, result.return_value) == (None, 0)
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert problem["reason"].startswith(f"{asleep} default/fleet is suspended: ")
 
 
 def test_a_quarantined_tag_gives_way_to_the_next_best(folder: Path) -> None:
