@@ -33,6 +33,7 @@ WORKS = {
 }
 CLUSTER = ("policies", "kustomizations", "loop", "closed")
 """Those in a cluster, in modules `cluster_…`."""
+PAGE = Path(__file__).parents[2] / "docs/benchmarks.md"
 TIMEOUT = 300
 """Seconds that a work may take."""
 CLUSTER_TIMEOUT = 900
@@ -46,6 +47,7 @@ def main() -> int:
     parser.add_argument("--save", action="store_true", help="keep the figures in figures.json")
     parser.add_argument("--notes", action="store_true", help="say how each figure was measured")
     parser.add_argument("--markdown", action="store_true", help="print the lines of docs/benchmarks.md instead")
+    parser.add_argument("--page", action="store_true", help="put the lines into the tables of docs/benchmarks.md")
     given = parser.parse_args()
     unknown = set(given.names) - WORKS.keys()
     if unknown:
@@ -62,6 +64,8 @@ def main() -> int:
     sys.stdout.write(markdown(rows) if given.markdown else table(rows, notes=given.notes))
     if given.save:
         figures.save(rows)
+    if given.page:
+        PAGE.write_text(page(rows, PAGE.read_text()))
     for name in failed:
         sys.stderr.write(f"{name} failed, its output is above\n")
     return 1 if failed else 0
@@ -122,6 +126,30 @@ def markdown(rows: list[Row]) -> str:
         for row in rows
     ]
     return "\n".join(lines).replace("|  |", "| |") + "\n"
+
+
+def page(rows: list[Row], text: str) -> str:
+    """The page with these lines: in the place of those of the same works, new ones at the end of their table."""
+    lines = text.splitlines()
+    for line in markdown(rows).splitlines():
+        work = line.partition(" | ")[0]
+        known = [number for number, each in enumerate(lines) if each.partition(" | ")[0] == work]
+        cluster = work.startswith("| cluster:")
+        if known:
+            lines[known[0]] = line
+        else:
+            table = [number for number, each in enumerate(lines) if _is_figure(each) and cluster == _is_cluster(each)]
+            lines.insert(table[-1] + 1, line)
+    return "\n".join(lines) + "\n"
+
+
+def _is_figure(line: str) -> bool:
+    """Of the tables with six columns, but no head."""
+    return line.startswith("| ") and line.count(" | ") == len(_HEADER) - 1 and not line.startswith("| work |")
+
+
+def _is_cluster(line: str) -> bool:
+    return line.startswith("| cluster:")
 
 
 def _budget(row: Row) -> str:
