@@ -32,6 +32,16 @@ spec:
   path: ./overlays/prod
   sourceRef: {{kind: GitRepository, name: fleet}}
 {images}"""
+ARGO = """\
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {{name: prod, namespace: argocd}}
+spec:
+  destination: {{server: https://kubernetes.default.svc}}
+  source:
+    repoURL: https://git.acme.example/fleet
+    path: overlays/prod
+{images}"""
 
 
 class Fleet(Desk):
@@ -148,6 +158,22 @@ def around_flux(fleet: Fleet) -> None:
     fleet.write("clusters/prod.yaml", FLUX.format(images=images), "Pin in Flux's object")
 
 
+def around_argo(fleet: Fleet) -> None:
+    fleet.write("clusters/prod.yaml", ARGO.format(images=""), "Argo CD")
+    fleet.ours("1.0.0", "1.1.0")
+    images = "    kustomize:\n      images:\n        - acme/web:1.0.0\n"
+    fleet.write("clusters/prod.yaml", ARGO.format(images=images), "Pin in the Application")
+
+
+def by_kustomize_edit(fleet: Fleet) -> None:
+    """It writes the whole file anew."""
+    fleet.ours("1.0.0", "1.1.0", paths="overlays/prod")
+    edited = "images:\n- name: acme/web\n  newName: acme/web\n  newTag: 1.0.0\n"
+    header = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
+    fleet.write(PROD, f"{header}namespace: prod\nresources:\n- ../../base\n{edited}", "kustomize edit set image")
+    fleet.ours("1.0.0", "1.1.0", paths="overlays/staging")
+
+
 def a_digest(fleet: Fleet) -> None:
     fleet.ours("1.0.0", "1.1.0")
     fleet.write(PROD, OVERLAY.format(name="prod") + f"images:\n  - name: acme/web\n    digest: {DIGEST}\n", "A digest")
@@ -261,11 +287,12 @@ def entry_of_what_has_another_name_since(fleet: Fleet) -> None:
 
 
 HOLDS: tuple[Steps, ...] = (
-    entry, entry_after_two, entry_of_the_same_first, entry_without_a_tag_first, entry_above_a_revert,
-    entry_once_more, our_entry_taken_out_and_moved, component_whose_overlay_moved,
-    a_copy_instead_of_the_base, a_component, around_flux, a_digest, a_digest_instead_of_our_tag, merged, squashed,
-    in_a_merge_itself, our_entry_taken_out, our_entry_lowered, entry_that_moved_down, entry_that_moved_to_a_component,
-    lowered_entry_that_moved_to_a_component, entry_written_otherwise, entry_of_what_has_another_name_since,
+    entry, entry_after_two, entry_of_the_same_first, entry_without_a_tag_first, entry_above_a_revert, entry_once_more,
+    a_copy_instead_of_the_base, a_component, around_flux, around_argo, by_kustomize_edit, a_digest,
+    a_digest_instead_of_our_tag, merged, squashed, in_a_merge_itself, our_entry_taken_out,
+    our_entry_taken_out_and_moved, our_entry_lowered, entry_that_moved_down, entry_that_moved_to_a_component,
+    lowered_entry_that_moved_to_a_component, component_whose_overlay_moved, entry_written_otherwise,
+    entry_of_what_has_another_name_since,
 )  # fmt: skip
 
 
