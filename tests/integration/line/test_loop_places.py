@@ -140,3 +140,62 @@ async def test_a_member_of_its_group_that_another_automation_writes_stays_and_is
             assert at.tag("api") == "1.1.0"
             told = [(name, said) for name, why, said in at.cluster.events if why == "RollbackRefused"]
             assert [name for name, said in told if "1.1.0 stays: shop/others writes it" in said] == ["api"]
+
+
+PAIR = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: pair}
+spec:
+  template:
+    spec:
+      containers:
+        - {name: web, image: WEB:1.0.0}
+        - {name: api, image: API:1.0.0}
+"""
+
+
+async def test_two_images_of_one_workload_go_back_together_and_are_both_suspect(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    async with world(server, tmp_path, ("web", "api")) as at:
+        at.setup()
+        text = PAIR.replace("WEB", at.image("web")).replace("API", at.image("api"))
+        gone = dict.fromkeys(f"apps/{name}.yaml" for name in at.names)
+        gitservers.commit(at.bare, {**gone, "apps/pair.yaml": text})
+
+        def images() -> list[str]:
+            said = gitservers.git("show", "main:apps/pair.yaml", cwd=at.bare)
+            return [line.partition("image: ")[2].rstrip("}") for line in said.splitlines() if "image: " in line]
+
+        def rolls(state: RolloutState) -> None:
+            failed = state is RolloutState.FAILED
+            known = Rollout(
+                ref=Ref("apps", "Deployment", SPACE, "pair"),
+                state=state,
+                culprit=Culprit.TAG if failed else Culprit.UNKNOWN,
+                reason="container web ends with exit code 1" if failed else "",
+                since=at.clock() - timedelta(seconds=30),
+                images=tuple(zip(at.names, images(), strict=True)),
+                failing=("web",) if failed else (),
+            )
+            at.rollouts.publish(ObjectKey(SPACE, "apps"), f"main@sha1:{at.tip}", [known])
+
+        async with at.life():
+            rolls(RolloutState.HEALTHY)
+            await at.settle(roll=False)
+            good = images()
+            for name in at.names:
+                at.registry.push(f"acme/{name}", "1.1.0")
+                await at.daemon.check(ObjectKey(SPACE, name))
+            await at.until(lambda: all(each.endswith("1.1.0") for each in images()))
+            await at.settle(roll=False)
+            rolls(RolloutState.FAILED)
+            await at.until(lambda: images() == good)
+            await at.settle(roll=False)
+            message = gitservers.git("log", "-1", "--format=%B", "main", cwd=at.bare)
+            assert (len(at.rollbacks()), message.count("Quarantine: ")) == (1, 2)
+            rolls(RolloutState.HEALTHY)
+            await at.until(lambda: [at.status(name)["rollback"]["state"] for name in at.names] == ["Done", "Done"])
+            await at.settle(roll=False)
+            assert images() == good
