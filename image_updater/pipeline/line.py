@@ -224,7 +224,7 @@ async def run(
         selector=line.selector,
         automation=automation,
         busy=line.busy,
-        placed=lambda: placed(automation.key, provenance, claims),
+        placed=lambda: placed(automation, provenance, claims),
     )
     refusals: dict[str, str] = dict(settled or {})
     wide = False

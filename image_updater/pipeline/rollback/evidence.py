@@ -74,7 +74,7 @@ class Ground:
                 strategy=automation.update.strategy,
                 anywhere=self.line.anywhere,
             )
-            found += placed(automation.key, visible, claims)
+            found += placed(automation, visible, claims)
         return tuple(found)
 
     def policies(self, automation: ImageUpdateAutomation) -> tuple[ImagePolicy, ...]:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from image_updater.images.names import split
 from image_updater.kustomize.model import Part
+from image_updater.patch.scope import Scope
 from image_updater.pipeline.answers.outcome import policy_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from image_updater.api.model import Kustomization, ObjectKey
+    from image_updater.api.model import ImageUpdateAutomation, Kustomization, ObjectKey
     from image_updater.kustomize.model import ObjectId, Path, Provenance
     from image_updater.patch.claims import Claims, SiteClaims
     from image_updater.pipeline.line import Run
@@ -69,27 +70,34 @@ def placements(run: Run) -> tuple[Placement, ...]:
     if run.files:
         for name, items in run.plan.intended.items():
             after |= {(name, item.object, item.path): item.new for item in items}
-    return tuple(placed(run.automation.key, run.provenance, run.claims, after))
+    return tuple(placed(run.automation, run.provenance, run.claims, after))
 
 
 def placed(
-    automation: ObjectKey,
+    automation: ImageUpdateAutomation,
     provenance: Provenance,
     claims: Claims,
     after: Mapping[tuple[str, ObjectId, Path], str] | None = None,
 ) -> Iterator[Placement]:
-    """What the policies of an automation claim. `after`: what uses will render."""
+    """What the policies of an automation claim, and it may move: what stands elsewhere is another one's to bring and to
+    take back. `after`: what uses will render.
+    """
+    scope = Scope.of(automation.update)
     names = {key: policy_name(policy) for key, policy in claims.policies.items()}
     for claimed in claims.sites:
         policies = _policies(claimed)
+        file = claimed.site.file
         for use, policy in zip(claimed.site.uses, policies, strict=True):
             root = provenance.roots.get(use.root)
             if policy is None or root is None or not use.path:
                 continue
+            # A marker moves its line for all roots.
+            if not (scope.holds(file) if claimed.markers else scope.covers(root, file)):
+                continue
             value = (after or {}).get((use.root, use.object, use.path), use.value)
             image, tag, digest = split(value)
             yield Placement(
-                automation=automation,
+                automation=automation.key,
                 policy=policy,
                 name=names.get(policy, policy),
                 root=use.root,
@@ -100,7 +108,7 @@ def placed(
                 image=image,
                 value=Value(tag, digest),
                 site=claimed.site.id,
-                file=claimed.site.file,
+                file=file,
             )
 
 

@@ -95,6 +95,37 @@ async def test_each_place_goes_back_to_what_was_proven_there(server: gitservers.
         assert tags(at) == {"apps": "1.1.0", "prod": "1.0.0"}, "and there it stays"
 
 
+async def test_a_policy_for_each_place_has_no_part_in_what_fails_at_the_other(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    """The image is one, its environments have a policy and an automation each: only `update.paths` tells them apart."""
+    async with fleet(server, tmp_path) as at:
+        spec = at.cluster.bodies["ImagePolicy", "web"]["spec"]
+        for place, policy, allowed in (("apps", "web", "*"), ("prod", "careful", "1.0.0")):
+            labels = {"for": place}
+            made = spec | {"policy": {"semver": {"range": allowed}}}
+            at.cluster.put("ImagePolicy", policy, made, labels=labels)
+            writes = {"policySelector": {"matchLabels": labels}, "update": {"paths": [place]}}
+            name = "all" if place == "apps" else place
+            at.cluster.put("ImageUpdateAutomation", name, {"sourceRef": {"name": "fleet"}, "interval": "1h", **writes})
+        async with at.life():
+            roll(at, both(RolloutState.HEALTHY))
+            await at.settle(roll=False)
+            proven = {name: {each["environment"] for each in at.status(name)["proven"]} for name in ("web", "careful")}
+            assert proven == {"web": {f"{SPACE}/apps"}, "careful": {f"{SPACE}/prod"}}
+            at.registry.push("acme/web", "1.1.0")
+            await at.daemon.check(ObjectKey(SPACE, "web"))
+            await at.until(lambda: tags(at) == {"apps": "1.1.0", "prod": "1.0.0"})
+            roll(at, {"apps": RolloutState.FAILED, "prod": RolloutState.HEALTHY})
+            await at.until(lambda: tags(at)["apps"] == "1.0.0")
+            roll(at, both(RolloutState.HEALTHY))
+            await at.settle(roll=False)
+            assert len(at.rollbacks()) == 1
+            assert at.status("web")["rollback"]["state"] == "Done"
+            assert "rollback" not in at.status("careful")
+            assert not at.told("RollbackRefused")
+
+
 async def test_rollbacks_that_were_begun_at_two_places_are_both_gone_on_with(
     server: gitservers.HttpServer, tmp_path: Path
 ) -> None:
