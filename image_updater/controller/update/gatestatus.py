@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.moments import parse_rfc3339
 from image_updater.policy.gates.blocked import GateName
+from image_updater.policy.gates.windows import opening
 from image_updater.policy.model import Fate
 
 if TYPE_CHECKING:
@@ -44,14 +45,18 @@ def gate_fields(outcome: Outcome, verdicts: Iterable[Verdict]) -> dict[str, Any]
 
 
 def eligible_at(outcome: Outcome) -> datetime | None:
-    """When the best of the tags that are held can be written; None when time alone does not bring it."""
+    """When the best of the tags that are held can be written: windows must be open then, too. None when time alone does
+    not bring it."""
     gated = outcome.gated
     if gated is None:
         return None
     tag = gated.wanted or next((each.tag for each in gated.because if each.tag and each.fate is Fate.HELD), None)
     blocks = [each for each in gated.because if each.tag in (None, tag)]
     moments = [each.until for each in blocks if each.until is not None and each.fate is Fate.HELD]
-    return max(moments) if moments and len(moments) == len(blocks) else None
+    if not moments or len(moments) != len(blocks):
+        return None
+    window = opening(outcome.spec.windows, max(moments))
+    return max(moments) if window.open else window.until
 
 
 def gate_reason(outcome: Outcome) -> str | None:

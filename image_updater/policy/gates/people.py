@@ -50,5 +50,6 @@ def approved(wanted: int, approvals: Sequence[ApprovalWish], tag: str, known: Ta
         return asks(GateName.APPROVALS, tag, Need.DIGEST)
     names = f" ({', '.join(sorted(name or 'somebody' for name in certain))})" if certain else ""
     others = len(possible - certain)
-    for_others = f"; {others} more for other bytes" if others and digest is not None else ""
+    which = "for other bytes" if digest is not None else "for certain bytes, and its own are not known"
+    for_others = f"; {others} more {which}" if others else ""
     return held(GateName.APPROVALS, tag, f"at {len(certain)} of {wanted} approvals{names}{for_others}")

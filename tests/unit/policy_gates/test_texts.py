@@ -360,6 +360,14 @@ TABLE = {
         Fate.HELD,
         "at 0 of 2 approvals",
     ),
+    "approvals of bytes that nobody can compare": Case(
+        TWO,
+        {"1.6.0": nobody_knows(Need.DIGEST)},
+        {"approvals": (yes("ann"), yes("bob", "b"))},
+        GateName.APPROVALS,
+        Fate.HELD,
+        "at 1 of 2 approvals (ann); 1 more for certain bytes, and its own are not known",
+    ),
     "approvals of other bytes": Case(
         TWO,
         {"1.6.0": known("a")},
