@@ -148,9 +148,12 @@ class Proving:
         now, before = self._context.clock(), self._situations.proven_by(policy)
         proven = loopstatus.with_failed(before, str(environment), value, now)
         known = _find(self._store.milestones(policy), str(environment), value)
-        if known is None or known.failed is None or (known.healthy is not None and known.failed < known.healthy):
+        anew = known is None or known.failed is None or (known.healthy is not None and known.failed < known.healthy)
+        if anew:
             self._milestone(policy, environment, value, Stage.FAILED, None)
         if proven == before:
+            if anew:  # it never was: `history` shows it all the same
+                self._write(policy, loopstatus.lead_times(self._store.milestones(policy)), [])
             return
         self._situations.proven(policy, proven)
         self._metrics.withdrawn.inc()

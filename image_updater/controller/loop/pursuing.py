@@ -309,11 +309,15 @@ class Pursuing:
         text = f"it cannot be taken back yet: {error}"
         if failure.told != text:
             failure.told = text
-            log.warning("%s in Kustomization %s: %s", failure.rollout.ref, failure.kustomization.key, text)
+            where = f"{failure.rollout.ref} in Kustomization {failure.kustomization.key}"
+            log.warning("%s: %s", where, text)
             for name in failure.names:
-                known = self._retreat.begun(case, name)
-                if known is not None and known.state is IntentState.INTENDED:
-                    self._amend(case, name, IntentState.INTENDED, message=text)
+                self._say(name, Happening(reason="RollbackRefused", message=f"{where}: {text}", warning=True))
+        for name in failure.names:
+            # A try that has found something else has written its intent anew, without this.
+            known = self._retreat.begun(case, name)
+            if known is not None and known.state is IntentState.INTENDED and known.message != text:
+                self._amend(case, name, IntentState.INTENDED, message=text)
         wait = PAUSES[min(failure.tries, len(PAUSES) - 1)]
         failure.tries += 1
         return PAUSES[-1] if isinstance(error, Terminal) else wait

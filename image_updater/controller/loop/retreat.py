@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from image_updater.api.model import Kustomization
+from image_updater.api.model import ImagePolicy, Kustomization
 from image_updater.controller.loop import status as loopstatus
 from image_updater.controller.loop.status import Rollback
 from image_updater.controller.loop.storms import said
@@ -198,9 +198,12 @@ class Retreat:
         )
 
     def stopped(self, names: Iterable[str]) -> tuple[str, str]:
-        """Why a Freeze or a hold forbids it, and why a breaker does."""
+        """Why a Freeze, a hold or `spec.suspend` forbids it, and why a breaker does."""
         frozen = breaker = ""
         for name in names:
+            entry = self._entry(name)
+            if entry is not None and isinstance(entry.value, ImagePolicy) and entry.value.suspend:
+                frozen = frozen or f"ImagePolicy {name} is suspended"
             outcome = self._selector.answers.get(name)
             if outcome is None or outcome.compiled is None:
                 continue
@@ -409,8 +412,9 @@ class Retreat:
             return  # an annotation's policy has no object; what Git holds says whether it was done
         intent = case.intent(action, suspect)
         known = self.begun(case, name)
-        if known is not None and replace(known, requested=None) == intent:
-            return
+        since = intent.since.replace(microsecond=0) if intent.since is not None else None
+        if known is not None and replace(known, requested=None, message="") == replace(intent, since=since):
+            return  # it stands there, maybe with what has kept it from being done so far
         text = f"{suspect.placement.image} goes back from {suspect.placement.value} to {suspect.to}: {action.reason}"
         happened = Happening(reason="RollbackIntended", message=text, warning=True)
         await self._save(entry, loopstatus.rollback_fields(intent, self._fields(entry)), happened)

@@ -30,6 +30,8 @@ async def test_a_bad_tag_goes_back_and_a_good_one_goes_on(server: gitservers.Htt
         assert len(at.rollbacks()) == 1
         assert at.status()["rollback"]["state"] == "Done"
         assert [name for kind, name in at.cluster.bodies if kind == "Quarantine"]
+        known = [at.status()["leadTime"], *at.status().get("history", ())]
+        assert [each["tag"] for each in known if "failed" in each] == ["1.1.0"], "history tells of it at once"
         await at.push("web", "1.2.0")
         assert at.tag("web") == "1.2.0"
         assert proven(at) == ["1.2.0", "1.0.0"]
@@ -270,6 +272,26 @@ async def test_a_freeze_stops_a_rollback_unless_it_allows_it(server: gitservers.
         await at.until(lambda: at.tag("web") == "1.0.0")
 
 
+async def test_a_suspended_policy_is_not_taken_back(
+    server: gitservers.HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("image_updater.pipeline.rollback.decision.FROZEN", timedelta(seconds=0.2))
+    async with living(server, tmp_path) as at:
+        at.registry.push("acme/web", "1.1.0")
+        at.bad.add(("web", "1.1.0"))
+        await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
+        spec = at.cluster.bodies["ImagePolicy", "web"]["spec"]
+        at.cluster.put("ImagePolicy", "web", {**spec, "suspend": True})
+        await at.settle(roll=False)
+        await at.settle()
+        assert at.tag("web") == "1.1.0"
+        assert any("ImagePolicy shop/web is suspended" in each for each in at.told("RollbackRefused"))
+        at.cluster.put("ImagePolicy", "web", spec)
+        await at.until(lambda: at.tag("web") == "1.0.0")
+        await at.settle()
+        assert len(at.rollbacks()) == 1
+
+
 async def test_git_and_the_api_server_may_be_away(
     server: gitservers.HttpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +306,9 @@ async def test_git_and_the_api_server_may_be_away(
         await at.until(lambda: "cannot be taken back yet" in at.status()["rollback"]["message"])
         assert at.status()["rollback"]["state"] == "Intended"
         assert at.tag("web") == "1.1.0"
+        await at.until(lambda: any(each.tries > 2 for each in at.updating._loop._closing._failures.values()))  # type: ignore[union-attr]
+        assert "mending" in at.status()["rollback"]["message"], "said by each try"
+        assert [len(at.told(reason)) for reason in ("RollbackIntended", "RollbackRefused")] == [1, 1], "and told once"
         gitservers.set_hook(at.bare, "#!/bin/sh\nexit 0\n")
         at.bad.add(("web", "1.2.0"))
         await at.until(lambda: at.tag("web") == "1.0.0")
