@@ -143,9 +143,9 @@ class JudgedWorld(World):
 
     def _after_failure(self, home: Home, app: str, old: Image, where: str) -> None:
         assert not self.is_frozen(home, for_rollback=True), f"{where}: frozen"
-        pods = home.pods[app]
-        assert pods.digest is not None
-        assert not self.fates[pods.digest], f"{where}: {app} {old} is good, and was taken back"
+        # A step may end with the pods of what it went back to.
+        ran = {self.ran.get((home.name, app)), home.pods[app].digest} - {None}
+        assert not all(self.fates[str(each)] for each in ran), f"{where}: {app} {old} is good, and was taken back"
         last = self.chains[app][-1]
         assert last.kind in ("ours", "squash"), f"{where}: {app} {old} was set by {last.kind}"
 
@@ -182,8 +182,9 @@ class JudgedWorld(World):
         return found
 
     def note_breakers(self) -> None:
-        """Which are open before a home begins to work."""
+        """Which are open before a home begins to work, and what runs then."""
         self.breakers = {(home.name, app): home.breaker(app) for home in self.homes for app in APPS}
+        self.ran = {(home.name, app): pods.digest for home in self.homes for app, pods in home.pods.items()}
 
     # ---------------------------------------------------------------------------------------------- progress
 

@@ -561,3 +561,13 @@ def test_a_tag_is_not_blamed_for_a_configuration_that_was_mended_before_it_was_j
     loop.ship_broken(app="web", good=False, home=0)
     loop.settle()
     assert loop.world.value("web") == ("1.1.0", None), "this one is bad with any configuration"
+
+
+def test_a_failure_that_a_freeze_kept_is_taken_back_when_it_is_over(loop: Loop) -> None:
+    begin(loop, homes=2)
+    loop.freeze(home=1, allow=False, hours=None)
+    loop.ship_bad_ones(home=0)
+    loop.settle()
+    loop.thaw(home=1)
+    loop.settle()
+    assert loop.world.value("api") == ("1.0.0", None)

@@ -112,6 +112,8 @@ class World:
     """Holds and resumes of commits, newest first; no file = the branch."""
     breakers: dict[tuple[str, str], str] = field(default_factory=dict)
     """By home and app, when the home began to work."""
+    ran: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    """By home and app the bytes that ran when the home began to work."""
     texts: dict[str, str] = field(default_factory=dict)
     """By digest what an image was made of."""
     story: list[str] = field(default_factory=list)
