@@ -167,7 +167,8 @@ class Pursuing:
         for suspect in action.suspects:
             name = suspect.placement.name
             entry = self._entry(name)
-            if entry is None or self._retreat.begun(case, name) is not None:
+            known = self._retreat.begun(case, name)
+            if entry is None or (known is not None and known.bad == suspect.placement.value):
                 continue
             intent = replace(case.intent(action, replace(suspect, to=None)), message="Git is being looked at")
             await self._saying.save(entry, loopstatus.rollback_fields(intent, self._saying.fields(entry)))

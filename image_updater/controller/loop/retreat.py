@@ -138,7 +138,7 @@ class Retreat:
 
     def glance(self, case: Case, images: Sequence[Image]) -> Action:
         """What it would lead to, if these images are as they seem: nothing is read."""
-        return self._decide(case, images, self._intent(case))
+        return self._decide(case, images, self._intent(case, images))
 
     # ------------------------------------------------------------------------------------------- on a tip
 
@@ -150,7 +150,7 @@ class Retreat:
         mine = of_object(placed, group=ref.group, kind=ref.kind, namespace=ref.namespace, name=ref.name)
         case.names = frozenset(self.name_of(each) for each in mine)
         found, before, base = await self._images(case, ground, mine)
-        intent = self._intent(case)
+        intent = self._intent(case, found)
         applied = dict(case.rollout.images)
         # An older rollback, of what has failed now or of an image beside it, has taken nothing of this back.
         done = (each for each in found if each.written.author is Author.ROLLBACK)
@@ -362,11 +362,12 @@ class Retreat:
 
     # ------------------------------------------------------------------------------------------- intents
 
-    def _intent(self, case: Case) -> Intent | None:
-        """A rollback that was begun for this workload."""
+    def _intent(self, case: Case, images: Iterable[Image]) -> Intent | None:
+        """A rollback that was begun for this workload, of what Git holds there."""
+        held = [each.value for each in images]
         for name in sorted(case.names):
             known = self.begun(case, name)
-            if known is not None and known.bad is not None:
+            if known is not None and known.bad is not None and any(each.is_of(known.bad) for each in held):
                 return Intent(state=known.state, bad=known.bad, to=known.to, commit=known.commit)
         return None
 

@@ -343,6 +343,29 @@ async def test_what_is_proven_stands_in_git_for_others(server: gitservers.HttpSe
             assert len(at.subjects()) == count, "what is known is not written again"
 
 
+async def test_what_was_begun_for_one_tag_is_not_gone_on_with_for_the_next(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    async with living(server, tmp_path) as at:
+        at.registry.push("acme/web", "1.1.0")
+        at.bad.add(("web", "1.1.0"))
+        await at.until(lambda: at.tag("web") == "1.1.0" or _nudge(at))
+        await at.settle(roll=False)
+        at.cluster.bodies["ImagePolicy", "web"]["status"]["rollback"] = {
+            "state": "Intended",
+            "tag": "1.0.9",
+            "to": "1.0.0",
+            "kustomization": "shop/apps",
+            "object": "Deployment.apps shop/web",
+        }
+        at.cluster.cache.observe("ImagePolicy", at.cluster.bodies["ImagePolicy", "web"])
+        gitservers.set_hook(at.bare, "#!/bin/sh\necho mending >&2; exit 1\n")
+    async with at.life():
+        at.roll(since=timedelta(hours=-2))
+        await at.until(lambda: any("long before" in each for each in at.told("RollbackRefused")))
+        assert at.status()["rollback"]["tag"] == "1.0.9", "nothing was begun for the other one"
+
+
 async def test_what_nothing_has_looked_at_is_not_proven(server: gitservers.HttpServer, tmp_path: Path) -> None:
     async with world(server, tmp_path) as at:
         at.setup()

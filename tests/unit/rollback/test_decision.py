@@ -193,10 +193,11 @@ def test_more_than_our_images_changed() -> None:
         (None, Kind.HISTORY),
         (Intent(state=IntentState.INTENDED, bad=BAD), Kind.ROLLBACK),
         (Intent(state=IntentState.INTENDED, bad=BAD, to=OLD), Kind.ROLLBACK),
+        (Intent(state=IntentState.INTENDED, bad=Value("1.4.9"), to=OLD), Kind.HISTORY),
         (Intent(state=IntentState.DONE, bad=BAD, to=OLD), Kind.HISTORY),
         (Intent(state=IntentState.PUSHED, bad=BAD, to=OLD, commit=COMMIT), Kind.NOTHING),
     ],
-    ids=["none", "begun", "decided", "done", "pushed"],
+    ids=["none", "begun", "decided", "of-another-tag", "done", "pushed"],
 )
 def test_what_failed_long_before_the_start_is_history_unless_it_was_begun(intent: Intent | None, kind: Kind) -> None:
     since = STARTED - HISTORY - timedelta(seconds=1)
