@@ -247,6 +247,8 @@ def _reason(judged: Judged, gates: Gates, walk: _Walk) -> str:
         tag, blocks = min(walk.blocked.items(), key=lambda item: item[1][0].fate is Fate.REJECTED)
         others = len(walk.blocked) - 1
         more = f" (and {others:,} more {'does' if others == 1 else 'do'} not pass)" if others else ""
+        if gates.only is not None and len(walk.blocked) >= _WALKED:
+            more = " (and many more do not pass)"  # Of those behind, only what can pass was looked at.
         better = f"{tag} is {said(blocks)}{more}"
     if outcome is None:
         wide = f"; {said(gates.wide)}" if gates.wide else ""

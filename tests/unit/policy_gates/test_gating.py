@@ -146,7 +146,7 @@ def test_only_what_can_pass_is_looked_at_far_down(fields: Any, situation: Any) -
     answer = gated(made(**fields), tags=MANY, **situation)
     assert pick(answer) == BEST[1500]
     assert len({blocked.tag for blocked in answer.because}) == 50
-    assert "(and 49 more do not pass)" in answer.reason
+    assert "(and many more do not pass)" in answer.reason
     # Whoever reads the verdicts sees the others held as well.
     assert said(answer, BEST[700])[0] is Fate.HELD
     assert said(answer, BEST[700])[1] == said(answer, BEST[0])[1]
@@ -275,6 +275,14 @@ def test_bytes_that_nobody_knows_are_proven_by_their_tag() -> None:
     upstream = (proven("1.6.0", DAY, digest=sha("a")),)
     assert pick(gated(staged, {"1.6.0": nobody_knows(Need.DIGEST)}, upstream=upstream)) == "1.6.0"
     assert pick(gated(staged, {"1.6.0": known("a")}, upstream=upstream)) == "1.6.0"
+
+
+def test_of_many_that_were_not_looked_at_no_number_is_told() -> None:
+    tags = [f"1.{number}.0" for number in range(2, 300)]
+    yes = (ApprovalWish(tag="1.2.0", by="ann", at=NOW),)
+    answer = gated(made(approvals=1), tags=tags, approvals=yes)
+    assert pick(answer) == "1.2.0"
+    assert answer.reason.endswith("; 1.299.0 is at 0 of 1 approvals (and many more do not pass)")
 
 
 def test_one_person_approves_once() -> None:
