@@ -234,6 +234,8 @@ class Closing:
             self._end(place)
         for gone in self._read.keys() - entries:
             del self._read[gone]
+        self._retreat.retain(entries)
+        self._healthy = {place: rollout for place, rollout in self._healthy.items() if place[0] in entries}
         policies = {str(each) for each in self._context.cache.entries(POLICY)}
         for policy in [each for each, uid in self._restored.items() if uid and each not in policies]:
             del self._restored[policy]

@@ -39,7 +39,7 @@ from image_updater.policy.gating import may_roll_back
 from image_updater.policy.situation import Origin
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from image_updater.api.model import ObjectKey
@@ -135,6 +135,10 @@ class Retreat:
         commit = revision.rpartition(":")[2]
         if commit:
             self._good |= {(kustomization, ref): commit for ref in refs}
+
+    def retain(self, kustomizations: Container[ObjectKey]) -> None:
+        """All others are no more."""
+        self._good = {place: commit for place, commit in self._good.items() if place[0] in kustomizations}
 
     def glance(self, case: Case, images: Sequence[Image]) -> Action:
         """What it would lead to, if these images are as they seem: nothing is read."""

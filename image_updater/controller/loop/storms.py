@@ -31,6 +31,7 @@ class Storms:
     def retain(self, policies: Container[str]) -> None:
         """All others are no more."""
         self._failed = {name: at for name, at in self._failed.items() if name in policies}
+        self._places = {name: self._places[name] for name in self._failed}
 
     def together(self, now: datetime) -> tuple[str, ...]:
         """The policies that make a storm of it; () = it is none."""

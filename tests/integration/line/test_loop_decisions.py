@@ -366,6 +366,16 @@ async def test_what_was_begun_for_one_tag_is_not_gone_on_with_for_the_next(
         assert at.status()["rollback"]["tag"] == "1.0.9", "nothing was begun for the other one"
 
 
+async def test_of_a_kustomization_that_is_gone_nothing_is_kept(server: gitservers.HttpServer, tmp_path: Path) -> None:
+    async with living(server, tmp_path) as at:
+        closing = at.updating._loop._closing  # type: ignore[union-attr]
+        assert closing._healthy
+        assert closing._retreat._good
+        at.cluster.remove("Kustomization", "apps")
+        closing._sweep()
+        assert (closing._healthy, closing._retreat._good) == ({}, {})
+
+
 async def test_what_nothing_has_looked_at_is_not_proven(server: gitservers.HttpServer, tmp_path: Path) -> None:
     async with world(server, tmp_path) as at:
         at.setup()
