@@ -11,6 +11,7 @@ from image_updater.errors import DocumentError
 from image_updater.images.names import split
 from image_updater.patch.decisions import Choice
 from image_updater.pipeline import provenfile
+from image_updater.pipeline.answers.grouping import others
 from image_updater.pipeline.answers.lowering import movement
 from image_updater.pipeline.answers.outcome import policy_name
 from image_updater.policy import TagFacts, select
@@ -116,19 +117,21 @@ def dated(outcome: Outcome | None, key: str, claims: Claims, written: Written | 
 
 
 def choice_of(
-    policy: ImagePolicy, outcome: Outcome | None, dates: Mapping[str, TagFacts], *, once: bool = False
+    policy: ImagePolicy, outcomes: Mapping[str, Outcome], dates: Mapping[str, TagFacts], *, once: bool = False
 ) -> Choice:
     """What a policy says now, for a plan. `dates`: of tags that only Git knows. `once`: nobody comes after this run who
     would take back what a person has put into quarantine."""
+    outcome = outcomes.get(policy_name(policy))
     if outcome is None:
         return Choice(policy=policy, selection=None, reason="nothing in scope needs it", move=_never)
     facts = {**outcome.facts, **dates} if dates else outcome.facts
     if outcome.selection is None or outcome.compiled is None:
         return Choice(policy=policy, selection=None, reason=outcome.reason, move=_never, stopped=_stopped(outcome))
     selection, now = outcome.selection, outcome.judged_at if once else None
+    members = others(policy, outcomes)
 
     def move(tag: str | None, digest: str | None) -> Movement:
-        return movement(outcome, tag, digest, facts, now)
+        return movement(outcome, tag, digest, facts, now, members)
 
     return Choice(policy=policy, selection=selection, reason=outcome.reason, move=move)
 

@@ -181,9 +181,10 @@ async def run(
         read_proven(line.selector.situations, automation, tree, wanted)
         outcomes = await line.selector.select(wanted, current=asked)
         choices = {
-            key: choice_of(policy, outcome, dated(outcome, key, claims, written), once=line.once)
+            key: choice_of(
+                policy, outcomes, dated(outcomes.get(policy_name(policy)), key, claims, written), once=line.once
+            )
             for key, policy in claims.policies.items()
-            for outcome in (outcomes.get(policy_name(policy)),)
         }
         return choices, tuple((key, outcome.error) for key, outcome in outcomes.items() if outcome.error is not None)
 

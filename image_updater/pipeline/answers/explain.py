@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from image_updater.api.model import Start
 from image_updater.errors import SpecError
 from image_updater.images import parse_name
+from image_updater.pipeline.answers.grouping import others
 from image_updater.pipeline.answers.lowering import movement
 from image_updater.pipeline.answers.opening import open_selector
 from image_updater.pipeline.answers.outcome import policy_name
@@ -44,20 +45,32 @@ async def explain(request: ExplainRequest) -> tuple[PolicyReport, ...]:
         outcomes = await selector.refresh(wanted)
     automations = request.objects.automations
     return tuple(
-        report(outcomes[policy_name(policy)], request.current, _beside(policy, automations, request.now))
+        report(
+            outcomes[policy_name(policy)],
+            request.current,
+            _beside(policy, automations, request.now),
+            others(policy, outcomes),
+        )
         for policy in wanted
     )
 
 
-def report(outcome: Outcome, current: Sequence[CurrentValue] = (), notes: Sequence[str] = ()) -> PolicyReport:
-    """An outcome as people read it, against the value that a site holds. `notes`: what else a person should know."""
+def report(
+    outcome: Outcome,
+    current: Sequence[CurrentValue] = (),
+    notes: Sequence[str] = (),
+    members: Sequence[Outcome] = (),
+) -> PolicyReport:
+    """An outcome as people read it, against the value that a site holds. `notes`: what else a person should know;
+    `members`: the others of its group.
+    """
     chosen = None
     if outcome.selection is not None:
         chosen = Chosen(tag=outcome.selection.tag, digest=outcome.selection.digest)
     reason, judgement = outcome.reason, outcome.judgement
     value = _value(outcome.spec, current)
     if value is not None and outcome.selection is not None and outcome.compiled is not None:
-        move = movement(outcome, value.tag, value.digest, outcome.facts, outcome.judged_at)
+        move = movement(outcome, value.tag, value.digest, outcome.facts, outcome.judged_at, members)
         reason = f"{reason}; {_added(move.reason, reason)}"
         if move.kind is MoveKind.REFUSED:
             assert judgement is not None

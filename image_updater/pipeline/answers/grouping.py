@@ -60,6 +60,13 @@ def together(namespace: str, group: str | None, specs: Mapping[str, ImagePolicy]
     }
 
 
+def others(policy: ImagePolicy, outcomes: Mapping[str, Outcome]) -> tuple[Outcome, ...]:
+    """What the other members of its group say."""
+    specs = {name: each.spec for name, each in outcomes.items()}
+    members = together(policy.key.namespace, policy.group, specs)
+    return tuple(outcomes[name] for name in members if name != policy_name(policy))
+
+
 def apart(objects: Objects) -> dict[str, str]:
     """By policy, why its group cannot move in one commit: other automations, or other branches, write some of it."""
     found: dict[str, str] = {}

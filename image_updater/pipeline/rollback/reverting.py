@@ -1,7 +1,8 @@
 """What people ask to be taken back: the wish `rollback POLICY`, and a Quarantine for what Git holds now.
 
 Both are a planned rollback of all sites of a policy, and both end by themselves: what was written after the wish, or by
-a person after the Quarantine was made, is not what was meant. So nothing has to be remembered over a restart.
+a person after the Quarantine was made, is not what was meant. So nothing has to be remembered over a restart. Members
+of its group that hold the same tag go back with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from image_updater.api.model import DigestReflection
-from image_updater.errors import SpecError, Terminal, Waiting
+from image_updater.errors import ImageUpdaterError, SpecError, Terminal, Waiting
 from image_updater.images import is_tag
 from image_updater.patch.decisions import State
 from image_updater.pipeline.answers.outcome import policy_name
@@ -25,12 +26,11 @@ from image_updater.pipeline.tasks import Tasks
 from image_updater.policy.gating import downgrade, may_roll_back
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy, ObjectKey
     from image_updater.api.wishes import RollbackWish
-    from image_updater.errors import ImageUpdaterError
     from image_updater.pipeline.answers.outcome import Outcome
     from image_updater.pipeline.answers.situations import Situations
     from image_updater.pipeline.report import AutomationReport, CommitReport, UpdateReport
@@ -231,7 +231,8 @@ class Reverting:
             if not meant:
                 return "what Git holds was written after that wish"
             to = await self._target(outcome, meant, known, wish.to)
-            return self._plan(ground, meant, outcome.spec, to, why, asked=wish.at)
+            backs = [*_backs(meant, to), *await self._members(ground, outcome.spec, meant, to)]
+            return RollbackPlan(automation=ground.automation.key, backs=tuple(backs), reason=why, asked=wish.at)
 
         failed, _ = await self._each(outcome, why, choose, asked=wish.at, since=wish.at)
         if not failed:
@@ -251,7 +252,8 @@ class Reverting:
             if not meant:
                 return "a person has set it in Git after that"
             to = await self._target(outcome, meant, known, None)
-            return self._plan(ground, meant, outcome.spec, to, why, bad=value)
+            backs = [*_backs(meant, to, bad=value), *await self._members(ground, outcome.spec, meant, to)]
+            return RollbackPlan(automation=ground.automation.key, backs=tuple(backs), reason=why)
 
         failed, done = await self._each(outcome, why, choose, asked=None, since=entry.since or self._clock())
         if done:
@@ -285,7 +287,7 @@ class Reverting:
                 plans.append(found)
                 return found
 
-            before = self.placed(name)
+            before = tuple(self._placed.get(automation, ()))
             report = await self._take_back(automation, taking)
             error, commit = report.error, report.commit
             failed = failed or (error is not None and not isinstance(error, Terminal))
@@ -304,9 +306,28 @@ class Reverting:
                     message="" if commit is not None else said[0] if said else nothing_of(report),
                 )
             )
+            if commit is not None:
+                self._tell_members(plans[0], before, commit, since)
             if error is not None:
                 log.warning("%s: %s is not taken back: %s", name, outcome.spec.image, error, extra={"policy": name})
         return failed, not failed
+
+    def _tell_members(
+        self, plan: RollbackPlan, before: Sequence[Placement], commit: CommitReport, since: datetime
+    ) -> None:
+        """What went back with the policy that it is about."""
+        for back in {each.policy: each for each in plan.backs if each.policy != plan.backs[0].policy}.values():
+            self._told(
+                Answer(
+                    policy=back.policy,
+                    spec=self._answers()[back.policy].spec,
+                    reason=f"its group goes back together ({plan.reason})",
+                    since=since,
+                    bad=_displaced(back, before),
+                    to=back.to,
+                    commit=commit,
+                )
+            )
 
     # ------------------------------------------------------------------------------------------------- what and to what
 
@@ -374,33 +395,46 @@ class Reverting:
             return Value(found.tag, digest_of(outcome, found.tag))
         return found
 
-    @staticmethod
-    def _plan(
-        ground: Ground,
-        meant: Sequence[Placement],
-        spec: ImagePolicy,
-        to: Value,
-        why: str,
-        *,
-        bad: Value | None = None,
-        asked: datetime | None = None,
-    ) -> RollbackPlan:
-        backs = [
-            Back(
-                policy=policy,
-                image=image,
-                to=to,
-                bad=bad,
-                places=frozenset(each.key for each in meant if (each.policy, each.image) == (policy, image)),
-            )
-            for policy, image in dict.fromkeys((each.policy, each.image) for each in meant)
-        ]
-        return RollbackPlan(automation=ground.automation.key, backs=tuple(backs), reason=why, asked=asked)
+    async def _members(self, ground: Ground, spec: ImagePolicy, meant: Sequence[Placement], to: Value) -> list[Back]:
+        """The other members of its group that hold the same tag, by our own hand: what moves together goes back
+        together, to the same tag. Raises NotNow where one may not.
+        """
+        tags = {each.value.tag for each in meant} - {None, to.tag}
+        group = self._situations.groups.get((spec.key.namespace, spec.group or ""), frozenset())
+        backs: list[Back] = []
+        for name in sorted(group - {policy_name(spec)}):
+            outcome = self._answers().get(name)
+            places = [each for each in await self._meant(ground, name) if each.value.tag in tags]
+            known = await written(ground, places)
+            places = [each for each in places if known[each.key].author is Author.OURS]
+            if not places or to.tag is None:
+                continue
+            why = "it has no answer" if outcome is None else self._bars(outcome, to.tag)
+            if outcome is None or why:
+                raise NotNow(f"its group goes back together, and {name} may not go to {to.tag}: {why}")
+            digest = digest_of(outcome, to.tag) if _writes_digest(outcome.spec) else None
+            backs += _backs(places, Value(to.tag, digest))
+        return backs
+
+    def _bars(self, outcome: Outcome, to: str) -> str:
+        """Why a member of a group may not go to a tag; "" where it may."""
+        try:
+            self._check(outcome, to)
+        except ImageUpdaterError as error:
+            return error.message
+        return "; ".join(f"{to} is {each}" for each in self._against(outcome, to))
+
+
+def _backs(meant: Sequence[Placement], to: Value, *, bad: Value | None = None) -> Iterator[Back]:
+    for policy, image in dict.fromkeys((each.policy, each.image) for each in meant):
+        places = frozenset(each.key for each in meant if (each.policy, each.image) == (policy, image))
+        yield Back(policy=policy, image=image, to=to, bad=bad, places=places)
 
 
 def _displaced(back: Back, placed: Iterable[Placement]) -> Value | None:
     """What goes: as the plan says it, else what stood there."""
-    return back.bad or next((each.value for each in placed if not each.value.is_of(back.to)), None)
+    here = (each.value for each in placed if each.key in back.places and not each.value.is_of(back.to))
+    return back.bad or next(here, None)
 
 
 def nothing_of(report: AutomationReport) -> str:

@@ -306,6 +306,26 @@ def test_what_a_person_put_into_quarantine_does_not_stay(folder: Path) -> None:
     assert files["api/deployment.yaml"]["state"] == "held"
 
 
+def test_a_group_goes_down_together_from_what_a_person_put_into_quarantine(folder: Path) -> None:
+    for name in ("web", "api"):
+        (folder / name / "deployment.yaml").write_text(deployment(name, "1.1.0"))
+    members = (policy(more="group: shop"), policy("api", more="group: shop"))
+    files = {each["file"]: each for each in update(folder, *members, QUARANTINE)["sites"]}
+    assert {each["state"] for each in files.values()} == {"updated"}
+    assert files["api/deployment.yaml"]["reason"].startswith(
+        "1.1.0 is quarantined by Quarantine default/web: crash loop for default/web of its group; down to 1.0.0"
+    )
+    assert "acme/api:1.0.0" in (folder / "api" / "deployment.yaml").read_text()
+    # A member that holds another tag has nothing to do with it.
+    (folder / "web" / "deployment.yaml").write_text(deployment("web", "1.1.0"))
+    (folder / "api" / "deployment.yaml").write_text(deployment("api", "1.0.0"))
+    files = {each["file"]: each for each in update(folder, *members, QUARANTINE)["sites"]}
+    assert {file: each["state"] for file, each in files.items()} == {
+        "web/deployment.yaml": "updated",
+        "api/deployment.yaml": "current",
+    }
+
+
 def test_a_quarantine_takes_nothing_down_where_nothing_is_left_or_a_freeze_stands(folder: Path) -> None:
     (folder / "web" / "deployment.yaml").write_text(deployment("web", "1.1.0"))
     only = {"acme/web": ["1.1.0"]}

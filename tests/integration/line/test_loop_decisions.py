@@ -411,6 +411,35 @@ async def test_a_group_goes_back_together(server: gitservers.HttpServer, tmp_pat
             assert {name: at.tag(name) for name in ("web", "api")} == {"web": "1.2.0", "api": "1.2.0"}
 
 
+@pytest.mark.parametrize("how", ["a Quarantine", "a wish"])
+async def test_a_group_goes_back_together_when_a_person_asks(
+    server: gitservers.HttpServer, tmp_path: Path, how: str
+) -> None:
+    async with world(server, tmp_path, ("web", "api", "job")) as at:
+        at.setup()
+        for name in ("web", "api"):
+            at.cluster.put("ImagePolicy", name, at.cluster.bodies["ImagePolicy", name]["spec"] | {"group": "checkout"})
+        async with at.life():
+            await at.settle()
+            for name in at.names:
+                at.registry.push(f"acme/{name}", "1.1.0")
+            await at.poll()
+            assert {at.tag(name) for name in at.names} == {"1.1.0"}
+            if how == "a wish":
+                at.clock.ahead += timedelta(seconds=2)
+                wish = {"at": at.clock().isoformat().replace("+00:00", "Z"), "by": "jo"}
+                at.cluster.annotate("ImagePolicy", "web", rollback=json.dumps(wish))
+            else:
+                at.cluster.put("Quarantine", "web", {"image": at.image("web"), "tag": "1.1.0", "reason": "leaks"})
+            await at.until(lambda: at.tag("web") == "1.0.0")
+            await at.poll()
+            assert {name: at.tag(name) for name in at.names} == {"web": "1.0.0", "api": "1.0.0", "job": "1.1.0"}
+            assert len(at.rollbacks()) == 1
+            assert "its group goes back together" in at.status("api")["rollback"]["reason"]
+            for name in ("web", "api"):
+                assert at.status(name)["rollback"]["state"] == "Done", at.status(name)["rollback"]
+
+
 async def test_a_wish_is_done_when_what_was_there_before_is_healthy(
     server: gitservers.HttpServer, tmp_path: Path
 ) -> None:
