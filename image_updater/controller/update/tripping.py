@@ -59,7 +59,7 @@ class Breakers:
             self._put(policy, reason, since or self._clock())
 
     def open(self, policies: Iterable[str], why: str) -> None:
-        now = self._clock()
+        now = self._clock().replace(microsecond=0)  # as statuses and commits tell time: a resume of this second counts
         for name in sorted(set(policies) - self._open.keys()):
             self._put(name, why, now)
             log.error("%s: the breaker opens: %s", name, why)
