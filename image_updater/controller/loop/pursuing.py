@@ -14,7 +14,7 @@ from image_updater.controller.loop.status import Rollback
 from image_updater.controller.status import Happening
 from image_updater.controller.update.tripping import RESUME
 from image_updater.errors import ImageUpdaterError, Terminal
-from image_updater.pipeline.rollback.decision import SETTLED, Action, Author, Image, IntentState, Kind, Written
+from image_updater.pipeline.rollback.decision import Action, Author, Image, IntentState, Kind, Written
 from image_updater.pipeline.rollback.reverting import PAUSES, nothing_of
 from image_updater.pipeline.tasks import pause
 from image_updater.policy.situation import Hold, Origin, Quarantined
@@ -61,6 +61,8 @@ class Failure:
     """What is done about it is not known yet, or not done: nothing newer is written meanwhile, so that it is recorded
     first.
     """
+    waits: bool = False
+    """It is not to be decided yet."""
     tries: int = 0
     told: str = ""
 
@@ -119,14 +121,11 @@ class Pursuing:
             again = await self._act(failure)
         except ImageUpdaterError as error:  # the API server: the intent could not be written
             return self._trouble(failure, error)
-        if failure.pending and not failure.tries and not (again and self._settling(failure)):
+        if failure.pending and not failure.tries and not failure.waits:
             failure.pending = False
             for automation in sorted({each.automation for each in failure.placed}):
                 self._released(automation)
         return again
-
-    def _settling(self, failure: Failure) -> bool:
-        return self._context.clock() < failure.since + SETTLED
 
     async def _act(self, failure: Failure) -> float | None:
         case = _case(failure)
@@ -141,7 +140,7 @@ class Pursuing:
                 if report.error is not None and (case.plan is not None or case.commit is None):
                     return self._trouble(failure, report.error)
                 action = self._ended(case, failure, report, action)
-        failure.tries = 0
+        failure.tries, failure.waits = 0, action.kind is Kind.WAIT
         self._tell(failure, action)
         if action.again is None:
             return None
@@ -191,7 +190,7 @@ class Pursuing:
             reason = nothing_of(report)
             self._conclude(case, IntentState.REFUSED, reason)
             return Action(kind=Kind.NOTIFY, reason=f"{action.reason}: {reason}")
-        elif action.kind in _LOUD and action.again is not None:
+        elif action.kind in (*_LOUD, Kind.WAIT) and action.again is not None:
             self._postpone(case, action.reason)
         elif action.kind in _LOUD:
             self._conclude(case, IntentState.REFUSED, action.reason)

@@ -5,8 +5,9 @@ its images go. Before anything is pushed, the intent is in the policies' statuse
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from image_updater.api.model import ImagePolicy, Kustomization
 from image_updater.controller.loop import status as loopstatus
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
     from image_updater.pipeline.rollback.evidence import Ground
     from image_updater.pipeline.rollback.placements import Placement
     from image_updater.sync.rollout.model import Rollout
+
+AGAIN: Final = timedelta(seconds=1)
+"""Until it is looked again whether those that fail at the same time are judged."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,7 +146,14 @@ class Retreat:
 
     def glance(self, case: Case, images: Sequence[Image]) -> Action:
         """What it would lead to, if these images are as they seem: nothing is read."""
-        return self._decide(case, images, self._intent(case, images))
+        action = self._decide(case, images, self._intent(case, images))
+        names = [self.name_of(each.placement) for each in images]
+        if action.kind is Kind.WAIT:
+            for name in names:
+                self._storms.expect(name, case.since, case.place)
+        elif action.kind not in (Kind.HOLD, Kind.ROLLBACK):
+            self._storms.judged(names)
+        return action
 
     # ------------------------------------------------------------------------------------------- on a tip
 
@@ -172,6 +183,8 @@ class Retreat:
                 action = self._decide(case, found, intent, moved=moved, mixed=mixed)
         if action.kind in (Kind.HOLD, Kind.ROLLBACK) and (intent is None or intent.to is None):
             action = self._in_storm(case, action)
+        if action.kind not in (Kind.HOLD, Kind.ROLLBACK, Kind.WAIT):
+            self._storms.judged(case.names)
         if action.kind in (Kind.HOLD, Kind.ROLLBACK):
             action = await self._with_groups(ground, action)
         case.action = action
@@ -220,10 +233,13 @@ class Retreat:
     def _in_storm(self, case: Case, action: Action) -> Action:
         """Several policies at once: nothing goes back, and their breakers open."""
         for each in action.suspects:
-            place = (case.kustomization.key, case.rollout.ref)
-            self._storms.note(self.name_of(each.placement), case.since, place)
+            self._storms.note(self.name_of(each.placement), case.since, case.place)
         self._storms.retain(self._selector.answers)
-        together = self._storms.together(self._context.clock())
+        now = self._context.clock()
+        together = self._storms.together(now)
+        if not together and self._storms.gathers(now):
+            why = "others fail at the same time, and it is not known yet whose fault that is"
+            return Action(kind=Kind.WAIT, reason=f"{action.reason}: {why}", again=now + AGAIN)
         if not together:
             return action
         self._opens(together, said(together))

@@ -17,7 +17,7 @@ from image_updater.controller.cache import read
 from image_updater.controller.loop import status as loopstatus
 from image_updater.controller.loop.quarantines import Quarantines, body, is_derived, name_of
 from image_updater.controller.loop.status import Rollback
-from image_updater.controller.loop.storms import Storms, said
+from image_updater.controller.loop.storms import JUDGED, Storms, said
 from image_updater.errors import DocumentError, GitError, SpecError
 from image_updater.git.errors import GitUnavailable
 from image_updater.pipeline import provenfile
@@ -294,6 +294,28 @@ def test_three_policies_within_ten_minutes_are_a_storm() -> None:
     storms.calm("d")
     assert storms.together(NOW + STORM + timedelta(minutes=1)) == ()
     assert storms.together(NOW - timedelta(days=1)) == (), "a clock that jumps makes no storm"
+
+
+def test_what_is_not_judged_yet_gathers_until_it_is() -> None:
+    storms = Storms()
+    for name in ("a", "b", "c"):
+        storms.expect(name, NOW, name)
+    assert storms.gathers(NOW)
+    storms.note("a", NOW, "a")
+    assert storms.gathers(NOW)
+    assert storms.together(NOW) == ()
+    storms.judged(["b"])  # a person's change
+    assert not storms.gathers(NOW)
+    storms.expect("b", NOW, "b")
+    assert storms.gathers(NOW)
+    assert not storms.gathers(NOW + JUDGED + timedelta(seconds=1)), "Git is away: nobody waits for ever"
+    storms.note("b", NOW, "b")
+    storms.note("c", NOW, "c")
+    storms.expect("a", NOW, "a")
+    assert not storms.gathers(NOW), "all are judged"
+    assert storms.together(NOW) == ("a", "b", "c")
+    storms.retain(())
+    assert not storms.gathers(NOW)
 
 
 def test_one_workload_with_three_images_of_ours_is_no_storm() -> None:
