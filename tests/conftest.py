@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 settings.register_profile("fixed", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("explore", deadline=None, max_examples=1_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Who starts the tests in the background of a shell has it ignored, and each process under them would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _FOREIGN = (
     "DOCKER_CONFIG",
