@@ -364,7 +364,11 @@ class Retreat:
         return newest.parent if newest is not None else None
 
     def _bad(self, name: str, since: datetime | None) -> tuple[Value, ...]:
-        """What failed since something was proven last. Git's times are whole seconds."""
+        """What failed since something was proven last.
+
+        Git's times are whole seconds. In one second a rollback may be followed by a proof, not a proof by a rollback:
+        a failure stands for some seconds first.
+        """
         spec = self._values.spec(name)
         if spec is None:
             return ()
@@ -372,7 +376,7 @@ class Retreat:
         return tuple(
             Value(each.tag, each.digest)
             for each in self._situations.of(spec).quarantined
-            if each.origin is not Origin.PERSON and (since is None or each.since is None or each.since >= since)
+            if each.origin is not Origin.PERSON and (since is None or each.since is None or each.since > since)
         )
 
     def name_of(self, placement: Placement) -> str:

@@ -206,6 +206,19 @@ async def test_a_policy_that_is_gone_is_counted_no_more(
             assert count(metric) == 0
 
 
+async def test_a_good_tag_between_two_bad_ones_keeps_the_breaker_shut(
+    server: gitservers.HttpServer, tmp_path: Path
+) -> None:
+    """However quickly it was proven: Git tells the time of the rollback before it in whole seconds."""
+    async with living(server, tmp_path) as at:
+        for bad, good in (("1.1.0", "1.1.1"), ("1.2.0", "1.2.1"), ("1.3.0", "1.3.1")):
+            await at.push("web", bad, bad=True)
+            await at.push("web", good)
+            assert at.tag("web") == good
+        assert at.told("BreakerOpen") == []
+        assert len(at.rollbacks()) == 3
+
+
 async def test_three_policies_at_once_roll_nothing_back(server: gitservers.HttpServer, tmp_path: Path) -> None:
     names = ("web", "api", "job")
     async with living(server, tmp_path, names) as at:
