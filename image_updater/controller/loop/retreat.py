@@ -49,10 +49,12 @@ if TYPE_CHECKING:
     from image_updater.controller.context import Context
     from image_updater.controller.loop.proving import Proving
     from image_updater.controller.loop.storms import Storms
+    from image_updater.git import History
     from image_updater.pipeline.answers.selection import Selector
     from image_updater.pipeline.rollback.decision import Written
     from image_updater.pipeline.rollback.evidence import Ground
     from image_updater.pipeline.rollback.placements import Placement
+    from image_updater.policy.situation import Proven, Quarantined
     from image_updater.sync.rollout.model import Rollout
 
 AGAIN: Final = timedelta(seconds=1)
@@ -325,7 +327,7 @@ class Retreat:
             await self._values.ask(name, [*map(loopstatus.value_of, others), *filter(None, [old])])
             fits, is_free = partial(self._values.fits, name), partial(self._values.is_free, name)
             unknown = good_value(others, is_free) or (old if old is not None and is_free(old) else None)
-            last = max((one.at for one in proven if one.withdrawn is None), default=None)
+            last = max((one for one in proven if one.withdrawn is None), key=lambda one: one.at, default=None)
             good = good_value(others, fits)
             old = old if old is not None and fits(old) else None
             if old is not None and is_proven(proven, old):
@@ -337,7 +339,7 @@ class Retreat:
                     written=replace(written, old=self._values.with_digest(name, old)),
                     changed=before.get(each.key) != evidence.reference(each),
                     proven=self._values.with_digest(name, good),
-                    bad=self._bad(name, last),
+                    bad=self._bad(name, last, ground.past.history),
                     unknown=unknown,
                 )
             )
@@ -363,20 +365,15 @@ class Retreat:
         newest = max(ours, key=lambda each: each.at.timestamp() if each.at is not None else 0.0, default=None)
         return newest.parent if newest is not None else None
 
-    def _bad(self, name: str, since: datetime | None) -> tuple[Value, ...]:
-        """What failed since something was proven last.
-
-        Git's times are whole seconds. In one second a rollback may be followed by a proof, not a proof by a rollback:
-        a failure stands for some seconds first.
-        """
+    def _bad(self, name: str, last: Proven | None, history: History) -> tuple[Value, ...]:
+        """What failed since something was proven last."""
         spec = self._values.spec(name)
         if spec is None:
             return ()
-        since = since.replace(microsecond=0) if since is not None else None
         return tuple(
             Value(each.tag, each.digest)
             for each in self._situations.of(spec).quarantined
-            if each.origin is not Origin.PERSON and (since is None or each.since is None or each.since > since)
+            if each.origin is not Origin.PERSON and (last is None or _is_since(each, last, history))
         )
 
     def name_of(self, placement: Placement) -> str:
@@ -463,3 +460,14 @@ def _short(text: str, most: int = 300) -> str:
     """A trailer is one line that people read."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def _is_since(bad: Quarantined, last: Proven, history: History) -> bool:
+    """Did it fail after that was proven? Git's times are whole seconds: within one, what was made on what tells."""
+    second = last.at.replace(microsecond=0)
+    if bad.since is None or bad.since.replace(microsecond=0) != second:
+        return bad.since is None or bad.since > second
+    kind, _, commit = bad.source.partition(" ")
+    if kind != "commit":
+        return bad.since > last.at
+    return not history.follows(str(last.revision).rpartition(":")[2], commit)
