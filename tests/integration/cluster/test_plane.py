@@ -8,11 +8,13 @@ import pytest
 
 from tests.parts import tools
 from tests.parts.controlplane import ApiError, control_plane
+from tests.parts.controlplane.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.parts.controlplane import ControlPlane
+    from tests.parts.controlplane.api import Api
 
 CRD = """
 apiVersion: apiextensions.k8s.io/v1
@@ -66,6 +68,17 @@ def waiting(plane: ControlPlane, namespace: str) -> set[str]:
         status["state"] for pod in plane.list("Pod", namespace) for status in pod["status"].get("containerStatuses", ())
     )
     return {state["waiting"]["reason"] for state in states if "waiting" in state}
+
+
+def may_read(worker: Api, namespace: str) -> bool:
+    """The server learns of a new RoleBinding by a watch of its own."""
+    try:
+        worker.request("GET", f"{configmaps(namespace)}/kube-root-ca.crt")
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        return False
+    return True
 
 
 def account(plane: ControlPlane, namespace: str, *verbs: str) -> str:
@@ -193,6 +206,7 @@ def test_one_account_is_throttled_and_others_are_not(plane: ControlPlane, namesp
 
 def test_the_audit_log_says_who_asked_what(plane: ControlPlane, namespace: str) -> None:
     worker = plane.api_of(namespace, account(plane, namespace, "get", "watch"))
+    until(lambda: may_read(worker, namespace), what="the server knows its rights")
     mark = plane.mark()
     worker.request("GET", f"{configmaps(namespace)}/kube-root-ca.crt")
     with pytest.raises(ApiError, match="Forbidden"):
