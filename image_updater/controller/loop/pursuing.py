@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from image_updater.controller.loop import status as loopstatus
-from image_updater.controller.loop.retreat import Case
+from image_updater.controller.loop.case import Case
 from image_updater.controller.loop.status import Rollback
 from image_updater.controller.status import Happening
 from image_updater.controller.update.tripping import RESUME

@@ -4,7 +4,7 @@ its images go. Before anything is pushed, the intent is in the policies' statuse
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -25,7 +25,6 @@ from image_updater.pipeline.rollback.decision import (
     Back,
     Image,
     Intent,
-    IntentState,
     Kind,
     Quarantines,
     RollbackPlan,
@@ -37,7 +36,6 @@ from image_updater.pipeline.rollback.decision import (
 from image_updater.pipeline.rollback.placements import Value, of_kustomization, of_object
 from image_updater.pipeline.rollback.waysback import is_proven
 from image_updater.policy.gating import may_roll_back
-from image_updater.policy.situation import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Mapping, Sequence
@@ -47,58 +45,16 @@ if TYPE_CHECKING:
     from image_updater.cluster.model import Ref
     from image_updater.controller.cache import Entry
     from image_updater.controller.context import Context
+    from image_updater.controller.loop.case import Case
     from image_updater.controller.loop.proving import Proving
     from image_updater.controller.loop.storms import Storms
-    from image_updater.git import History
     from image_updater.pipeline.answers.selection import Selector
     from image_updater.pipeline.rollback.decision import Written
     from image_updater.pipeline.rollback.evidence import Ground
     from image_updater.pipeline.rollback.placements import Placement
-    from image_updater.policy.situation import Proven, Quarantined
-    from image_updater.sync.rollout.model import Rollout
 
 AGAIN: Final = timedelta(seconds=1)
 """Until it is looked again whether those that fail at the same time are judged."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Case:
-    """A failure, and what was found of it on the last tip that was looked at."""
-
-    kustomization: Kustomization
-    rollout: Rollout
-    since: datetime
-    revision: str = ""
-    """What was applied when it failed; "" = not known."""
-    action: Action | None = None
-    commit: str | None = None
-    """Of a rollback that Git holds already."""
-    plan: RollbackPlan | None = None
-    names: frozenset[str] = field(default_factory=frozenset)
-    """The policies of ours in it."""
-
-    def renew(self) -> None:
-        """Nothing is found yet by who looks now."""
-        self.action = self.commit = self.plan = None
-
-    @property
-    def place(self) -> tuple[str, str]:
-        """As statuses name it."""
-        return str(self.kustomization.key), str(self.rollout.ref)
-
-    def intent(self, action: Action, suspect: Suspect) -> Rollback:
-        """That one image of it goes back."""
-        kustomization, object_ = self.place
-        return Rollback(
-            state=IntentState.INTENDED,
-            image=suspect.placement.image,
-            bad=suspect.placement.value,
-            to=suspect.to,
-            kustomization=kustomization,
-            object=object_,
-            reason=action.reason,
-            since=self.since,
-        )
 
 
 class Retreat:
@@ -339,7 +295,7 @@ class Retreat:
                     written=replace(written, old=self._values.with_digest(name, old)),
                     changed=before.get(each.key) != evidence.reference(each),
                     proven=self._values.with_digest(name, good),
-                    bad=self._bad(name, last, ground.past.history),
+                    bad=self._values.failed_since(name, last, ground.past.history),
                     unknown=unknown,
                 )
             )
@@ -364,17 +320,6 @@ class Retreat:
         ours = [each for each in known if each.author is Author.OURS and each.parent is not None]
         newest = max(ours, key=lambda each: each.at.timestamp() if each.at is not None else 0.0, default=None)
         return newest.parent if newest is not None else None
-
-    def _bad(self, name: str, last: Proven | None, history: History) -> tuple[Value, ...]:
-        """What failed since something was proven last."""
-        spec = self._values.spec(name)
-        if spec is None:
-            return ()
-        return tuple(
-            Value(each.tag, each.digest)
-            for each in self._situations.of(spec).quarantined
-            if each.origin is not Origin.PERSON and (last is None or _is_since(each, last, history))
-        )
 
     def name_of(self, placement: Placement) -> str:
         """As answers name its policy."""
@@ -460,14 +405,3 @@ def _short(text: str, most: int = 300) -> str:
     """A trailer is one line that people read."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[: most - 1] + "…"
-
-
-def _is_since(bad: Quarantined, last: Proven, history: History) -> bool:
-    """Did it fail after that was proven? Git's times are whole seconds: within one, what was made on what tells."""
-    second = last.at.replace(microsecond=0)
-    if bad.since is None or bad.since.replace(microsecond=0) != second:
-        return bad.since is None or bad.since > second
-    kind, _, commit = bad.source.partition(" ")
-    if kind != "commit":
-        return bad.since > last.at
-    return not history.follows(str(last.revision).rpartition(":")[2], commit)

@@ -12,6 +12,7 @@ from image_updater.errors import ImageUpdaterError
 from image_updater.images import parse_name
 from image_updater.pipeline.rollback.placements import Value
 from image_updater.policy.gating import bars
+from image_updater.policy.situation import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
     from image_updater.api.model import ImagePolicy
     from image_updater.controller.loop.proving import Proving
+    from image_updater.git import History
     from image_updater.pipeline.answers.selection import Selector
-    from image_updater.policy.situation import Situation
+    from image_updater.policy.situation import Proven, Quarantined, Situation
 
 
 class Values:
@@ -35,6 +37,17 @@ class Values:
     def spec(self, name: str) -> ImagePolicy | None:
         outcome = self._selector.answers.get(name)
         return outcome.spec if outcome is not None else None
+
+    def failed_since(self, name: str, last: Proven | None, history: History) -> tuple[Value, ...]:
+        """What failed since something was proven last."""
+        spec = self.spec(name)
+        if spec is None:
+            return ()
+        return tuple(
+            Value(each.tag, each.digest)
+            for each in self._situations.of(spec).quarantined
+            if each.origin is not Origin.PERSON and (last is None or _is_since(each, last, history))
+        )
 
     async def ask(self, name: str, values: Iterable[Value]) -> None:
         """Have the registry asked which bytes these have, where that matters and is not known."""
@@ -91,3 +104,14 @@ class Values:
 
 def _is_by_bytes(situation: Situation) -> bool:
     return any(each.digest for each in situation.quarantined)
+
+
+def _is_since(bad: Quarantined, last: Proven, history: History) -> bool:
+    """Did it fail after that was proven? Git's times are whole seconds: within one, what was made on what tells."""
+    second = last.at.replace(microsecond=0)
+    if bad.since is None or bad.since.replace(microsecond=0) != second:
+        return bad.since is None or bad.since > second
+    kind, _, commit = bad.source.partition(" ")
+    if kind != "commit":
+        return bad.since > last.at
+    return not history.follows(str(last.revision).rpartition(":")[2], commit)

@@ -12,21 +12,19 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from image_updater.api.model import DigestReflection
-from image_updater.errors import ImageUpdaterError, SpecError, Terminal, Waiting
-from image_updater.images import is_tag
+from image_updater.errors import ImageUpdaterError, Terminal
 from image_updater.patch.decisions import State
 from image_updater.pipeline.answers.outcome import policy_name
-from image_updater.pipeline.people.despite import despite
+from image_updater.pipeline.rollback.aims import Aims, backs
 from image_updater.pipeline.rollback.decision import Author, Back, RollbackPlan
 from image_updater.pipeline.rollback.evidence import answered, written
 from image_updater.pipeline.rollback.placements import Placement, Value
-from image_updater.pipeline.rollback.waysback import digest_of, way_back
+from image_updater.pipeline.rollback.waysback import digest_of
 from image_updater.pipeline.tasks import Tasks
-from image_updater.policy.gating import downgrade, may_roll_back
+from image_updater.policy.gating import downgrade
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from image_updater.api.model import ImagePolicy, ObjectKey
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
     from image_updater.pipeline.answers.situations import Situations
     from image_updater.pipeline.report import AutomationReport, CommitReport, UpdateReport
     from image_updater.pipeline.rollback.decision import Written
-    from image_updater.pipeline.rollback.evidence import Ground, Key, Taking
+    from image_updater.pipeline.rollback.evidence import Ground, Taking
     from image_updater.policy.situation import Proven, Quarantined
 
 log = logging.getLogger("image_updater.run")
@@ -43,12 +41,6 @@ log = logging.getLogger("image_updater.run")
 PAUSES: Final = (5.0, 15.0, 60.0, 300.0)
 """Seconds until something that failed, or was stopped, is tried again; the last one repeats."""
 _KEPT: Final = 10_000
-
-
-class NotNow(Waiting):
-    """A Freeze, or what is not known yet, keeps it from being done now: it is tried again."""
-
-    reason = "RollbackRefused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +85,14 @@ class Reverting:
         """
         self._situations = situations
         self._answers = answers
-        self._proven = proven
         self._take_back = take_back
         self._clock = clock
         self._sleep = sleep
-        self._digests = digests
         self._told = told
         self._handled = handled
-        self._forbids = forbids
+        self._aims = Aims(
+            situations=situations, answers=answers, proven=proven, clock=clock, digests=digests, forbids=forbids
+        )
         self._placed: dict[ObjectKey, tuple[Placement, ...]] = {}
         self._by_policy: dict[str, set[ObjectKey]] = {}
         self._busy: set[str] = set()
@@ -217,22 +209,22 @@ class Reverting:
         """One commit of each automation. True: try again."""
         name = policy_name(outcome.spec)
         why = f"asked for by {wish.by or 'somebody'}" + (f": {wish.reason}" if wish.reason else "")
-        if against := self._against(outcome, wish.to):
+        if against := self._aims.against(outcome, wish.to):
             why += f" (although {wish.to} is {'; it is '.join(against)})"
             log.warning("%s: goes to %s %s", name, wish.to, why, extra={"policy": name})
 
         async def choose(ground: Ground) -> RollbackPlan | str:
             if answered(ground.past, wish.at) is not None:
                 return "it was done before"
-            self._check(outcome, wish.to)
-            meant = await self._meant(ground, name)
+            self._aims.check(outcome, wish.to)
+            meant = await self._aims.meant(ground, name)
             known = await written(ground, meant)
             meant = [each for each in meant if not _is_later(known[each.key].at, wish.at)]
             if not meant:
                 return "what Git holds was written after that wish"
-            to = await self._target(outcome, meant, known, wish.to)
-            backs = [*_backs(meant, to), *await self._members(ground, outcome.spec, meant, to)]
-            return RollbackPlan(automation=ground.automation.key, backs=tuple(backs), reason=why, asked=wish.at)
+            to = await self._aims.target(outcome, meant, known, wish.to)
+            found = [*backs(meant, to), *await self._aims.members(ground, outcome.spec, meant, to)]
+            return RollbackPlan(automation=ground.automation.key, backs=tuple(found), reason=why, asked=wish.at)
 
         failed, _ = await self._each(outcome, why, choose, asked=wish.at, since=wish.at)
         if not failed:
@@ -245,15 +237,15 @@ class Reverting:
         marks = [self._mark(name, entry, each) for each in self.placed(name) if each.value == value]
 
         async def choose(ground: Ground) -> RollbackPlan | str:
-            self._check(outcome, None)
-            meant = [each for each in await self._meant(ground, name) if each.value == value]
+            self._aims.check(outcome, None)
+            meant = [each for each in await self._aims.meant(ground, name) if each.value == value]
             known = await written(ground, meant)
             meant = [each for each in meant if not _is_insisted(known[each.key], entry.since)]
             if not meant:
                 return "a person has set it in Git after that"
-            to = await self._target(outcome, meant, known, None)
-            backs = [*_backs(meant, to, bad=value), *await self._members(ground, outcome.spec, meant, to)]
-            return RollbackPlan(automation=ground.automation.key, backs=tuple(backs), reason=why)
+            to = await self._aims.target(outcome, meant, known, None)
+            found = [*backs(meant, to, bad=value), *await self._aims.members(ground, outcome.spec, meant, to)]
+            return RollbackPlan(automation=ground.automation.key, backs=tuple(found), reason=why)
 
         failed, done = await self._each(outcome, why, choose, asked=None, since=entry.since or self._clock())
         if done:
@@ -329,107 +321,6 @@ class Reverting:
                 )
             )
 
-    # ------------------------------------------------------------------------------------------------- what and to what
-
-    async def _meant(self, ground: Ground, name: str) -> list[Placement]:
-        """All places of the policy that this automation sets. Raises NotNow."""
-        found = [
-            each
-            for each in await ground.found()
-            if each.automation == ground.automation.key and _same_policy(each, name, ground)
-        ]
-        forbidden = self._forbids(found)
-        if forbidden is not None:
-            raise NotNow(forbidden)
-        return found
-
-    def _check(self, outcome: Outcome, to: str | None) -> None:
-        """Raises NotNow, and SpecError for a tag that nobody can go to."""
-        assert outcome.compiled is not None
-        stopped = may_roll_back(outcome.compiled, self._situations.of(outcome.spec), self._clock(), by_person=True)
-        if stopped is not None:
-            raise NotNow(stopped)
-        listing = outcome.listing
-        if to is not None and (not is_tag(to) or (listing is not None and to not in listing)):
-            raise SpecError(f"{outcome.spec.image} has no tag {to}", remedy="name a tag that the registry has")
-
-    def _against(self, outcome: Outcome, to: str | None) -> tuple[str, ...]:
-        """What speaks against the tag that somebody asks for: it is done, and said."""
-        if to is None:
-            return ()
-        spec = outcome.spec
-        return despite(
-            spec.image,
-            to,
-            digest=digest_of(outcome, to),
-            quarantined=self._situations.of(spec).quarantined,
-            denied=self._situations.wishes(spec).denied,
-            deny=spec.deny,
-            now=self._clock(),
-        )
-
-    async def _target(
-        self, outcome: Outcome, meant: Sequence[Placement], known: Mapping[Key, Written], to: str | None
-    ) -> Value:
-        """Where they go: the tag that was named, else down, to what is known to be good. Raises NotNow."""
-        spec = outcome.spec
-        proven = self._proven(policy_name(spec))
-        if to is not None:
-            digest = next((each.digest for each in proven if each.tag == to and each.digest), None)
-            return Value(to, digest or (digest_of(outcome, to) if _writes_digest(spec) else None))
-        found = await way_back(
-            outcome,
-            meant,
-            known,
-            proven=proven,
-            situation=self._situations.of(spec),
-            now=self._clock(),
-            digests=self._digests,
-        )
-        if found is None:
-            raise NotNow(
-                f"nothing is known that {spec.image} could go back to",
-                remedy="name a tag: `image-updater rollback POLICY --to TAG`",
-            )
-        if _writes_digest(spec) and found.digest is None:
-            return Value(found.tag, digest_of(outcome, found.tag))
-        return found
-
-    async def _members(self, ground: Ground, spec: ImagePolicy, meant: Sequence[Placement], to: Value) -> list[Back]:
-        """The other members of its group that hold the same tag, by our own hand: what moves together goes back
-        together, to the same tag. Raises NotNow where one may not.
-        """
-        tags = {each.value.tag for each in meant} - {None, to.tag}
-        group = self._situations.groups.get((spec.key.namespace, spec.group or ""), frozenset())
-        backs: list[Back] = []
-        for name in sorted(group - {policy_name(spec)}):
-            outcome = self._answers().get(name)
-            places = [each for each in await self._meant(ground, name) if each.value.tag in tags]
-            known = await written(ground, places)
-            places = [each for each in places if known[each.key].author is Author.OURS]
-            if not places or to.tag is None:
-                continue
-            why = "it has no answer" if outcome is None else self._bars(outcome, to.tag)
-            if outcome is None or why:
-                raise NotNow(f"its group goes back together, and {name} may not go to {to.tag}: {why}")
-            digest = digest_of(outcome, to.tag) if _writes_digest(outcome.spec) else None
-            backs += _backs(places, Value(to.tag, digest))
-        return backs
-
-    def _bars(self, outcome: Outcome, to: str) -> str:
-        """Why a member of a group may not go to a tag; "" where it may."""
-        try:
-            self._check(outcome, to)
-        except ImageUpdaterError as error:
-            return error.message
-        return "; ".join(f"{to} is {each}" for each in self._against(outcome, to))
-
-
-def _backs(meant: Sequence[Placement], to: Value, *, bad: Value | None = None) -> Iterator[Back]:
-    for policy, image in dict.fromkeys((each.policy, each.image) for each in meant):
-        places = frozenset(each.key for each in meant if (each.policy, each.image) == (policy, image))
-        yield Back(policy=policy, image=image, to=to, bad=bad, places=places)
-
 
 def _displaced(back: Back, placed: Iterable[Placement]) -> Value | None:
     """What goes: as the plan says it, else what stood there."""
@@ -443,11 +334,6 @@ def nothing_of(report: AutomationReport) -> str:
     return refused.reason if refused is not None else "Git holds nothing that is to be taken back"
 
 
-def _same_policy(placement: Placement, name: str, ground: Ground) -> bool:
-    """An annotation's policy is known by its automation, too, once the controller has found its pull secrets."""
-    return name in (placement.name, f"{placement.name} ({ground.automation.key})")
-
-
 def _is_later(at: datetime | None, wish: datetime) -> bool:
     return at is not None and at > wish
 
@@ -455,7 +341,3 @@ def _is_later(at: datetime | None, wish: datetime) -> bool:
 def _is_insisted(found: Written, since: datetime | None) -> bool:
     """Has a person set it, knowing better?"""
     return found.author is Author.PERSON and since is not None and found.at is not None and found.at > since
-
-
-def _writes_digest(spec: ImagePolicy) -> bool:
-    return spec.reflection is not DigestReflection.NEVER

@@ -21,7 +21,7 @@ from image_updater.pipeline.rollback.placements import Placement, Value
 from image_updater.sync.rollout.model import Culprit, Rollout, RolloutState
 
 if TYPE_CHECKING:
-    from image_updater.controller.loop.retreat import Case
+    from image_updater.controller.loop.case import Case
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC)
 KEY = ObjectKey("shop", "apps")
