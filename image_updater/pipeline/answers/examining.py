@@ -39,7 +39,7 @@ UNSIGNED_FOR: Final = timedelta(hours=1)
 
 
 class Verifier(Protocol):
-    """Who checks signatures (`pipeline.verifying.Verifying`)."""
+    """Who checks signatures (`verifying.Verifying`)."""
 
     async def verify(
         self,

@@ -252,20 +252,21 @@ def entry_that_moved_down(fleet: Fleet) -> None:
     fleet.commit("Another place")
 
 
-def entry_that_moved_to_a_component(fleet: Fleet) -> None:
-    entry(fleet)
+def to_a_component(fleet: Fleet) -> None:
     fleet.write("pins/kustomization.yaml", COMPONENT, "A component")
     fleet.write(PROD, OVERLAY.format(name="prod") + "components: [../../pins]\n")
     fleet.write("pins/kustomization.yaml", COMPONENT + PIN.format(tag="1.0.0"))
     fleet.commit("The pin goes there")
+
+
+def entry_that_moved_to_a_component(fleet: Fleet) -> None:
+    entry(fleet)
+    to_a_component(fleet)
 
 
 def lowered_entry_that_moved_to_a_component(fleet: Fleet) -> None:
     our_entry_lowered(fleet)
-    fleet.write("pins/kustomization.yaml", COMPONENT, "A component")
-    fleet.write(PROD, OVERLAY.format(name="prod") + "components: [../../pins]\n")
-    fleet.write("pins/kustomization.yaml", COMPONENT + PIN.format(tag="1.0.0"))
-    fleet.commit("The pin goes there")
+    to_a_component(fleet)
 
 
 def component_whose_overlay_moved(fleet: Fleet) -> None:
